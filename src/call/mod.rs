@@ -1,0 +1,3 @@
+//! Being a participant: join, stay, leave.
+
+pub mod signaling;

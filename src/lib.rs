@@ -1,0 +1,8 @@
+//! Join Telegram video chats and stream audio and video files into them.
+
+pub mod call;
+pub mod media;
+pub mod player;
+pub mod rtp;
+pub mod secret;
+pub mod time;

@@ -1,0 +1,124 @@
+//! Bytes → packets → frames. No clock, no async, no sockets: only `Read + Seek`.
+//!
+//! ```text
+//! Source ── demux ──► demux::Packet ── plan: copy ─────────────────────► Frame
+//!                                   └─ plan: transcode ─ codec, audio ─► Frame
+//! ```
+//!
+//! The words that everyone else uses are defined here.
+
+use bytes::Bytes;
+
+use crate::time::MediaTime;
+
+pub mod demux;
+
+/// What a track carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MediaKind {
+    /// Sound.
+    Audio,
+    /// Pictures.
+    Video,
+}
+
+/// How a track is coded. Names as FFmpeg has them ([`Codec::name`]).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Codec {
+    /// RFC 6716.
+    Opus,
+    /// AAC low complexity.
+    Aac,
+    /// MPEG-1/2 layer III.
+    Mp3,
+    /// ISO/IEC 14496-10.
+    H264,
+    /// RFC 6386.
+    Vp8,
+    /// VP9.
+    Vp9,
+    /// Anything else, by the name the container gives it.
+    Unknown(String),
+}
+
+impl Codec {
+    /// The name as FFmpeg has it: `opus`, `aac`, `mp3`, `h264`, `vp8`, `vp9`.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Opus => "opus",
+            Self::Aac => "aac",
+            Self::Mp3 => "mp3",
+            Self::H264 => "h264",
+            Self::Vp8 => "vp8",
+            Self::Vp9 => "vp9",
+            Self::Unknown(name) => name,
+        }
+    }
+}
+
+/// One *encoded* picture, or 20 ms of encoded sound, ready to be packetized.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Sound or picture.
+    pub kind: MediaKind,
+    /// When it is heard or seen, on the clock of its item (0 = start of the item).
+    pub pts: MediaTime,
+    /// How long it lasts. Sound: always 20 ms.
+    pub duration: MediaTime,
+    /// A receiver that knows nothing can start here. Always true for sound.
+    pub key: bool,
+    /// Opus packet, or H.264 access unit in Annex B form with SPS and PPS before every IDR.
+    pub data: Bytes,
+    /// How loud the sound in `data` is; `None` for pictures.
+    pub level: Option<AudioLevel>,
+}
+
+/// Loudness of one audio frame as RFC 6464 sends it: 0 is full scale, 127 is silence (−dBov).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AudioLevel(u8);
+
+impl AudioLevel {
+    /// No sound.
+    pub const SILENCE: Self = Self(127);
+
+    /// From −dBov; values over 127 count as silence.
+    pub const fn from_neg_dbov(neg_dbov: u8) -> Self {
+        Self(if neg_dbov > 127 { 127 } else { neg_dbov })
+    }
+
+    /// The RMS of `samples` (interleaved, full scale ±1) against a full-scale square wave.
+    pub fn of(samples: &[f32]) -> Self {
+        if samples.is_empty() {
+            return Self::SILENCE;
+        }
+        let energy: f64 = samples.iter().map(|s| f64::from(*s) * f64::from(*s)).sum();
+        #[expect(clippy::cast_precision_loss, reason = "a frame has thousands of samples, not 2^52")]
+        let mean = energy / samples.len() as f64;
+        if mean <= 0.0 || !mean.is_finite() {
+            return Self::SILENCE;
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=127")]
+        let level = (-10.0 * mean.log10()).round().clamp(0.0, 127.0) as u8;
+        Self(level)
+    }
+
+    /// −dBov, 0 (loudest) to 127 (silence).
+    pub const fn neg_dbov(self) -> u8 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn level_is_rms_in_dbov() {
+        assert_eq!(AudioLevel::of(&[]), AudioLevel::SILENCE);
+        assert_eq!(AudioLevel::of(&[0.0; 960]), AudioLevel::SILENCE);
+        assert_eq!(AudioLevel::of(&[1.0, -1.0]).neg_dbov(), 0);
+        assert_eq!(AudioLevel::of(&[0.1; 960]).neg_dbov(), 20);
+        assert_eq!(AudioLevel::of(&[f32::NAN]), AudioLevel::SILENCE);
+    }
+}
