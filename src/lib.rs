@@ -2,6 +2,7 @@
 
 pub mod call;
 pub mod media;
+pub mod peer;
 pub mod player;
 pub mod rtp;
 pub mod secret;

@@ -1,0 +1,249 @@
+//! Sets up the `rtc` engine the way Telegram's SFU wants it, and fills its packet type.
+
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rtc::data_channel::RTCDataChannelId;
+use rtc::ice::mdns::MulticastDnsMode;
+use rtc::interceptor::{Registry, Slot};
+use rtc::media_stream::MediaStreamTrack;
+use rtc::peer_connection::configuration::media_engine::{
+    MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MediaEngine,
+};
+use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
+use rtc::peer_connection::transport::{CandidateConfig, CandidateHostConfig, RTCIceCandidate};
+use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
+use rtc::rtp_transceiver::rtp_sender::{
+    RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters, RTCRtpEncodingParameters,
+    RTCRtpHeaderExtensionCapability, RTCRtpRtxParameters, RtpCodecKind,
+};
+use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
+use rtc::shared::error::Error;
+
+use super::tap::Tap;
+use super::{ExtensionIds, PeerError, Ssrcs};
+use crate::rtp;
+
+/// Opus as the SFU lists it.
+const OPUS: u8 = 111;
+/// H.264 as the SFU lists it.
+const H264: u8 = 104;
+/// Retransmitted H.264 as the SFU lists it.
+const H264_RTX: u8 = 105;
+
+/// Constrained baseline 3.1 in packetization mode 1: what every receiver decodes.
+const H264_FMTP: &str = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f";
+
+const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+const ABS_SEND_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time";
+const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+const VIDEO_ORIENTATION: &str = "urn:3gpp:video-orientation";
+
+/// Our one data channel's label; the SFU knows no other.
+const CHANNEL_LABEL: &str = "data";
+
+/// ICE checks and the nomination happen on ticks of this length. The engine's own 200 ms would
+/// cost two of them before DTLS can start.
+const ICE_CHECK_INTERVAL: Duration = Duration::from_millis(20);
+/// A pair without any answer is given up after this many checks: 5 s at the interval above.
+const ICE_MAX_CHECKS: u16 = 250;
+
+/// Where our interceptor stands: nearest to the application.
+const TAP_SLOT: usize = 14_000;
+
+/// The RTP header extension form with one-byte headers (RFC 8285 §4.2).
+const ONE_BYTE_EXTENSIONS: u16 = 0xBEDE;
+
+/// What [`build`] makes.
+pub(super) struct Engine {
+    pub(super) pc: RTCPeerConnection,
+    pub(super) channel: RTCDataChannelId,
+    pub(super) offer: String,
+    pub(super) rtcp: mpsc::Receiver<Bytes>,
+}
+
+/// Puts the engine's error into ours.
+pub(super) fn failed(doing: &'static str) -> impl FnOnce(Error) -> PeerError {
+    move |source| PeerError::Engine { doing, source }
+}
+
+/// A connection with one audio stream, one video stream and the data channel, in this order.
+pub(super) fn build(ssrcs: Ssrcs, now: Instant) -> Result<Engine, PeerError> {
+    let (tap, rtcp) = Tap::new();
+    let settings = SettingEngineBuilder::new()
+        .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+        .with_include_loopback_candidate(true)
+        .with_ice_connection_attempts(Some(ICE_CHECK_INTERVAL), Some(ICE_MAX_CHECKS))
+        .build();
+    let mut pc = RTCPeerConnectionBuilder::new()
+        .with_media_engine(media_engine().map_err(failed("register codecs"))?)
+        .with_setting_engine(settings)
+        .with_interceptor_registry(Registry::new().with(Slot::from(TAP_SLOT), tap))
+        .build(now)
+        .map_err(failed("start"))?;
+
+    add_stream(&mut pc, RtpCodecKind::Audio, opus(), ssrcs.audio, None)?;
+    add_stream(&mut pc, RtpCodecKind::Video, h264(), ssrcs.video, Some(ssrcs.video_rtx))?;
+    let channel = pc.create_data_channel(CHANNEL_LABEL, None).map_err(failed("add the data channel"))?.id();
+    let offer = pc.create_offer(None).map_err(failed("make an offer"))?;
+    let sdp = offer.sdp.clone();
+    pc.set_local_description(now, offer).map_err(failed("apply its own offer"))?;
+    Ok(Engine { pc, channel, offer: sdp, rtcp })
+}
+
+/// Tells ICE where our socket is.
+pub(super) fn add_local_candidate(pc: &mut RTCPeerConnection, local: SocketAddr) -> Result<(), PeerError> {
+    let base_config = CandidateConfig {
+        network: "udp".to_owned(),
+        address: local.ip().to_string(),
+        port: local.port(),
+        component: 1,
+        ..CandidateConfig::default()
+    };
+    let candidate = CandidateHostConfig { base_config, ..CandidateHostConfig::default() };
+    let candidate = candidate.new_candidate_host().map_err(failed("name the local address"))?;
+    let candidate = RTCIceCandidate::from(&candidate).to_json().map_err(failed("name the local address"))?;
+    pc.add_local_candidate(candidate).map_err(failed("use the local address"))
+}
+
+/// Our packet in the engine's type, with its header extensions written.
+///
+/// `ntp` is the time of sending, `sequence` the connection's transport-wide number.
+pub(super) fn rtp_packet(
+    packet: rtp::Packet,
+    ids: ExtensionIds,
+    sequence: u16,
+    ntp: u64,
+) -> rtc::rtp::Packet {
+    let mut extensions = Vec::with_capacity(4);
+    let mut add = |id: Option<u8>, payload: Bytes| {
+        if let Some(id) = id {
+            extensions.push(rtc::rtp::header::Extension { id, payload });
+        }
+    };
+    if let Some(level) = packet.audio_level {
+        // RFC 6464: the top bit says "voice"; the SFU forwards by it, so everything audible has it.
+        let voice = if level == crate::media::AudioLevel::SILENCE { 0 } else { 0x80 };
+        add(ids.audio_level, Bytes::copy_from_slice(&[voice | level.neg_dbov()]));
+    }
+    // 6.18 fixed point seconds: bits 14 to 38 of the NTP fraction's side.
+    let [.., a, b, c] = (ntp >> 14).to_be_bytes();
+    add(ids.abs_send_time, Bytes::copy_from_slice(&[a, b, c]));
+    add(ids.transport_cc, Bytes::copy_from_slice(&sequence.to_be_bytes()));
+    if packet.rotation != 0 {
+        add(ids.video_orientation, Bytes::copy_from_slice(&[packet.rotation & 3]));
+    }
+    rtc::rtp::Packet {
+        header: rtc::rtp::Header {
+            version: 2,
+            extension: !extensions.is_empty(),
+            marker: packet.marker,
+            payload_type: packet.payload_type,
+            sequence_number: packet.sequence_number,
+            timestamp: packet.timestamp,
+            ssrc: packet.ssrc,
+            extension_profile: ONE_BYTE_EXTENSIONS,
+            extensions,
+            ..rtc::rtp::Header::default()
+        },
+        payload: packet.payload,
+    }
+}
+
+fn media_engine() -> Result<MediaEngine, Error> {
+    let mut engine = MediaEngine::default();
+    engine.register_codec(parameters(OPUS, opus()), RtpCodecKind::Audio)?;
+    engine.register_codec(parameters(H264, h264()), RtpCodecKind::Video)?;
+    engine.register_codec(parameters(H264_RTX, rtx()), RtpCodecKind::Video)?;
+    for (uri, kinds) in [
+        (AUDIO_LEVEL, &[RtpCodecKind::Audio][..]),
+        (ABS_SEND_TIME, &[RtpCodecKind::Audio, RtpCodecKind::Video]),
+        (TRANSPORT_CC, &[RtpCodecKind::Audio, RtpCodecKind::Video]),
+        (VIDEO_ORIENTATION, &[RtpCodecKind::Video]),
+    ] {
+        for kind in kinds {
+            let extension = RTCRtpHeaderExtensionCapability { uri: uri.to_owned() };
+            engine.register_header_extension(extension, *kind, None)?;
+        }
+    }
+    Ok(engine)
+}
+
+fn add_stream(
+    pc: &mut RTCPeerConnection,
+    kind: RtpCodecKind,
+    codec: RTCRtpCodec,
+    ssrc: u32,
+    rtx: Option<u32>,
+) -> Result<(), PeerError> {
+    let encoding = RTCRtpEncodingParameters {
+        rtp_coding_parameters: RTCRtpCodingParameters {
+            ssrc: Some(ssrc),
+            rtx: rtx.map(|ssrc| RTCRtpRtxParameters { ssrc }),
+            ..RTCRtpCodingParameters::default()
+        },
+        codec,
+        active: true,
+        ..RTCRtpEncodingParameters::default()
+    };
+    let name = format!("telecast-{kind}");
+    let track =
+        MediaStreamTrack::new("telecast".to_owned(), name.clone(), name, kind, vec![encoding.clone()]);
+    let init = RTCRtpTransceiverInit {
+        direction: RTCRtpTransceiverDirection::Sendonly,
+        streams: Vec::new(),
+        send_encodings: vec![encoding],
+    };
+    pc.add_transceiver_from_track(track, Some(init)).map_err(failed("add a stream"))?;
+    Ok(())
+}
+
+fn parameters(payload_type: u8, rtp_codec: RTCRtpCodec) -> RTCRtpCodecParameters {
+    RTCRtpCodecParameters { rtp_codec, payload_type }
+}
+
+fn opus() -> RTCRtpCodec {
+    RTCRtpCodec {
+        mime_type: MIME_TYPE_OPUS.to_owned(),
+        clock_rate: 48_000,
+        channels: 2,
+        sdp_fmtp_line: "minptime=10;useinbandfec=1".to_owned(),
+        rtcp_feedback: feedback(&[("transport-cc", "")]),
+    }
+}
+
+fn h264() -> RTCRtpCodec {
+    RTCRtpCodec {
+        mime_type: MIME_TYPE_H264.to_owned(),
+        clock_rate: 90_000,
+        channels: 0,
+        sdp_fmtp_line: H264_FMTP.to_owned(),
+        rtcp_feedback: feedback(&[
+            ("goog-remb", ""),
+            ("transport-cc", ""),
+            ("ccm", "fir"),
+            ("nack", ""),
+            ("nack", "pli"),
+        ]),
+    }
+}
+
+fn rtx() -> RTCRtpCodec {
+    RTCRtpCodec {
+        mime_type: MIME_TYPE_RTX.to_owned(),
+        clock_rate: 90_000,
+        channels: 0,
+        sdp_fmtp_line: format!("apt={H264}"),
+        rtcp_feedback: Vec::new(),
+    }
+}
+
+fn feedback(pairs: &[(&str, &str)]) -> Vec<RTCPFeedback> {
+    let feedback = |&(typ, parameter): &(&str, &str)| RTCPFeedback {
+        typ: typ.to_owned(),
+        parameter: parameter.to_owned(),
+    };
+    pairs.iter().map(feedback).collect()
+}

@@ -1,0 +1,395 @@
+//! Packets ⇄ network: one WebRTC connection as a pure machine. The only folder that names `rtc`.
+//!
+//! ```text
+//!  rtp::Packet ─ send_rtp ─►┌────────────────────────┐─ poll_transmit ─► UDP
+//!  RTCP, text  ─ send_… ──► │ Peer: ICE, DTLS, SRTP, │
+//!  PeerEvent  ◄─ poll_event │ SCTP of `rtc`          │◄─ handle_datagram ─ UDP
+//!                           └────────────────────────┘◄─ handle_timeout(now)
+//! ```
+//!
+//! There is no socket, no task and no clock in here. After anything was handed in, empty
+//! [`Peer::poll_transmit`] and [`Peer::poll_event`], then ask [`Peer::poll_timeout`].
+
+mod engine;
+mod handshake;
+mod tap;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use rtc::data_channel::RTCDataChannelId;
+use rtc::peer_connection::RTCPeerConnection;
+use rtc::peer_connection::event::{RTCDataChannelEvent, RTCPeerConnectionEvent};
+use rtc::peer_connection::message::{RTCMessage, TaggedRTCMessage};
+use rtc::peer_connection::sdp::RTCSessionDescription;
+use rtc::peer_connection::state::{RTCIceConnectionState, RTCPeerConnectionState};
+use rtc::sansio::Protocol;
+use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
+
+use crate::rtp;
+use handshake::{Handshake, Inbound};
+
+/// NTP time of the Unix epoch, in seconds (RFC 5905).
+const NTP_UNIX_OFFSET: u64 = 2_208_988_800;
+
+/// The SSRCs of everything we send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ssrcs {
+    /// Sound.
+    pub audio: u32,
+    /// Pictures.
+    pub video: u32,
+    /// Retransmitted pictures (RFC 4588).
+    pub video_rtx: u32,
+}
+
+/// Header extension ids of one kind of stream, as negotiated; `None` is not sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExtensionIds {
+    /// RFC 6464.
+    pub audio_level: Option<u8>,
+    /// Absolute send time, 24 bits of NTP.
+    pub abs_send_time: Option<u8>,
+    /// Transport-wide sequence numbers.
+    pub transport_cc: Option<u8>,
+    /// 3GPP coordination of video orientation.
+    pub video_orientation: Option<u8>,
+}
+
+/// Which way our clock maps to NTP: one pair of readings of both clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct NtpAnchor {
+    /// The monotonic clock …
+    pub instant: Instant,
+    /// … and, at the same moment, the time since the Unix epoch.
+    pub since_unix_epoch: Duration,
+}
+
+impl NtpAnchor {
+    /// `now` as NTP: 32 bits of seconds, 32 bits of fraction.
+    pub fn ntp(&self, now: Instant) -> u64 {
+        let unix = if now >= self.instant {
+            self.since_unix_epoch + (now - self.instant)
+        } else {
+            self.since_unix_epoch.saturating_sub(self.instant - now)
+        };
+        let fraction = (u64::from(unix.subsec_nanos()) << 32) / 1_000_000_000;
+        (unix.as_secs().wrapping_add(NTP_UNIX_OFFSET) << 32) | fraction
+    }
+}
+
+/// A datagram to be sent.
+#[derive(Debug)]
+pub struct Transmit {
+    /// Where to.
+    pub to: SocketAddr,
+    /// What.
+    pub payload: BytesMut,
+}
+
+/// What the connection tells.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PeerEvent {
+    /// ICE has a nominated pair.
+    IceConnected,
+    /// ICE gets no answer; it may come back by itself.
+    IceDisconnected,
+    /// DTLS is done and both fingerprints are right: media can flow.
+    Connected,
+    /// It will not come back.
+    Failed,
+    /// The data channel can carry text.
+    DataChannelOpen,
+    /// A text message on the data channel.
+    Text(String),
+    /// An inbound RTCP compound, decrypted.
+    Rtcp(Bytes),
+}
+
+/// Why the connection cannot be made or used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeerError {
+    /// The engine refused; its words.
+    #[error("the WebRTC engine failed to {doing}: {source}")]
+    Engine {
+        /// What was asked of it.
+        doing: &'static str,
+        /// Its reason.
+        source: rtc::shared::error::Error,
+    },
+    /// The data channel is not open, or not yet.
+    #[error("the data channel is not open")]
+    NoDataChannel,
+}
+
+/// One connection to an SFU.
+pub struct Peer {
+    pc: RTCPeerConnection,
+    channel: RTCDataChannelId,
+    channel_open: bool,
+    offer: String,
+    local: SocketAddr,
+    rtcp: mpsc::Receiver<Bytes>,
+    handshake: Handshake,
+    transmits: VecDeque<Transmit>,
+    remote: Option<SocketAddr>,
+    events: VecDeque<PeerEvent>,
+    anchor: NtpAnchor,
+    audio_ids: ExtensionIds,
+    video_ids: ExtensionIds,
+    ssrcs: Ssrcs,
+    transport_sequence: u16,
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Neither the engine nor the offer: both hold the ICE password.
+        f.debug_struct("Peer")
+            .field("ssrcs", &self.ssrcs)
+            .field("remote", &self.remote)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Peer {
+    /// A connection that has made its offer and waits for the answer.
+    ///
+    /// # Errors
+    /// When the engine refuses, which would be a bug of ours.
+    pub fn new(ssrcs: Ssrcs, anchor: NtpAnchor, now: Instant) -> Result<Self, PeerError> {
+        let engine::Engine { pc, channel, offer, rtcp } = engine::build(ssrcs, now)?;
+        Ok(Self {
+            pc,
+            channel,
+            channel_open: false,
+            offer,
+            local: SocketAddr::from(([0, 0, 0, 0], 0)),
+            rtcp,
+            handshake: Handshake::default(),
+            transmits: VecDeque::new(),
+            remote: None,
+            events: VecDeque::new(),
+            anchor,
+            audio_ids: ExtensionIds::default(),
+            video_ids: ExtensionIds::default(),
+            ssrcs,
+            transport_sequence: 0,
+        })
+    }
+
+    /// The local offer, as SDP. It holds the ICE password: never log it.
+    pub fn offer(&self) -> &str {
+        &self.offer
+    }
+
+    /// Applies the answer and starts ICE from `local`, the address that our socket has on the way
+    /// to the server.
+    ///
+    /// # Errors
+    /// When the engine does not understand the SDP.
+    pub fn handle_answer(
+        &mut self,
+        sdp: String,
+        local: SocketAddr,
+        audio_ids: ExtensionIds,
+        video_ids: ExtensionIds,
+        now: Instant,
+    ) -> Result<(), PeerError> {
+        self.local = local;
+        self.audio_ids = audio_ids;
+        self.video_ids = video_ids;
+        engine::add_local_candidate(&mut self.pc, local)?;
+        let answer = RTCSessionDescription::answer(sdp).map_err(engine::failed("read the answer"))?;
+        self.pc.set_remote_description(now, answer).map_err(engine::failed("apply the answer"))?;
+        self.drain(now);
+        Ok(())
+    }
+
+    /// A datagram from the network.
+    pub fn handle_datagram(&mut self, from: SocketAddr, payload: &[u8], now: Instant) {
+        let payload = BytesMut::from(payload);
+        if Handshake::is_dtls(&payload) {
+            match self.handshake.handle_inbound(payload, now) {
+                Inbound::Pass(payload) => self.read(from, payload, now),
+                Inbound::Keep => {
+                    // Nominated later, it comes from the same place: there is one server address.
+                    self.remote.get_or_insert(from);
+                }
+            }
+        } else {
+            self.read(from, payload, now);
+        }
+        self.drain(now);
+    }
+
+    /// Something is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.handshake.handle_timeout(now);
+        if let Err(error) = self.pc.handle_timeout(now) {
+            tracing::debug!(%error, "the WebRTC engine failed at a timeout");
+        }
+        self.drain(now);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&mut self) -> Option<Instant> {
+        [self.pc.poll_timeout(), self.handshake.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<PeerEvent> {
+        self.events.pop_front()
+    }
+
+    /// Sends one RTP packet, with the header extensions that belong to its kind.
+    ///
+    /// # Errors
+    /// When the engine refuses it.
+    pub fn send_rtp(&mut self, packet: rtp::Packet, now: Instant) -> Result<(), PeerError> {
+        let ids = if packet.ssrc == self.ssrcs.audio { self.audio_ids } else { self.video_ids };
+        let sequence = self.transport_sequence;
+        self.transport_sequence = sequence.wrapping_add(1);
+        let packet = engine::rtp_packet(packet, ids, sequence, self.anchor.ntp(now));
+        self.write(RTCMessage::RtpPacket(String::new(), packet), now)?;
+        self.flush(now);
+        Ok(())
+    }
+
+    /// Sends an RTCP compound.
+    ///
+    /// # Errors
+    /// When it is no RTCP, or the engine refuses it.
+    pub fn send_rtcp(&mut self, compound: &[u8], now: Instant) -> Result<(), PeerError> {
+        let mut bytes = Bytes::copy_from_slice(compound);
+        let packets =
+            rtc::rtcp::packet::unmarshal(&mut bytes).map_err(engine::failed("read our own RTCP"))?;
+        self.write(RTCMessage::RtcpPacket(String::new(), packets), now)?;
+        self.flush(now);
+        Ok(())
+    }
+
+    /// Sends a text message on the data channel.
+    ///
+    /// # Errors
+    /// When the channel is not open.
+    pub fn send_text(&mut self, text: &str, now: Instant) -> Result<(), PeerError> {
+        if !self.channel_open {
+            return Err(PeerError::NoDataChannel);
+        }
+        let mut channel = self.pc.data_channel(self.channel).ok_or(PeerError::NoDataChannel)?;
+        channel.send_text(now, text).map_err(engine::failed("send on the data channel"))?;
+        self.drain(now);
+        Ok(())
+    }
+
+    /// Ends the connection: the last datagrams (DTLS close) are in [`poll_transmit`](Self::poll_transmit).
+    pub fn close(&mut self, now: Instant) {
+        if let Err(error) = self.pc.close() {
+            tracing::debug!(%error, "the WebRTC engine failed to close");
+        }
+        self.drain(now);
+    }
+
+    fn write(&mut self, message: RTCMessage, now: Instant) -> Result<(), PeerError> {
+        self.pc.handle_write(TaggedRTCMessage { now, message }).map_err(engine::failed("send a packet"))
+    }
+
+    fn read(&mut self, from: SocketAddr, payload: BytesMut, now: Instant) {
+        let transport = TransportContext {
+            local_addr: self.local,
+            peer_addr: from,
+            ecn: None,
+            transport_protocol: TransportProtocol::UDP,
+        };
+        // A datagram that the engine cannot read is the sender's trouble: the next one is fine.
+        if let Err(error) = self.pc.handle_read(TaggedBytesMut { now, transport, message: payload }) {
+            tracing::trace!(%error, "a datagram was not understood");
+        }
+    }
+
+    /// Takes everything out of the engine; what ICE just made possible goes back in.
+    fn drain(&mut self, now: Instant) {
+        loop {
+            while let Some(event) = self.pc.poll_event() {
+                self.handle_event(event, now);
+            }
+            while let Some(TaggedRTCMessage { message, .. }) = self.pc.poll_read() {
+                if let RTCMessage::DataChannelMessage(_, text) = message {
+                    // Telegram's channel carries JSON; what is not text has no meaning.
+                    if let Ok(text) = String::from_utf8(text.data.to_vec()) {
+                        self.events.push_back(PeerEvent::Text(text));
+                    }
+                }
+            }
+            while let Ok(compound) = self.rtcp.try_recv() {
+                self.events.push_back(PeerEvent::Rtcp(compound));
+            }
+            self.flush(now);
+            let nominated = self.events.contains(&PeerEvent::IceConnected);
+            let held = if nominated { self.handshake.handle_nominated() } else { Vec::new() };
+            let Some(from) = self.remote.filter(|_| !held.is_empty()) else { break };
+            for payload in held {
+                if let Inbound::Pass(payload) = self.handshake.handle_inbound(payload, now) {
+                    self.read(from, payload, now);
+                }
+            }
+        }
+    }
+
+    /// Moves the engine's datagrams to our queue.
+    fn flush(&mut self, now: Instant) {
+        while let Some(TaggedBytesMut { transport, message, .. }) = self.pc.poll_write() {
+            if Handshake::is_dtls(&message) {
+                self.remote = Some(transport.peer_addr);
+                self.handshake.handle_outbound(&message, now);
+            }
+            self.transmits.push_back(Transmit { to: transport.peer_addr, payload: message });
+        }
+        if let Some(to) = self.remote {
+            while let Some(again) = self.handshake.poll_resend() {
+                self.transmits.push_back(Transmit { to, payload: BytesMut::from(&again[..]) });
+            }
+        }
+    }
+
+    fn handle_event(&mut self, event: RTCPeerConnectionEvent, now: Instant) {
+        let event = match event {
+            RTCPeerConnectionEvent::OnIceConnectionStateChangeEvent(state) => match state {
+                RTCIceConnectionState::Connected | RTCIceConnectionState::Completed => {
+                    PeerEvent::IceConnected
+                }
+                RTCIceConnectionState::Disconnected => PeerEvent::IceDisconnected,
+                RTCIceConnectionState::Failed => PeerEvent::Failed,
+                _ => return,
+            },
+            RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) => match state {
+                RTCPeerConnectionState::Connected => {
+                    self.handshake.handle_connected(now);
+                    PeerEvent::Connected
+                }
+                RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed => PeerEvent::Failed,
+                _ => return,
+            },
+            RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnOpen(id)) if id == self.channel => {
+                self.channel_open = true;
+                PeerEvent::DataChannelOpen
+            }
+            RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnClose(id)) if id == self.channel => {
+                self.channel_open = false;
+                return;
+            }
+            _ => return,
+        };
+        self.events.push_back(event);
+    }
+}
