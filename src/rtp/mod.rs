@@ -10,6 +10,8 @@ use bytes::Bytes;
 
 use crate::media::AudioLevel;
 
+pub mod packetize;
+
 /// One RTP packet before SRTP (RFC 3550).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
