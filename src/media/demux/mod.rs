@@ -17,6 +17,8 @@ pub struct Packet {
     /// Index into [`Demuxer::tracks`].
     pub track: usize,
     /// Presentation time on the clock of the item: edit lists, start offsets and priming applied.
+    /// Of the first thing that it decodes to, *before* trimming: sample `n` of the decoded sound
+    /// is heard at `pts + n / rate`, and a priming packet starts before zero.
     pub pts: MediaTime,
     /// Decoding time, where the container has one; else `None` (Matroska, Ogg).
     pub dts: Option<MediaTime>,
@@ -78,7 +80,9 @@ pub trait Demuxer: Send {
     /// All tracks, also those nobody can play.
     fn tracks(&self) -> &[Track];
 
-    /// The next packet in file order; `Ok(None)` is the end.
+    /// The next packet; `Ok(None)` is the end. Each track comes in decoding order. Tracks are
+    /// interleaved as the file has them, or by time where the container's index allows that: a
+    /// reader that merges them must not have to hold half a file.
     ///
     /// # Errors
     /// When the file is damaged from here on.
