@@ -1,1 +1,24 @@
-fn main() {}
+//! The project's own commands: `cargo xtask <command>`.
+
+mod media;
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+const USAGE: &str = "cargo xtask media [CLIP…]   make the clips in media/ anew (needs ffmpeg)
+cargo xtask media --check   compare the clips with their checksums";
+
+fn main() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the repository")?;
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["media", "--check"] => media::verify(root),
+        ["media", ..] => media::make(root, &args[1..]),
+        [] | ["help" | "--help" | "-h", ..] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        [unknown, ..] => bail!("there is no command {unknown}\n{USAGE}"),
+    }
+}
