@@ -126,8 +126,7 @@ pub struct AnnexB {
 impl AnnexB {
     /// Starts with the sets of the container; sets in band replace them as they come.
     pub fn new(config: &AvcConfig) -> Self {
-        let mut this =
-            Self { length_size: config.length_size, sps: BTreeMap::new(), pps: BTreeMap::new() };
+        let mut this = Self { length_size: config.length_size, sps: BTreeMap::new(), pps: BTreeMap::new() };
         for nal in config.sps.iter().chain(&config.pps) {
             this.learn(nal);
         }
