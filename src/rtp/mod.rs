@@ -1,16 +1,32 @@
 //! Frames → RTP packets in time, and the feedback that comes back. Nothing here does IO.
 //!
 //! ```text
-//! Frame ─ packetize ─► payloads ─ SendStream ─► rtp::Packet ─ Pacer ─► peer
-//!                                     ▲                                  │
-//!                                     └── NACK, PLI, RR … ◄── rtcp ◄─────┘
+//! DueFrame ─► Sender ─► lane ─► SendStream ─ packetize ─► rtp::Packet ─► peer
+//!                │        pacer: whose turn is it?                        │
+//!                └◄─────────── Feedback: NACK, PLI, FIR, RR ◄──── rtcp ◄──┘
 //! ```
+//!
+//! A [`Sender`] is a machine without a clock: frames and feedback go in, packets and sender
+//! reports come out when they are polled, and [`Sender::poll_timeout`] says when to poll next.
 
 use bytes::Bytes;
 
 use crate::media::AudioLevel;
 
+pub mod clock;
+mod lane;
+mod pacer;
 pub mod packetize;
+pub mod report;
+pub mod rtcp;
+pub mod send;
+mod sender;
+pub mod stats;
+#[cfg(test)]
+mod testing;
+
+pub use pacer::Reason;
+pub use sender::{KeyframeRequest, Sender, SenderConfig};
 
 /// One RTP packet before SRTP (RFC 3550).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,421 @@
+//! One stream of one call: frames → numbered RTP packets, and again when they got lost.
+//!
+//! Sequence numbers, timestamps and counters belong to the SSRC and go on from item to item. A
+//! number is given when its packet leaves, so whatever is dropped before leaves no hole.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::Packet;
+use super::clock::rtp_timestamp;
+use super::packetize::{self, MAX_PAYLOAD, Payload};
+use crate::media::{AudioLevel, Frame, MediaKind};
+use crate::time::MediaTime;
+
+/// How long a sent packet can be asked for again. A receiver that waits longer than this for a
+/// packet shows a frozen picture, and asks for a key frame instead.
+const HISTORY_AGE: Duration = Duration::from_millis(1500);
+
+/// Packets kept at most: one and a half seconds at 13 Mbit/s. They hold slices of the frames.
+const HISTORY_LEN: usize = 2048;
+
+/// What the offer and the answer settled about a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamConfig {
+    /// Sound or picture.
+    pub kind: MediaKind,
+    /// Chosen by us.
+    pub ssrc: u32,
+    /// As the answer numbers the codec.
+    pub payload_type: u8,
+    /// RTP clock ticks per second: 48 000 for Opus, 90 000 for video.
+    pub clock_rate: u32,
+    /// Where retransmissions go; without it, a lost packet is sent again as it was.
+    pub rtx: Option<RtxConfig>,
+}
+
+/// RFC 4588, session-multiplexed by SSRC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RtxConfig {
+    /// The second of the FID group.
+    pub ssrc: u32,
+    /// The payload type whose `apt` is that of the stream.
+    pub payload_type: u8,
+}
+
+/// What has left on a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SentCounters {
+    /// Packets, without retransmissions.
+    pub packets: u64,
+    /// Bytes of payload in them (RFC 3550 calls them octets).
+    pub octets: u64,
+    /// Packets sent again.
+    pub retransmitted_packets: u64,
+    /// Bytes of payload in those, the repeated sequence number included.
+    pub retransmitted_octets: u64,
+    /// Frames of which the last packet left.
+    pub frames: u64,
+    /// Those of them that a receiver can start with.
+    pub key_frames: u64,
+}
+
+/// The sending end of one SSRC.
+#[derive(Debug)]
+pub struct SendStream {
+    config: StreamConfig,
+    sequence_number: u16,
+    rtx_sequence_number: u16,
+    timestamp_offset: u32,
+    /// Clockwise quarter turns for a player to apply.
+    rotation: u8,
+    current: Option<Head>,
+    /// What the current frame still has to send.
+    waiting: VecDeque<Payload>,
+    /// Where the last frame ended.
+    end: Option<MediaTime>,
+    history: VecDeque<Sent>,
+    counters: SentCounters,
+}
+
+/// What the packets of one frame have in common.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    timestamp: u32,
+    level: Option<AudioLevel>,
+    /// Sound: nothing came directly before.
+    after_gap: bool,
+    key: bool,
+}
+
+/// A packet that may be asked for again.
+#[derive(Debug)]
+struct Sent {
+    /// The packet without its payload.
+    header: Packet,
+    payload: Payload,
+    at: Instant,
+    asked: Option<Instant>,
+}
+
+impl SendStream {
+    /// A stream that has sent nothing. Its first sequence numbers and its timestamp offset are
+    /// random (RFC 3550 §5.1).
+    pub fn new(config: StreamConfig, rng: &mut fastrand::Rng) -> Self {
+        // The upper half is left out: should the first packets get lost around a wrap, SRTP at
+        // the other side would count the roll-overs wrong and decrypt nothing.
+        let half = 0..=u16::MAX / 2;
+        Self {
+            config,
+            sequence_number: rng.u16(half.clone()),
+            rtx_sequence_number: rng.u16(half),
+            timestamp_offset: rng.u32(..),
+            rotation: 0,
+            current: None,
+            waiting: VecDeque::new(),
+            end: None,
+            history: VecDeque::new(),
+            counters: SentCounters::default(),
+        }
+    }
+
+    /// What was settled.
+    pub fn config(&self) -> &StreamConfig {
+        &self.config
+    }
+
+    /// What has left.
+    pub fn counters(&self) -> SentCounters {
+        self.counters
+    }
+
+    /// How a player shall turn the pictures from the next frame on: clockwise quarter turns.
+    pub fn set_rotation(&mut self, quarter_turns: u8) {
+        self.rotation = quarter_turns % 4;
+    }
+
+    /// The RTP timestamp of a moment of the call.
+    pub fn timestamp(&self, elapsed: MediaTime) -> u32 {
+        rtp_timestamp(self.timestamp_offset, elapsed, self.config.clock_rate)
+    }
+
+    /// Takes the next frame, which lies at `elapsed` in the call's time. Gives the number of its
+    /// packets, which [`poll_packet`](Self::poll_packet) then returns; zero if nothing in it can
+    /// be sent.
+    pub fn handle_frame(&mut self, frame: &Frame, elapsed: MediaTime) -> usize {
+        debug_assert!(self.waiting.is_empty(), "a frame is taken when the one before has left");
+        self.waiting.clear();
+        match self.config.kind {
+            MediaKind::Audio => packetize::opus(&frame.data, &mut self.waiting),
+            MediaKind::Video => packetize::h264(&frame.data, MAX_PAYLOAD, &mut self.waiting),
+        }
+        if !self.waiting.is_empty() {
+            self.current = Some(Head {
+                timestamp: self.timestamp(elapsed),
+                level: frame.level,
+                after_gap: self.end.is_none_or(|end| end != elapsed),
+                key: frame.key,
+            });
+            self.end = Some(elapsed + frame.duration);
+        }
+        self.waiting.len()
+    }
+
+    /// How many packets of the current frame have not left.
+    pub fn n_waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The next packet of the current frame.
+    pub fn poll_packet(&mut self, now: Instant) -> Option<Packet> {
+        let head = self.current?;
+        let payload = self.waiting.pop_front()?;
+        let last = self.waiting.is_empty();
+        let marker = match self.config.kind {
+            // RFC 3551 §4.1: the first packet after a pause.
+            MediaKind::Audio => head.after_gap,
+            // RFC 6184 §5.1: the last packet of the access unit.
+            MediaKind::Video => last,
+        };
+        let header = Packet {
+            ssrc: self.config.ssrc,
+            payload_type: self.config.payload_type,
+            sequence_number: self.sequence_number,
+            timestamp: head.timestamp,
+            marker,
+            audio_level: head.level,
+            rotation: if last { self.rotation } else { 0 },
+            payload: Bytes::new(),
+        };
+        let packet = Packet { payload: payload.to_bytes(), ..header.clone() };
+        self.sequence_number = self.sequence_number.wrapping_add(1);
+        self.counters.packets += 1;
+        self.counters.octets += payload.len() as u64;
+        if last {
+            self.counters.frames += 1;
+            self.counters.key_frames += u64::from(head.key);
+        }
+        if self.config.kind == MediaKind::Video {
+            self.remember(header, payload, now);
+        }
+        Some(packet)
+    }
+
+    /// Whether a packet that is asked for should be sent again: it is still known, and nobody asked
+    /// for it within `interval`, in which the answer may still be on its way. Notes the question.
+    pub fn handle_nack(&mut self, sequence_number: u16, interval: Duration, now: Instant) -> Nacked {
+        match self.find(sequence_number, now) {
+            None => Nacked::Gone,
+            Some(sent) if sent.asked.is_some_and(|asked| now < asked + interval) => Nacked::Answered,
+            Some(sent) => {
+                sent.asked = Some(now);
+                Nacked::Resend
+            }
+        }
+    }
+
+    /// A packet once more: on the RTX stream behind its original sequence number (RFC 4588 §4),
+    /// or, without one, as it was. `None` if it is too old by now.
+    pub fn resend(&mut self, sequence_number: u16, now: Instant) -> Option<Packet> {
+        let (rtx, rtx_sequence_number) = (self.config.rtx, self.rtx_sequence_number);
+        let sent = self.find(sequence_number, now)?;
+        let mut packet = sent.header.clone();
+        if let Some(rtx) = rtx {
+            packet.ssrc = rtx.ssrc;
+            packet.payload_type = rtx.payload_type;
+            packet.sequence_number = rtx_sequence_number;
+            packet.payload = sent.payload.prefixed(&sequence_number.to_be_bytes());
+            self.rtx_sequence_number = rtx_sequence_number.wrapping_add(1);
+        } else {
+            packet.payload = sent.payload.to_bytes();
+        }
+        self.counters.retransmitted_packets += 1;
+        self.counters.retransmitted_octets += packet.payload.len() as u64;
+        Some(packet)
+    }
+
+    fn remember(&mut self, header: Packet, payload: Payload, now: Instant) {
+        while self.history.len() >= HISTORY_LEN || self.history.front().is_some_and(|sent| sent.is_old(now)) {
+            self.history.pop_front();
+        }
+        self.history.push_back(Sent { header, payload, at: now, asked: None });
+    }
+
+    fn find(&mut self, sequence_number: u16, now: Instant) -> Option<&mut Sent> {
+        // INVARIANT: numbers in the history rise by one, so a number is also an index.
+        let first = self.history.front()?.header.sequence_number;
+        let sent = self.history.get_mut(usize::from(sequence_number.wrapping_sub(first)))?;
+        (!sent.is_old(now)).then_some(sent)
+    }
+}
+
+impl Sent {
+    fn is_old(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.at) > HISTORY_AGE
+    }
+}
+
+/// What to do about one packet that is said to be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nacked {
+    /// Send it again.
+    Resend,
+    /// Nothing: it was sent again just now.
+    Answered,
+    /// Nothing: it is no longer, or never was, in the history.
+    Gone,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::rtp::testing::start;
+
+    const SSRC: u32 = 0xaaaa_0001;
+    const RTX: RtxConfig = RtxConfig { ssrc: 0xaaaa_0002, payload_type: 105 };
+    const FRAME: MediaTime = MediaTime::from_millis(40);
+
+    fn video(rtx: Option<RtxConfig>) -> SendStream {
+        let config =
+            StreamConfig { kind: MediaKind::Video, ssrc: SSRC, payload_type: 104, clock_rate: 90_000, rtx };
+        SendStream::new(config, &mut fastrand::Rng::with_seed(7))
+    }
+
+    fn audio() -> SendStream {
+        let config = StreamConfig {
+            kind: MediaKind::Audio,
+            ssrc: SSRC,
+            payload_type: 111,
+            clock_rate: 48_000,
+            rtx: None,
+        };
+        SendStream::new(config, &mut fastrand::Rng::with_seed(7))
+    }
+
+    fn send(stream: &mut SendStream, data: &[u8], elapsed: MediaTime, now: Instant) -> Vec<Packet> {
+        let kind = stream.config.kind;
+        let (duration, level) = match kind {
+            MediaKind::Audio => (MediaTime::from_millis(20), Some(AudioLevel::SILENCE)),
+            MediaKind::Video => (FRAME, None),
+        };
+        let data = Bytes::copy_from_slice(data);
+        let frame = Frame { kind, pts: MediaTime::ZERO, duration, key: true, data, level };
+        let n_packets = stream.handle_frame(&frame, elapsed);
+        let packets: Vec<_> = std::iter::from_fn(|| stream.poll_packet(now)).collect();
+        assert_eq!(packets.len(), n_packets);
+        packets
+    }
+
+    fn slice(len: usize) -> Vec<u8> {
+        [&[0, 0, 1, 0x65][..], &vec![0xab; len - 1]].concat()
+    }
+
+    #[test]
+    fn a_picture_is_marked_at_its_end() {
+        let (start, mut stream) = (start(), video(None));
+        stream.set_rotation(5);
+        let packets = send(&mut stream, &slice(3 * MAX_PAYLOAD), MediaTime::ZERO, start);
+        assert_eq!(packets.iter().map(|p| p.marker).collect::<Vec<_>>(), [false, false, false, true]);
+        assert_eq!(packets.iter().map(|p| p.rotation).collect::<Vec<_>>(), [0, 0, 0, 1]);
+        assert!(packets.iter().all(|p| p.timestamp == packets[0].timestamp && p.payload_type == 104));
+        let next = send(&mut stream, &slice(100), FRAME, start);
+        assert_eq!(next[0].timestamp.wrapping_sub(packets[0].timestamp), 3600);
+        assert_eq!(next[0].sequence_number, packets[3].sequence_number.wrapping_add(1));
+        assert!(next[0].marker);
+    }
+
+    #[test]
+    fn sound_is_marked_after_a_pause() {
+        let (start, mut stream) = (start(), audio());
+        let at = |millis| MediaTime::from_millis(millis);
+        let packets: Vec<_> =
+            [0, 20, 40, 100, 120].iter().flat_map(|ms| send(&mut stream, b"sound", at(*ms), start)).collect();
+        assert_eq!(packets.iter().map(|p| p.marker).collect::<Vec<_>>(), [true, false, false, true, false]);
+        let ticks: Vec<_> = packets.iter().map(|p| p.timestamp.wrapping_sub(packets[0].timestamp)).collect();
+        assert_eq!(ticks, [0, 960, 1920, 4800, 5760]);
+        assert_eq!(packets[4].sequence_number.wrapping_sub(packets[0].sequence_number), 4);
+        assert_eq!(packets[0].audio_level, Some(AudioLevel::SILENCE));
+    }
+
+    #[test]
+    fn what_cannot_be_sent_leaves_no_trace() {
+        let (start, mut stream) = (start(), video(None));
+        let first = send(&mut stream, &slice(10), MediaTime::ZERO, start);
+        assert_eq!(send(&mut stream, b"no start code", FRAME, start), []);
+        let next = send(&mut stream, &slice(10), FRAME * 2, start);
+        assert_eq!(next[0].sequence_number, first[0].sequence_number.wrapping_add(1));
+        assert_eq!(stream.counters().frames, 2);
+    }
+
+    #[test]
+    fn a_lost_packet_comes_again_behind_its_number() {
+        let (start, mut stream) = (start(), video(Some(RTX)));
+        let packets = send(&mut stream, &slice(2 * MAX_PAYLOAD), MediaTime::ZERO, start);
+        let lost = &packets[2];
+        let interval = Duration::from_millis(50);
+        assert_eq!(stream.handle_nack(lost.sequence_number, interval, start), Nacked::Resend);
+        let again = stream.resend(lost.sequence_number, start).unwrap();
+        assert_eq!((again.ssrc, again.payload_type), (RTX.ssrc, RTX.payload_type));
+        assert_eq!((again.timestamp, again.marker), (lost.timestamp, lost.marker));
+        assert_eq!(again.payload[..2], lost.sequence_number.to_be_bytes());
+        assert_eq!(again.payload[2..], lost.payload);
+        let other = stream.resend(packets[0].sequence_number, start).unwrap();
+        assert_eq!(other.sequence_number, again.sequence_number.wrapping_add(1));
+
+        let soon = start + Duration::from_millis(49);
+        assert_eq!(stream.handle_nack(lost.sequence_number, interval, soon), Nacked::Answered);
+        let later = start + Duration::from_millis(50);
+        assert_eq!(stream.handle_nack(lost.sequence_number, interval, later), Nacked::Resend);
+        let counters = stream.counters();
+        assert_eq!((counters.packets, counters.retransmitted_packets), (3, 2));
+    }
+
+    #[test]
+    fn without_rtx_a_lost_packet_comes_as_it_was() {
+        let (start, mut stream) = (start(), video(None));
+        let packets = send(&mut stream, &slice(2 * MAX_PAYLOAD), MediaTime::ZERO, start);
+        assert_eq!(stream.resend(packets[1].sequence_number, start).as_ref(), Some(&packets[1]));
+    }
+
+    #[test]
+    fn the_history_ends_by_age_and_by_length() {
+        let (start, mut stream) = (start(), video(Some(RTX)));
+        let first = send(&mut stream, &slice(10), MediaTime::ZERO, start)[0].sequence_number;
+        assert_eq!(stream.handle_nack(first.wrapping_sub(1), Duration::ZERO, start), Nacked::Gone);
+        assert_eq!(stream.handle_nack(first.wrapping_add(1), Duration::ZERO, start), Nacked::Gone);
+        assert!(stream.resend(first, start + HISTORY_AGE).is_some());
+        let too_late = start + HISTORY_AGE + Duration::from_nanos(1);
+        assert_eq!(stream.handle_nack(first, Duration::ZERO, too_late), Nacked::Gone);
+        assert_eq!(stream.resend(first, too_late), None);
+        for n in 1..=HISTORY_LEN {
+            send(&mut stream, &slice(10), FRAME * n as i64, start);
+        }
+        assert_eq!(stream.history.len(), HISTORY_LEN);
+        assert_eq!(stream.resend(first, start), None);
+        assert!(stream.resend(first.wrapping_add(1), start).is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_never_have_a_hole(lens in prop::collection::vec(0..9000_usize, 1..60), seed in any::<u64>()) {
+            let config = StreamConfig {
+                kind: MediaKind::Video, ssrc: SSRC, payload_type: 104, clock_rate: 90_000, rtx: Some(RTX),
+            };
+            let (start, mut stream) = (start(), SendStream::new(config, &mut fastrand::Rng::with_seed(seed)));
+            let mut expected = stream.sequence_number;
+            for (n, len) in lens.iter().enumerate() {
+                let data = if *len == 0 { vec![] } else { slice(*len) };
+                for packet in send(&mut stream, &data, FRAME * n as i64, start) {
+                    prop_assert_eq!(packet.sequence_number, expected);
+                    expected = expected.wrapping_add(1);
+                    let again = stream.resend(packet.sequence_number, start).unwrap();
+                    prop_assert_eq!(&again.payload[2..], &packet.payload[..]);
+                }
+            }
+        }
+    }
+}
