@@ -1,6 +1,8 @@
 //! Join Telegram video chats and stream audio and video files into them.
 
 pub mod call;
+#[cfg(feature = "emulator")]
+pub mod emulator;
 pub mod media;
 pub mod peer;
 pub mod player;

@@ -1,0 +1,277 @@
+//! Synthetic calls: each fault is put in once and must turn up in its own figure.
+
+use super::*;
+use crate::emulator::marks::tests::Image;
+
+const RATE: i64 = 48_000;
+
+/// A call that would be `ok`; tests change what they are about.
+#[derive(Clone)]
+struct Call {
+    /// Numbers of the pictures, in order; picture `i` is taken at `i / 30` s.
+    numbers: Vec<Option<u32>>,
+    /// Added to the arrival of this picture and all after it.
+    stall: (usize, MediaTime),
+    /// How much later than their flashes the beeps are.
+    skew: MediaTime,
+    /// RMS of the beep.
+    beep: f64,
+    tone_hz: f64,
+    gains: [f64; 2],
+    /// Of the 20 ms packets, those that are made up.
+    concealed: fn(i64) -> bool,
+    packets_lost: u64,
+}
+
+impl Default for Call {
+    fn default() -> Self {
+        Self {
+            numbers: (0..300).map(|n| Some((n + 450) % 600)).collect(),
+            stall: (0, MediaTime::ZERO),
+            skew: MediaTime::ZERO,
+            beep: 0.25,
+            tone_hz: 440.0,
+            gains: [-18.0, -24.0],
+            concealed: |_| false,
+            packets_lost: 0,
+        }
+    }
+}
+
+const BOTH: Wanted = Wanted { video: true, audio: true };
+
+impl Call {
+    fn report(&self) -> Report {
+        let mut measure = Measure::new();
+        self.play_pictures(&mut measure);
+        self.play_sound(&mut measure);
+        measure.report(&self.reception(), BOTH)
+    }
+
+    fn reception(&self) -> Reception {
+        Reception {
+            join: Duration::from_millis(48),
+            video: Some(Codec::H264),
+            audio: Some(Codec::Opus),
+            audio_packets: 500,
+            packets_lost: self.packets_lost,
+            packets_repaired: 0,
+        }
+    }
+
+    fn play_pictures(&self, measure: &mut Measure) {
+        for (i, number) in self.numbers.iter().enumerate() {
+            let Some(number) = *number else { continue };
+            let image = Image::clip(number, number % 30 < 3, 320, 180);
+            let taken = MediaTime::from_ticks(i as i64, 30);
+            let stall = if i >= self.stall.0 { self.stall.1 } else { MediaTime::ZERO };
+            let arrival = taken + stall + MediaTime::from_millis(20);
+            measure.handle_picture(&Picture { luma: image.as_luma(), arrival, taken: Some(taken) });
+        }
+    }
+
+    fn play_sound(&self, measure: &mut Measure) {
+        for packet in 0..self.numbers.len() as i64 * 5 / 3 {
+            let first = packet * 960;
+            let samples: Vec<f32> = (first..first + 960).flat_map(|i| self.sample(i)).collect();
+            let taken = MediaTime::from_ticks(first, 48_000);
+            let concealed = (self.concealed)(packet);
+            measure.handle_sound(&Sound { samples: &samples, taken: Some(taken), concealed });
+        }
+    }
+
+    /// Bed and beep as the clips have them.
+    fn sample(&self, i: i64) -> [f32; 2] {
+        let t = i as f64 / RATE as f64;
+        let since_beep = (i - self.skew.to_ticks(48_000)).rem_euclid(RATE) as f64 / RATE as f64;
+        let wave = |hz: f64, t: f64| (std::f64::consts::TAU * hz * t).sin() * std::f64::consts::SQRT_2;
+        let beep = if since_beep < 0.1 { self.beep * wave(1000.0, since_beep) } else { 0.0 };
+        self.gains.map(|dbfs| (10_f64.powf(dbfs / 20.0) * wave(self.tone_hz, t) + beep) as f32)
+    }
+}
+
+/// The only reason contains `words`.
+fn assert_only_reason(report: &Report, words: &str) {
+    assert_eq!(report.verdict, Verdict::Bad);
+    assert!(report.reasons.len() == 1 && report.reasons[0].contains(words), "{:?}", report.reasons);
+}
+
+#[test]
+fn clean_call_is_ok() {
+    let report = Call::default().report();
+    assert_eq!(report.reasons, Vec::<String>::new());
+    assert_eq!(report.verdict, Verdict::Ok);
+    let video = report.video.unwrap();
+    assert_eq!((video.width, video.height), (320, 180));
+    assert_eq!((video.frames_decoded, video.fps, video.freezes), (300, 30.0, 0));
+    // The numbers started again in the middle, and that is no gap.
+    assert_eq!(video.frame_numbers_missing, Some(0));
+    let audio = report.audio.unwrap();
+    assert_eq!(audio.dominant_hz, Some(440.0));
+    assert!((audio.left_dbfs.unwrap() + 18.0).abs() < 0.05, "{audio:?}");
+    assert!((audio.right_dbfs.unwrap() + 24.0).abs() < 0.05, "{audio:?}");
+    assert_eq!(audio.concealed_ms, 0);
+    let skew = report.av_skew_ms.unwrap();
+    assert!(skew.median.abs() < 0.2 && skew.max.abs() < 0.3, "{skew:?}");
+}
+
+#[test]
+fn missing_pictures_are_counted() {
+    let mut call = Call::default();
+    call.numbers[100] = None;
+    let report = call.report();
+    assert_eq!(report.video.as_ref().unwrap().frame_numbers_missing, Some(1));
+    assert_only_reason(&report, "although no packet was lost");
+    call.packets_lost = 3;
+    assert_eq!(call.report().verdict, Verdict::Ok, "loss excuses one picture of 300");
+    call.numbers[200..210].fill(None);
+    let report = call.report();
+    assert_eq!(report.video.as_ref().unwrap().frame_numbers_missing, Some(11));
+    assert_only_reason(&report, "4 % of all");
+}
+
+#[test]
+fn pictures_lost_where_the_clip_starts_again_are_missing() {
+    let mut call = Call::default();
+    // 598 and 599 of one round, 0 and 1 of the next.
+    call.numbers[148..152].fill(None);
+    assert_eq!(call.report().video.unwrap().frame_numbers_missing, Some(4));
+}
+
+#[test]
+fn repeated_pictures_are_not_missing() {
+    let mut call = Call::default();
+    call.numbers[100] = call.numbers[99];
+    call.numbers[101] = call.numbers[99];
+    assert_eq!(call.report().video.unwrap().frame_numbers_missing, Some(2), "100 and 101 never came");
+}
+
+#[test]
+fn stalls_are_freezes() {
+    let mut call = Call { stall: (90, MediaTime::from_millis(149)), ..Call::default() };
+    assert_eq!(call.report().video.unwrap().freezes, 0, "149 ms more than the mean");
+    call.stall.1 = MediaTime::from_millis(152);
+    let report = call.report();
+    assert_eq!(report.video.as_ref().unwrap().freezes, 1);
+    assert_eq!(report.verdict, Verdict::Ok, "one short freeze in ten seconds");
+    call.stall.1 = MediaTime::from_millis(800);
+    let report = call.report();
+    assert_eq!(report.video.as_ref().unwrap().freezes, 1);
+    assert_only_reason(&report, "froze");
+}
+
+#[test]
+fn skew_is_measured_with_its_sign() {
+    for (millis, is_bad) in [(30, true), (-30, true), (7, true), (-3, false), (4, false)] {
+        let call = Call { skew: MediaTime::from_millis(millis), ..Call::default() };
+        let report = call.report();
+        let skew = report.av_skew_ms.unwrap();
+        assert!((skew.median - millis as f64).abs() < 0.3, "{millis} ms: {skew:?}");
+        assert!((skew.max - millis as f64).abs() < 0.4, "{millis} ms: {skew:?}");
+        assert_eq!(report.verdict == Verdict::Bad, is_bad, "{:?}", report.reasons);
+        assert!(report.reasons.iter().all(|reason| reason.contains("apart")), "{:?}", report.reasons);
+    }
+}
+
+#[test]
+fn wrong_tone_and_wrong_levels_are_heard() {
+    let report = Call { tone_hz: 443.0, ..Call::default() }.report();
+    assert_eq!(report.audio.as_ref().unwrap().dominant_hz, Some(443.0));
+    assert_only_reason(&report, "443 Hz instead of 440 Hz");
+
+    let report = Call { gains: [-18.0, -25.5], ..Call::default() }.report();
+    assert_only_reason(&report, "the right channel has -25.5 dBFS instead of -24 dBFS");
+
+    let report = Call { gains: [-24.0, -18.0], ..Call::default() }.report();
+    assert_eq!(report.reasons.len(), 2, "swapped channels: {:?}", report.reasons);
+}
+
+#[test]
+fn concealed_sound_counts_and_does_not_spoil_the_rest() {
+    let report = Call { concealed: |packet| packet % 20 == 0, packets_lost: 25, ..Call::default() }.report();
+    assert_eq!(report.audio.as_ref().unwrap().concealed_ms, 500);
+    assert_eq!(report.verdict, Verdict::Ok, "{:?}", report.reasons);
+
+    let report = Call { concealed: |packet| packet % 3 == 0, packets_lost: 167, ..Call::default() }.report();
+    assert_eq!(report.audio.as_ref().unwrap().concealed_ms, 3340);
+    assert_eq!(report.verdict, Verdict::Bad);
+    assert!(report.reasons[0].contains("3.3 of 10.0 s"), "{:?}", report.reasons);
+}
+
+#[test]
+fn one_track_is_enough_when_only_one_is_wanted() {
+    let call = Call::default();
+    let mut measure = Measure::new();
+    call.play_sound(&mut measure);
+    let reception = Reception { video: None, ..call.reception() };
+    let report = measure.report(&reception, Wanted { video: false, audio: true });
+    assert_eq!((report.verdict, &report.video, report.av_skew_ms), (Verdict::Ok, &None, None));
+    assert_only_reason(&measure.report(&reception, BOTH), "no video came");
+
+    let mut measure = Measure::new();
+    call.play_pictures(&mut measure);
+    let reception = Reception { audio: None, ..call.reception() };
+    let report = measure.report(&reception, Wanted { video: true, audio: false });
+    assert_eq!((report.verdict, &report.audio, report.av_skew_ms), (Verdict::Ok, &None, None));
+    assert_only_reason(&measure.report(&reception, BOTH), "no sound came");
+}
+
+#[test]
+fn sound_alone_is_known_as_a_clip_by_its_beeps() {
+    let call = Call { gains: [-18.0, -18.0], ..Call::default() };
+    let mut measure = Measure::new();
+    call.play_sound(&mut measure);
+    let reception = Reception { video: None, ..call.reception() };
+    assert_only_reason(&measure.report(&reception, Wanted { video: false, audio: true }), "right channel");
+}
+
+#[test]
+fn nothing_received_is_bad() {
+    let measure = Measure::new();
+    let wanted = Wanted { video: false, audio: false };
+    assert_only_reason(&measure.report(&Reception::default(), wanted), "nothing came");
+    let reception = Call::default().reception();
+    let report = measure.report(&reception, BOTH);
+    assert_eq!(report.reasons.len(), 2, "{:?}", report.reasons);
+    assert_eq!(report.audio.unwrap().left_dbfs, None);
+}
+
+#[test]
+fn other_media_is_not_judged_as_a_clip() {
+    let mut measure = Measure::new();
+    let image = Image::gray(320, 180, 90);
+    for i in 0..250 {
+        let taken = MediaTime::from_ticks(i, 25);
+        measure.handle_picture(&Picture { luma: image.as_luma(), arrival: taken, taken: Some(taken) });
+    }
+    Call { gains: [-9.0, -9.0], tone_hz: 523.0, beep: 0.0, ..Call::default() }.play_sound(&mut measure);
+    let report = measure.report(&Call::default().reception(), BOTH);
+    assert_eq!(report.verdict, Verdict::Ok, "{:?}", report.reasons);
+    assert_eq!(report.video.unwrap().frame_numbers_missing, None);
+    assert_eq!(report.audio.unwrap().dominant_hz, Some(523.0));
+}
+
+#[test]
+fn times_come_only_with_the_first_sender_report() {
+    let call = Call::default();
+    let mut measure = Measure::new();
+    let samples: Vec<f32> = (0..RATE * 3).flat_map(|i| call.sample(i)).collect();
+    measure.handle_sound(&Sound { samples: &samples, taken: None, concealed: false });
+    assert!(measure.hearing.beeps.is_empty());
+    assert!(measure.hearing.levels_dbfs().is_some(), "tone and levels need no clock");
+}
+
+#[test]
+fn report_is_the_documented_json() {
+    let report = Call::default().report();
+    let json = serde_json::to_value(&report).unwrap();
+    let keys: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut expected =
+        ["verdict", "join_ms", "video", "audio", "av_skew_ms", "packets_lost", "packets_repaired", "plan"];
+    expected.sort_unstable();
+    assert_eq!(keys, expected);
+    assert_eq!(json["verdict"], "ok");
+    assert_eq!(json["video"]["codec"], "h264");
+    assert_eq!(json["plan"], serde_json::Value::Null);
+    assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report);
+}
