@@ -75,7 +75,8 @@ impl<'a> Luma<'a> {
     fn mean(&self, x: (f32, f32), y: (f32, f32)) -> f32 {
         let (left, right) = pixels(x, self.width);
         let (top, bottom) = pixels(y, self.height);
-        let sum: u64 = (top..bottom).flat_map(|y| &self.row(y)[left..right]).map(|&luma| u64::from(luma)).sum();
+        let sum: u64 =
+            (top..bottom).flat_map(|y| &self.row(y)[left..right]).map(|&luma| u64::from(luma)).sum();
         sum as f32 / ((right - left) * (bottom - top)) as f32
     }
 }
@@ -203,9 +204,9 @@ fn runs(row: &[u8]) -> Vec<Run> {
 }
 
 fn are_modules(runs: &[Run], lengths: [f32; 3], module: f32) -> bool {
-    runs.iter().zip(lengths).all(|(run, length)| {
-        ((run.end - run.start) as f32 / module - length).abs() <= 0.5
-    })
+    runs.iter()
+        .zip(lengths)
+        .all(|(run, length)| ((run.end - run.start) as f32 / module - length).abs() <= 0.5)
 }
 
 /// The middle half of a module: its borders are blurred.
@@ -319,9 +320,12 @@ pub(super) mod tests {
 
     #[test]
     fn numbers_are_found_anywhere_on_a_page() {
-        for (number, width, height, x, y) in
-            [(0, 1280, 720, 0, 0), (77, 640, 360, 301, 211), (599, 320, 180, 13, 7), (0xFFFF, 711, 400, 560, 399)]
-        {
+        for (number, width, height, x, y) in [
+            (0, 1280, 720, 0, 0),
+            (77, 640, 360, 301, 211),
+            (599, 320, 180, 13, 7),
+            (0xFFFF, 711, 400, 560, 399),
+        ] {
             let page = Image::clip(number, true, 1280, 720).scaled(width, height).on_page(x, y, 1280, 800);
             assert_eq!(find_frame_number(&page.as_luma()), Some(number), "{width}×{height} at {x}, {y}");
         }
