@@ -1,25 +1,73 @@
 //! A programme: queue → frames with a due time, for any number of calls.
+//!
+//! ```text
+//! Item ─► worker (a thread) ─► deck ─► slots of 20 ms ─► Arc<DueFrame> ─► Listener of call 1
+//!           opens, reads,      about     played, held,                 ├► Listener of call 2
+//!           seeks              0.5 s     silent                        └► …
+//! ```
+//!
+//! A chat more costs a reference count: what is read, decoded and encoded is so once.
+//! The programme's own clock never stops, so the calls' RTP streams go on through pauses,
+//! seeks and from item to item, in 20 ms packets of silence when nothing else is there.
+//!
+//! [`Player`] is the handle, `state` decides, `task` waits and carries, `worker` reads.
 
+mod deck;
+mod item;
+mod listener;
+mod queue;
+mod state;
+mod task;
+#[cfg(test)]
+mod testing;
+mod timeline;
+mod worker;
+
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+pub use self::item::{FrameReader, Item, ItemError, ItemPlan};
+pub use self::listener::Listener;
+use self::task::Command;
 use crate::media::Frame;
 use crate::time::MediaTime;
+
+/// How many commands may wait. A full channel makes the next caller wait, and nobody else.
+const COMMANDS: usize = 64;
+
+/// How many events a slow subscriber may be behind before it is told that it missed some.
+const EVENTS: usize = 256;
+
+/// The loudest volume that can be asked for: Telegram's own sliders end here too.
+pub const MAX_VOLUME_PERCENT: u16 = 200;
 
 /// Names one entry of the queue for as long as the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ItemId(pub u64);
+
+impl fmt::Display for ItemId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// A frame placed on the programme's clock.
 ///
 /// The programme's clock starts when the programme starts and never stops, pauses or jumps:
 /// not at a pause, not between items. RTP timestamps follow it, so they belong to the
 /// stream and not to the song.
+///
+/// Sound comes in every slot of 20 ms without exception. (Only when the whole process has
+/// stood still for seconds are the slots in between left out.)
 #[derive(Clone, Debug)]
 pub struct DueFrame {
-    /// The item it comes from; `None` for silence between items.
+    /// The item it comes from; `None` for silence of the programme itself.
     pub item: Option<ItemId>,
-    /// When on the programme's clock. Audio: a whole number of 20 ms steps.
+    /// When on the programme's clock. Never before the frame handed out last. Audio: a whole
+    /// number of 20 ms steps.
     pub at: MediaTime,
     /// When on the wall: the first packet leaves at this instant.
     pub due: Instant,
@@ -29,3 +77,286 @@ pub struct DueFrame {
 
 /// How frames travel from the programme to the calls: shared, never copied.
 pub type SharedFrame = Arc<DueFrame>;
+
+/// How a programme behaves.
+#[derive(Clone, Debug)]
+pub struct PlayerOptions {
+    /// Begin again with the first item after the last one. An item that failed is left out.
+    pub loop_all: bool,
+    /// Go on in silence when the queue has ended, and wait for more. Else the programme ends.
+    pub stay: bool,
+    /// Volume to begin with, 0 to [`MAX_VOLUME_PERCENT`]; 100 plays as recorded.
+    pub volume_percent: u16,
+}
+
+impl Default for PlayerOptions {
+    fn default() -> Self {
+        Self { loop_all: false, stay: true, volume_percent: 100 }
+    }
+}
+
+/// What a programme is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PlayerState {
+    /// The queue is empty; silence.
+    #[default]
+    Idle,
+    /// An item is being opened or sought, or its frames do not come; silence.
+    Loading,
+    /// An item plays.
+    Playing,
+    /// An item waits for [`Player::resume`]; silence.
+    Paused,
+    /// The programme is over.
+    Ended,
+}
+
+/// A programme at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct PlayerStatus {
+    /// What it is doing.
+    pub state: PlayerState,
+    /// The current item.
+    pub item: Option<ItemId>,
+    /// Its name: the path, for a file.
+    pub source: Option<Arc<str>>,
+    /// How its tracks are played, once it is open.
+    pub plan: Option<ItemPlan>,
+    /// Where in it we are; refreshed about once a second.
+    pub position: MediaTime,
+    /// How long it is, where known.
+    pub duration: Option<MediaTime>,
+    /// Held by [`Player::pause`], with or without an item.
+    pub paused: bool,
+    /// 100 plays as recorded.
+    pub volume_percent: u16,
+    /// How many items wait behind the current one.
+    pub n_queued: usize,
+    /// Silence so far because frames did not come in time.
+    pub stalled: MediaTime,
+    /// Frames of ended items that came too late or overlapped and were not played.
+    pub n_dropped: u64,
+}
+
+/// Something that happened to a programme. Each comes when the calls have sent it, not when it
+/// was decided.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum PlayerEvent {
+    /// The first frame of an item is due.
+    ItemStarted {
+        /// Which.
+        item: ItemId,
+        /// Its name.
+        source: Arc<str>,
+        /// How its tracks are played.
+        plan: ItemPlan,
+        /// How long it is, where known.
+        duration: Option<MediaTime>,
+    },
+    /// An item is over and its last frame has been due. Exactly once per play, also for an item
+    /// that never started.
+    ItemEnded {
+        /// Which.
+        item: ItemId,
+        /// How.
+        reason: EndReason,
+        /// Why, when it failed.
+        error: Option<ItemError>,
+    },
+    /// Its frames do not come in time: silence until they do.
+    ItemStalled {
+        /// Which.
+        item: ItemId,
+    },
+    /// About once a second, and after every seek.
+    Position {
+        /// Which.
+        item: ItemId,
+        /// On the item's clock.
+        position: MediaTime,
+        /// How long it is, where known.
+        duration: Option<MediaTime>,
+    },
+    /// The last item has ended and none follows.
+    QueueEnded,
+}
+
+/// How an item ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EndReason {
+    /// It was played to its end.
+    Finished,
+    /// [`Player::skip`] or [`Player::play_now`].
+    Skipped,
+    /// It cannot be played, or not further.
+    Failed,
+    /// [`Player::stop`] or [`Player::close`].
+    Stopped,
+}
+
+impl EndReason {
+    /// `finished`, `skipped`, `failed`, `stopped`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Skipped => "skipped",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// Why a command was not obeyed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlayError {
+    /// There is no current item.
+    #[error("nothing is playing; queue something first")]
+    NothingPlaying,
+    /// The item cannot be read there; it goes on where it can.
+    #[error("cannot go there in this item")]
+    Seek(#[source] ItemError),
+    /// Another seek, a skip or a stop came before this one was done.
+    #[error("a later command took the place of this one")]
+    Superseded,
+    /// Out of range.
+    #[error("a volume of {percent} % is out of range; use 0 to {MAX_VOLUME_PERCENT}")]
+    Volume {
+        /// What was asked for.
+        percent: u16,
+    },
+    /// The programme is over.
+    #[error("the player is closed")]
+    Closed,
+}
+
+/// A programme that any number of calls listen to. Clones share it; it ends with
+/// [`Player::close`] or when the last clone is dropped.
+#[derive(Clone, Debug)]
+pub struct Player {
+    commands: mpsc::Sender<Command>,
+    status: watch::Receiver<PlayerStatus>,
+    events: Arc<broadcast::Receiver<PlayerEvent>>,
+}
+
+impl Player {
+    /// Starts a programme: silence, until something is queued.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime with its timer enabled.
+    pub fn start(options: PlayerOptions) -> Self {
+        let (commands, inbox) = mpsc::channel(COMMANDS);
+        let (events, first_events) = broadcast::channel(EVENTS);
+        let first_status = PlayerStatus { volume_percent: options.volume_percent, ..PlayerStatus::default() };
+        let (shown, status) = watch::channel(first_status);
+        tokio::spawn(task::run(options, inbox, events, shown));
+        Self { commands, status, events: Arc::new(first_events) }
+    }
+
+    /// Appends an item; it plays when its turn comes.
+    ///
+    /// # Errors
+    /// [`PlayError::Closed`]. That it cannot be opened is told by [`PlayerEvent::ItemEnded`].
+    pub async fn enqueue(&self, item: Item) -> Result<ItemId, PlayError> {
+        self.ask(|reply| Command::Enqueue { item, now: false, reply }).await
+    }
+
+    /// Plays an item in place of the current one; the rest of the queue follows it.
+    ///
+    /// # Errors
+    /// [`PlayError::Closed`].
+    pub async fn play_now(&self, item: Item) -> Result<ItemId, PlayError> {
+        self.ask(|reply| Command::Enqueue { item, now: true, reply }).await
+    }
+
+    /// Ends the current item and goes on with the next.
+    ///
+    /// # Errors
+    /// [`PlayError::NothingPlaying`], [`PlayError::Closed`].
+    pub async fn skip(&self) -> Result<(), PlayError> {
+        self.ask(|reply| Command::Skip { reply }).await?
+    }
+
+    /// Holds the current item, or the next one to come. Heard within about 200 ms.
+    ///
+    /// # Errors
+    /// [`PlayError::Closed`].
+    pub async fn pause(&self) -> Result<(), PlayError> {
+        self.ask(|reply| Command::Pause { paused: true, reply }).await
+    }
+
+    /// Goes on after a pause.
+    ///
+    /// # Errors
+    /// [`PlayError::Closed`].
+    pub async fn resume(&self) -> Result<(), PlayError> {
+        self.ask(|reply| Command::Pause { paused: false, reply }).await
+    }
+
+    /// Goes to a place in the current item, or to the nearest one before it where pictures can
+    /// begin, and returns that place. Past the end means the end.
+    ///
+    /// # Errors
+    /// [`PlayError::NothingPlaying`], [`PlayError::Seek`], [`PlayError::Superseded`],
+    /// [`PlayError::Closed`].
+    pub async fn seek(&self, to: MediaTime) -> Result<MediaTime, PlayError> {
+        self.ask(|reply| Command::Seek { to, reply }).await?
+    }
+
+    /// Sets how loud items are; 100 plays as recorded. Heard within about 700 ms.
+    ///
+    /// # Errors
+    /// [`PlayError::Volume`], [`PlayError::Closed`].
+    pub async fn set_volume(&self, percent: u16) -> Result<(), PlayError> {
+        self.ask(|reply| Command::Volume { percent, reply }).await?
+    }
+
+    /// Ends the current item and empties the queue.
+    ///
+    /// # Errors
+    /// [`PlayError::Closed`].
+    pub async fn stop(&self) -> Result<(), PlayError> {
+        self.ask(|reply| Command::Stop { reply }).await
+    }
+
+    /// Stops and ends the programme; returns when its threads have ended. Closing twice is fine.
+    pub async fn close(&self) {
+        // A failed send says that it is closed already.
+        let _closed_already = self.commands.send(Command::Close).await;
+        self.closed().await;
+    }
+
+    /// Returns when the programme is over.
+    pub async fn closed(&self) {
+        let mut status = self.status.clone();
+        while status.changed().await.is_ok() {}
+    }
+
+    /// Starts listening: sound from the present moment on, pictures from the next key frame on.
+    /// After the programme's end there is nothing to hear.
+    pub async fn listen(&self) -> Listener {
+        let (tap, listener) = listener::channel();
+        // A failed send drops the tap, which the listener notices as the end.
+        let _over = self.commands.send(Command::Listen { tap }).await;
+        listener
+    }
+
+    /// The programme as it is now, and a way to wait for changes.
+    pub fn status(&self) -> watch::Receiver<PlayerStatus> {
+        self.status.clone()
+    }
+
+    /// What happens from now on. Subscribe before queueing.
+    pub fn events(&self) -> broadcast::Receiver<PlayerEvent> {
+        self.events.resubscribe()
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, PlayError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| PlayError::Closed)?;
+        answer.await.map_err(|_| PlayError::Closed)
+    }
+}

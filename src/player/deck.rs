@@ -1,0 +1,436 @@
+//! One loaded item: frames from its worker in, the frames of each 20 ms slot out.
+//!
+//! The deck buffers a little of every track, asks the worker for more when a track runs low,
+//! and knows whether a slot can be played, must wait for the worker, or lies behind the end.
+
+use std::collections::VecDeque;
+
+use super::ItemId;
+use super::item::{ItemError, ItemPlan};
+use super::timeline::SLOT;
+use super::worker::WorkerId;
+use crate::media::{Frame, MediaKind};
+use crate::time::MediaTime;
+
+/// How far ahead of playing every track is read. Long enough for a slow disk or a busy
+/// machine, short enough that a change of the volume is heard soon.
+const AHEAD: MediaTime = MediaTime::from_millis(500);
+
+/// What every track must have before an item starts, or goes on after it ran dry. Starting with
+/// less would make a reader that is barely fast enough stutter.
+const REFILL: MediaTime = MediaTime::from_millis(100);
+
+/// When one track is here this far and another is not, the other has a hole, has ended early or
+/// is stored far away: the item goes on without it.
+const MAX_LAG: MediaTime = MediaTime::from_secs(3);
+
+/// Up to here is read in search of a track that lags. More than [`MAX_LAG`], so that a track
+/// which has ended early does not stop the other one at every slot.
+const MAX_SPREAD: MediaTime = MediaTime::from_secs(5);
+
+/// Memory for the frames of one item, whatever the file says: four seconds at 64 Mbit/s.
+const MAX_BYTES: usize = 32 << 20;
+
+/// How many frames a worker may be asked for at a time, and when it is asked again.
+const CREDIT: usize = 16;
+const CREDIT_LOW: usize = 8;
+
+/// The last picture may be cut this much so that sound follows sound without a gap.
+const MAX_CUT: MediaTime = MediaTime::from_millis(100);
+
+/// A time in which an item has neither sound nor picture is shortened when longer than this:
+/// no honest file has it, and a broken time stamp would silence the programme for hours.
+const MAX_HOLE: MediaTime = MediaTime::from_secs(10);
+
+/// Sound continues in the next slot as long as it is off by less: time stamps that jitter around
+/// half a slot must not lose frames.
+const KEEP_STEP: MediaTime = MediaTime::from_millis(15);
+
+/// After a hole, sound goes to the nearest slot.
+const FIND_STEP: MediaTime = MediaTime::from_millis(10);
+
+/// Pictures that come later than this after their time are not worth showing.
+const MAX_LATE: MediaTime = MediaTime::from_millis(500);
+
+/// What the next slot of an item holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Slot {
+    /// Play these: at most one of sound, any number of pictures.
+    Play {
+        /// `None` where the sound has a hole or the item has none.
+        audio: Option<Frame>,
+        /// In order; their `pts` are before the slot's end.
+        video: Vec<Frame>,
+    },
+    /// The worker has not delivered it yet.
+    Starved,
+    /// Nothing for a long time: go on at the next frame instead.
+    Hole,
+    /// The item ended before this slot.
+    Ended,
+}
+
+/// Something the deck wants from its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Want {
+    /// More frames of this generation.
+    Read { generation: u32, n_frames: usize },
+    /// Go there; what comes from now on is of this generation.
+    Seek { generation: u32, to: MediaTime },
+}
+
+#[derive(Debug)]
+pub(super) struct Deck {
+    pub(super) id: ItemId,
+    pub(super) worker: WorkerId,
+    pub(super) source: std::sync::Arc<str>,
+    /// `None` until the worker has opened the item.
+    pub(super) opened: Option<Opened>,
+    /// Its start has been announced.
+    pub(super) started: bool,
+    /// Why no more frames come; what is buffered still plays.
+    pub(super) failed: Option<ItemError>,
+    generation: u32,
+    seek_in_flight: bool,
+    seek_wanted: Option<MediaTime>,
+    /// Frames asked for and not yet come.
+    credit: usize,
+    /// Where the last seek landed.
+    landed: Option<MediaTime>,
+    /// Media time up to which everything has been played.
+    cursor: Option<MediaTime>,
+    audio: Lane,
+    video: Lane,
+    bytes: usize,
+    eof: bool,
+    abandoned: bool,
+    had_frames: bool,
+    /// Pictures are thrown away until one that needs no other.
+    wait_key: bool,
+    /// The slot before had sound of this item.
+    sounding: bool,
+    /// Frames that came too late or overlapped and were not played.
+    pub(super) n_dropped: u64,
+}
+
+/// What is known once an item is open.
+#[derive(Clone, Debug)]
+pub(super) struct Opened {
+    pub(super) plan: ItemPlan,
+    pub(super) duration: Option<MediaTime>,
+}
+
+/// The frames of one track.
+#[derive(Debug, Default)]
+struct Lane {
+    /// The plan plays this track.
+    live: bool,
+    frames: VecDeque<Frame>,
+    /// Where the latest frame ends, played or not.
+    end: Option<MediaTime>,
+    /// How long the latest frame lasts.
+    last_duration: MediaTime,
+    /// Where the latest frame that was taken out ends.
+    played_until: MediaTime,
+}
+
+impl Deck {
+    pub(super) fn new(id: ItemId, worker: WorkerId, source: std::sync::Arc<str>) -> Self {
+        Self {
+            id,
+            worker,
+            source,
+            opened: None,
+            started: false,
+            failed: None,
+            generation: 0,
+            seek_in_flight: false,
+            seek_wanted: None,
+            credit: 0,
+            landed: None,
+            cursor: None,
+            audio: Lane::default(),
+            video: Lane::default(),
+            bytes: 0,
+            eof: false,
+            abandoned: false,
+            had_frames: false,
+            wait_key: true,
+            sounding: false,
+            n_dropped: 0,
+        }
+    }
+
+    /// The worker has opened the item.
+    pub(super) fn open(&mut self, opened: Opened) {
+        self.audio.live = opened.plan.audio.is_some();
+        self.video.live = opened.plan.video.is_some();
+        self.opened = Some(opened);
+        if !self.audio.live && !self.video.live {
+            self.fail(ItemError::NoFrames);
+        }
+    }
+
+    /// No more frames come, because of this; what is buffered still plays.
+    pub(super) fn fail(&mut self, error: ItemError) {
+        self.eof = true;
+        self.failed.get_or_insert(error);
+    }
+
+    /// The worker has come to the end.
+    pub(super) fn handle_end(&mut self, generation: u32) {
+        if generation != self.generation {
+            return;
+        }
+        self.eof = true;
+        self.credit = 0;
+        if !self.had_frames && self.landed.is_none() {
+            self.fail(ItemError::NoFrames);
+        }
+    }
+
+    /// The worker cannot read on.
+    pub(super) fn handle_read_failed(&mut self, generation: u32, error: ItemError) {
+        if generation == self.generation {
+            self.credit = 0;
+            self.fail(error);
+        }
+    }
+
+    /// A frame has come.
+    pub(super) fn handle_frame(&mut self, generation: u32, frame: Frame) {
+        if generation != self.generation {
+            return;
+        }
+        self.credit = self.credit.saturating_sub(1);
+        let is_video = frame.kind == MediaKind::Video;
+        let lane = if is_video { &mut self.video } else { &mut self.audio };
+        let duration = frame.duration.max(MediaTime::ZERO);
+        let frame_end = frame.pts + duration;
+        let before_landing = self.landed.is_some_and(|landed| {
+            // A picture is shown from its pts on; of a sound, what is after the landing counts.
+            if is_video { frame.pts < landed } else { frame_end <= landed }
+        });
+        if !lane.live || before_landing {
+            return;
+        }
+        lane.end = lane.end.max(Some(frame_end));
+        lane.last_duration = duration;
+        if is_video && self.wait_key {
+            if !frame.key {
+                return;
+            }
+            self.wait_key = false;
+        }
+        self.had_frames = true;
+        self.bytes += frame.data.len();
+        lane.frames.push_back(frame);
+    }
+
+    /// The worker's thread is gone. A fault, unless it had said all it had to.
+    pub(super) fn abandon(&mut self) {
+        self.abandoned = true;
+        self.seek_in_flight = false;
+        self.seek_wanted = None;
+        if !self.eof {
+            self.fail(ItemError::Crashed);
+        }
+    }
+
+    /// Nobody is left who could seek.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned
+    }
+
+    /// Asks for another place; everything buffered is gone.
+    pub(super) fn seek(&mut self, to: MediaTime) {
+        self.seek_wanted = Some(to);
+        self.generation = self.generation.wrapping_add(1);
+        self.credit = 0;
+        self.landed = None;
+        self.cursor = None;
+        for lane in [&mut self.audio, &mut self.video] {
+            lane.clear();
+        }
+        self.bytes = 0;
+        self.eof = false;
+        self.failed = None;
+        self.wait_key = true;
+        self.sounding = false;
+    }
+
+    /// The worker has done a seek, or could not. True when it was the one that counts.
+    pub(super) fn handle_landed(&mut self, generation: u32, landed: Option<MediaTime>) -> bool {
+        self.seek_in_flight = false;
+        if generation != self.generation {
+            return false;
+        }
+        self.landed = landed;
+        true
+    }
+
+    /// A seek is asked for and not yet done.
+    pub(super) fn is_seeking(&self) -> bool {
+        self.seek_in_flight || self.seek_wanted.is_some()
+    }
+
+    /// What the worker should do now. Never leaves it more than a handful of orders behind: one
+    /// seek at a time, and two reads for each.
+    pub(super) fn poll_want(&mut self) -> Option<Want> {
+        self.opened.as_ref()?;
+        if let Some(to) = self.seek_wanted
+            && !self.seek_in_flight
+        {
+            self.seek_wanted = None;
+            self.seek_in_flight = true;
+            return Some(Want::Seek { generation: self.generation, to });
+        }
+        if self.is_seeking() || self.credit > CREDIT_LOW || !self.wants_more() {
+            return None;
+        }
+        self.credit += CREDIT;
+        Some(Want::Read { generation: self.generation, n_frames: CREDIT })
+    }
+
+    fn wants_more(&self) -> bool {
+        if self.eof || self.bytes >= MAX_BYTES {
+            return false;
+        }
+        let Some(from) = self.cursor.or_else(|| self.first_pts()) else { return true };
+        self.lanes().any(|lane| lane.reach(from) < AHEAD) && self.longest_reach(from) < MAX_SPREAD
+    }
+
+    /// Enough is here to begin, or to go on after the frames had run out.
+    pub(super) fn is_ready(&self) -> bool {
+        if self.opened.is_none() || self.is_seeking() {
+            return false;
+        }
+        if !self.wants_more() {
+            return true;
+        }
+        let Some(from) = self.cursor.or_else(|| self.first_pts()) else { return false };
+        self.lanes().all(|lane| lane.reach(from) >= REFILL) || self.longest_reach(from) >= MAX_LAG
+    }
+
+    /// The tracks that the plan plays.
+    fn lanes(&self) -> impl Iterator<Item = &Lane> {
+        [&self.audio, &self.video].into_iter().filter(|lane| lane.live)
+    }
+
+    fn longest_reach(&self, from: MediaTime) -> MediaTime {
+        self.lanes().map(|lane| lane.reach(from)).max().unwrap_or(MediaTime::ZERO)
+    }
+
+    /// Nothing is buffered and nothing will come.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.eof && self.first_pts().is_none()
+    }
+
+    fn first_pts(&self) -> Option<MediaTime> {
+        let first = |lane: &Lane| lane.frames.front().map(|frame| frame.pts);
+        match (first(&self.audio), first(&self.video)) {
+            (Some(audio), Some(video)) => Some(audio.min(video)),
+            (audio, video) => audio.or(video),
+        }
+    }
+
+    /// Which place of the item the first slot should fall on: its first frame, moved so that the
+    /// sound lies on the grid of slots and no picture is due before the slot.
+    pub(super) fn start_position(&self) -> MediaTime {
+        let first = self.first_pts().unwrap_or(MediaTime::ZERO);
+        let origin = self.landed.map_or(first, |landed| first.max(landed));
+        match self.audio.frames.front() {
+            Some(audio) => audio.pts - (audio.pts - origin).max(MediaTime::ZERO).ceil_to(SLOT),
+            None => origin,
+        }
+    }
+
+    /// Takes what belongs into the slot that begins at `position` of the item.
+    pub(super) fn take_slot(&mut self, position: MediaTime) -> Slot {
+        self.cursor = Some(position);
+        self.drop_late(position);
+        if self.has_ended(position) {
+            return Slot::Ended;
+        }
+        if self.is_starved(position) {
+            self.sounding = false;
+            return Slot::Starved;
+        }
+        if self.is_hole(position) {
+            self.cursor = None;
+            self.sounding = false;
+            return Slot::Hole;
+        }
+        let step = self.audio_step();
+        let slot_end = position + SLOT;
+        let audio = self.audio.take_if(|frame| frame.pts - position < step);
+        self.sounding = audio.is_some();
+        let video: Vec<_> = std::iter::from_fn(|| self.video.take_if(|frame| frame.pts < slot_end)).collect();
+        self.bytes -= audio.iter().chain(&video).map(|frame| frame.data.len()).sum::<usize>();
+        self.cursor = Some(slot_end);
+        Slot::Play { audio, video }
+    }
+
+    fn audio_step(&self) -> MediaTime {
+        if self.sounding { KEEP_STEP } else { FIND_STEP }
+    }
+
+    fn drop_late(&mut self, position: MediaTime) {
+        let step = self.audio_step();
+        while let Some(frame) = self.audio.take_if(|frame| frame.pts - position < -step) {
+            self.bytes -= frame.data.len();
+            self.n_dropped += 1;
+        }
+        let mut need_key = false;
+        while let Some(frame) = self.video.take_if(|frame| {
+            // What follows a lost picture refers to it, up to the next key.
+            need_key = frame.pts + MAX_LATE < position || (need_key && !frame.key);
+            need_key
+        }) {
+            self.bytes -= frame.data.len();
+            self.n_dropped += 1;
+        }
+        self.wait_key |= need_key && self.video.frames.is_empty();
+    }
+
+    fn is_starved(&self, position: MediaTime) -> bool {
+        let dry = (self.audio.live && self.audio.frames.is_empty())
+            || (self.video.live && self.video.reach(position) < SLOT);
+        dry && self.wants_more() && self.longest_reach(position) < MAX_LAG
+    }
+
+    fn is_hole(&self, position: MediaTime) -> bool {
+        let shown_until = position.max(self.audio.played_until).max(self.video.played_until);
+        self.first_pts().is_some_and(|first| first - shown_until > MAX_HOLE)
+    }
+
+    fn has_ended(&self, position: MediaTime) -> bool {
+        let (audio_end, video_end) = (self.audio.end, self.video.end);
+        // Sound follows sound at once: what little the picture lasts longer is cut.
+        let may_cut = audio_end.zip(video_end).is_some_and(|(audio_end, video_end)| {
+            video_end - audio_end <= self.video.last_duration.min(MAX_CUT)
+        });
+        let end = if may_cut { audio_end } else { audio_end.max(video_end) };
+        self.eof
+            && self.audio.frames.is_empty()
+            && (may_cut || self.video.frames.is_empty())
+            && end.is_none_or(|end| end <= position)
+    }
+}
+
+impl Lane {
+    /// How much of this track is known from `from` on.
+    fn reach(&self, from: MediaTime) -> MediaTime {
+        self.end.map_or(MediaTime::ZERO, |end| end - from)
+    }
+
+    fn take_if(&mut self, wanted: impl FnOnce(&Frame) -> bool) -> Option<Frame> {
+        let frame = self.frames.pop_front_if(|frame| wanted(frame))?;
+        self.played_until = self.played_until.max(frame.pts + frame.duration);
+        Some(frame)
+    }
+
+    fn clear(&mut self) {
+        *self = Self { live: self.live, ..Self::default() };
+    }
+}

@@ -1,0 +1,113 @@
+//! What can be played: a file, or frames that a program makes itself.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::media::Frame;
+use crate::time::MediaTime;
+
+/// One entry of a queue before it is loaded. Cheap to clone; opened anew for every play.
+#[derive(Clone)]
+pub struct Item {
+    source: Arc<str>,
+    open: Arc<Opener>,
+}
+
+type Opener = dyn Fn() -> Result<Box<dyn FrameReader>, ItemError> + Send + Sync;
+
+impl Item {
+    /// Frames that a program makes itself.
+    ///
+    /// `open` runs on the item's own thread, once per play (again for every round of a loop, and
+    /// ahead of time when the item is next). `source` is how events and statistics name it.
+    pub fn from_reader<F>(source: impl Into<Arc<str>>, open: F) -> Self
+    where
+        F: Fn() -> Result<Box<dyn FrameReader>, ItemError> + Send + Sync + 'static,
+    {
+        Self { source: source.into(), open: Arc::new(open) }
+    }
+
+    /// How events and statistics name it: the path, for a file.
+    pub fn source(&self) -> &Arc<str> {
+        &self.source
+    }
+
+    pub(super) fn open(&self) -> Result<Box<dyn FrameReader>, ItemError> {
+        (self.open)()
+    }
+}
+
+impl fmt::Debug for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Item").field(&self.source).finish()
+    }
+}
+
+/// Where the frames of one loaded item come from. Runs on a thread of its own and may block.
+pub trait FrameReader: Send {
+    /// What is played of it and how; asked once, after opening.
+    fn plan(&self) -> ItemPlan;
+
+    /// How long it is, where known.
+    fn duration(&self) -> Option<MediaTime>;
+
+    /// The next frame; `Ok(None)` is the end. Tracks are interleaved roughly by time, and within
+    /// a track `pts` rises. Sound comes in frames of 20 ms.
+    ///
+    /// # Errors
+    /// When nothing more can be read from here on; what came before still plays.
+    fn next_frame(&mut self) -> Result<Option<Frame>, ItemError>;
+
+    /// Goes to `to` or to the nearest place before it where every track can begin, and returns
+    /// that place: frames that end before it are thrown away, playing goes on there. Also
+    /// possible after the end.
+    ///
+    /// # Errors
+    /// When the item cannot be read there.
+    fn seek(&mut self, to: MediaTime) -> Result<MediaTime, ItemError>;
+
+    /// How loud frames read from now on are: 1.0 is as recorded.
+    fn set_volume(&mut self, gain: f32);
+}
+
+/// How the tracks of an item are played, in words: `copy`, `transcode: aac` …
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ItemPlan {
+    /// The sound; `None` when there is none.
+    pub audio: Option<String>,
+    /// The picture; `None` when there is none.
+    pub video: Option<String>,
+}
+
+impl ItemPlan {
+    /// A plan from its words.
+    pub fn new(audio: Option<String>, video: Option<String>) -> Self {
+        Self { audio, video }
+    }
+}
+
+/// Why an item cannot be played, or not further.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ItemError {
+    /// A program's own reader gave up.
+    #[error("the item's reader failed")]
+    Reader(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// It could be opened and is empty.
+    #[error("there is nothing to play: neither sound nor pictures")]
+    NoFrames,
+    /// The reader's thread ended before the item did: a bug in a decoder or in the reader.
+    #[error("the item's reader crashed; the other items play on")]
+    Crashed,
+    /// The system gives no more threads.
+    #[error("cannot start a thread for the item; too many run already")]
+    Thread(#[source] Arc<std::io::Error>),
+}
+
+impl ItemError {
+    /// Wraps the failure of a program's own reader.
+    pub fn reader(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Reader(Arc::new(cause))
+    }
+}

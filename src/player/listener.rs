@@ -1,0 +1,152 @@
+//! One call's ear on a programme: a bounded channel that a slow call fills and nobody waits for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
+
+use super::SharedFrame;
+use crate::media::MediaKind;
+
+/// How many frames a call may be behind: about two seconds of sound and 60 pictures a second.
+/// What is older than that is of no use to anybody.
+const CAPACITY: usize = 256;
+
+/// A call's end.
+#[derive(Debug)]
+pub struct Listener {
+    frames: mpsc::Receiver<SharedFrame>,
+    counters: Arc<Counters>,
+}
+
+impl Listener {
+    /// The next frame, about 200 ms before it is due; `None` when the programme is over.
+    /// Cancel safe.
+    pub async fn recv(&mut self) -> Option<SharedFrame> {
+        self.frames.recv().await
+    }
+
+    /// The next frame, if it is there already.
+    ///
+    /// # Errors
+    /// When there is none now, or there will be none any more.
+    pub fn try_recv(&mut self) -> Result<SharedFrame, TryRecvError> {
+        self.frames.try_recv()
+    }
+
+    /// Frames lost because this listener did not take them in time.
+    pub fn dropped(&self) -> u64 {
+        self.counters.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Pictures kept back because they need earlier ones that this listener does not have: after
+    /// it began to listen and after every loss, until the next key frame.
+    pub fn withheld(&self) -> u64 {
+        self.counters.withheld.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    dropped: AtomicU64,
+    withheld: AtomicU64,
+}
+
+/// The programme's end.
+#[derive(Debug)]
+pub(super) struct Tap {
+    frames: mpsc::Sender<SharedFrame>,
+    counters: Arc<Counters>,
+    wait_key: bool,
+}
+
+/// A listener and its tap.
+pub(super) fn channel() -> (Tap, Listener) {
+    let (sender, frames) = mpsc::channel(CAPACITY);
+    let counters = Arc::new(Counters::default());
+    let tap = Tap { frames: sender, counters: Arc::clone(&counters), wait_key: true };
+    (tap, Listener { frames, counters })
+}
+
+impl Tap {
+    /// Hands a frame over without waiting. False when the listener is gone.
+    pub(super) fn offer(&mut self, shared: &SharedFrame) -> bool {
+        let is_video = shared.frame.kind == MediaKind::Video;
+        if is_video && self.wait_key && !shared.frame.key {
+            self.counters.withheld.fetch_add(1, Ordering::Relaxed);
+            return !self.frames.is_closed();
+        }
+        match self.frames.try_send(Arc::clone(shared)) {
+            Ok(()) => {
+                self.wait_key &= !is_video;
+                true
+            }
+            Err(TrySendError::Full(_)) => {
+                self.wait_key |= is_video;
+                self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+                true
+            }
+            Err(TrySendError::Closed(_)) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::media::Frame;
+    use crate::player::DueFrame;
+    use crate::time::MediaTime;
+
+    fn shared(kind: MediaKind, key: bool) -> SharedFrame {
+        let frame = Frame {
+            kind,
+            pts: MediaTime::ZERO,
+            duration: MediaTime::from_millis(20),
+            key,
+            data: Bytes::new(),
+            level: None,
+        };
+        #[expect(clippy::disallowed_methods, reason = "a test needs some instant")]
+        let due = Instant::now();
+        Arc::new(DueFrame { item: None, at: MediaTime::ZERO, due, frame })
+    }
+
+    #[test]
+    fn pictures_begin_at_a_key_frame_and_again_after_a_loss() {
+        let (mut tap, mut listener) = channel();
+        assert!(tap.offer(&shared(MediaKind::Video, false)));
+        assert!(listener.try_recv().is_err(), "nothing to refer to yet");
+        assert!(tap.offer(&shared(MediaKind::Video, true)));
+        assert!(tap.offer(&shared(MediaKind::Video, false)));
+        for _ in 2..CAPACITY {
+            tap.offer(&shared(MediaKind::Audio, true));
+        }
+        assert!(tap.offer(&shared(MediaKind::Audio, true)), "full, but alive");
+        assert!(tap.offer(&shared(MediaKind::Video, false)));
+        assert_eq!((listener.dropped(), listener.withheld()), (2, 1));
+
+        while listener.try_recv().is_ok() {}
+        tap.offer(&shared(MediaKind::Video, false));
+        assert!(listener.try_recv().is_err(), "the picture before is missing");
+        tap.offer(&shared(MediaKind::Audio, true));
+        tap.offer(&shared(MediaKind::Video, true));
+        tap.offer(&shared(MediaKind::Video, false));
+        let kinds: Vec<_> = std::iter::from_fn(|| listener.try_recv().ok()).map(|s| s.frame.kind).collect();
+        assert_eq!(kinds, [MediaKind::Audio, MediaKind::Video, MediaKind::Video]);
+        assert_eq!((listener.dropped(), listener.withheld()), (2, 2));
+    }
+
+    #[test]
+    fn a_listener_that_is_gone_is_noticed() {
+        let (mut tap, listener) = channel();
+        drop(listener);
+        assert!(!tap.offer(&shared(MediaKind::Video, false)));
+        assert!(!tap.offer(&shared(MediaKind::Audio, true)));
+    }
+}

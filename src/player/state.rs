@@ -1,0 +1,594 @@
+//! The programme as a machine: commands and workers' reports in, frames with their due time,
+//! events and orders out. Time is an argument; nothing here waits.
+//!
+//! Everything happens at slot borders. A slot is filled [`LEAD`] before it is due, with the
+//! frames of the item that runs or with silence, and never revised. So what a command changes is
+//! heard within [`LEAD`] plus one slot, and the sound has neither gap nor overlap, whatever is
+//! asked for in whatever order.
+//!
+//! Events wait until what they speak of has left: they carry a programme time and come out when
+//! it has passed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tracing::{debug, warn};
+
+use super::deck::{Deck, Opened, Slot, Want};
+use super::item::{Item, ItemError};
+use super::queue::{Entry, Queue};
+use super::timeline::{Placement, SLOT, Timeline};
+use super::worker::{Report, WorkerEvent, WorkerId};
+use super::{
+    DueFrame, EndReason, ItemId, MAX_VOLUME_PERCENT, PlayError, PlayerEvent, PlayerOptions, PlayerState,
+    PlayerStatus,
+};
+use crate::media::{AudioLevel, Frame, MediaKind};
+use crate::time::MediaTime;
+
+/// How long before it is due a slot is handed to the calls. It covers the delays of the
+/// scheduler between programme and call on a loaded machine (tens of milliseconds; 100 and more
+/// have been seen when every core is busy), and is short enough for a pause to feel immediate.
+pub(super) const LEAD: Duration = Duration::from_millis(200);
+
+/// A slot this late is still played: the receivers' jitter buffers absorb it. A later one is
+/// filled with silence and the item goes on afterwards, because a burst of overdue sound would
+/// be thrown away by every receiver.
+const LATE: Duration = Duration::from_millis(60);
+
+/// After a standstill of the whole process longer than this, the slots between are left out
+/// instead of being sent as silence all at once.
+const MAX_CATCH_UP: Duration = Duration::from_secs(2);
+
+/// How often a position is reported.
+const REPORT_EVERY: MediaTime = MediaTime::from_secs(1);
+
+/// The smallest step between two pictures: one tick of the RTP video clock.
+const VIDEO_TICK_RATE: u32 = 90_000;
+
+/// 20 ms of stereo silence (RFC 6716): the mode of the music around it, with the silence flag set.
+const SILENCE: &[u8] = &[0xfc, 0xff, 0xfe];
+
+/// Names a seek until its answer comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Ticket(pub(super) u64);
+
+/// What the driver has to do.
+#[derive(Debug)]
+pub(super) enum Output {
+    /// Hand to every listener.
+    Frame(DueFrame),
+    /// Tell everyone.
+    Event(PlayerEvent),
+    /// Show.
+    Status(PlayerStatus),
+    /// Start a worker.
+    Open { worker: WorkerId, item: Item, gain: f32 },
+    /// Pass on to a worker.
+    Order { worker: WorkerId, want: Want },
+    /// Set on a worker.
+    Volume { worker: WorkerId, gain: f32 },
+    /// End a worker.
+    Retire { worker: WorkerId },
+    /// Answer a seek.
+    Sought { ticket: Ticket, result: Result<MediaTime, PlayError> },
+}
+
+/// Why the driver has to wake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wake {
+    /// A slot has to be filled.
+    Slot,
+    /// An event is due.
+    Event,
+}
+
+/// Something that is told when its time has come.
+#[derive(Debug)]
+enum Pending {
+    Event(PlayerEvent),
+    QueueEnded,
+}
+
+/// One programme.
+#[derive(Debug)]
+pub(super) struct State {
+    options: PlayerOptions,
+    timeline: Timeline,
+    queue: Queue,
+    current: Option<Deck>,
+    /// The next item, opened ahead.
+    next: Option<Deck>,
+    last_worker: u64,
+    paused: bool,
+    volume: u16,
+    /// The seek that waits for its landing.
+    ticket: Option<Ticket>,
+    last_ticket: u64,
+    /// The item stands still because its frames do not come.
+    stalling: bool,
+    next_report: MediaTime,
+    last_video_at: Option<MediaTime>,
+    pending: VecDeque<(MediaTime, Pending)>,
+    out: VecDeque<Output>,
+    /// Something has been queued since the queue last ended.
+    busy: bool,
+    closing: bool,
+    status: PlayerStatus,
+    shown: PlayerStatus,
+}
+
+impl State {
+    /// A programme whose first slot is due [`LEAD`] from now.
+    pub(super) fn new(mut options: PlayerOptions, now: Instant) -> Self {
+        options.volume_percent = options.volume_percent.min(MAX_VOLUME_PERCENT);
+        let status = PlayerStatus { volume_percent: options.volume_percent, ..PlayerStatus::default() };
+        Self {
+            timeline: Timeline::new(now + LEAD),
+            queue: Queue::new(options.loop_all),
+            current: None,
+            next: None,
+            last_worker: 0,
+            paused: false,
+            volume: options.volume_percent,
+            ticket: None,
+            last_ticket: 0,
+            stalling: false,
+            next_report: MediaTime::ZERO,
+            last_video_at: None,
+            pending: VecDeque::new(),
+            out: VecDeque::new(),
+            busy: false,
+            closing: false,
+            shown: status.clone(),
+            status,
+            options,
+        }
+    }
+
+    /// Appends an item.
+    pub(super) fn enqueue(&mut self, item: Item) -> ItemId {
+        let id = self.queue.push_back(item);
+        self.busy = true;
+        self.arrange();
+        id
+    }
+
+    /// Plays an item in place of the current one; the rest of the queue follows it.
+    pub(super) fn play_now(&mut self, item: Item) -> ItemId {
+        let id = self.queue.push_front(item);
+        self.busy = true;
+        self.finish(EndReason::Skipped, None);
+        self.arrange();
+        id
+    }
+
+    /// Ends the current item.
+    pub(super) fn skip(&mut self) -> Result<(), PlayError> {
+        if self.current.is_none() {
+            return Err(PlayError::NothingPlaying);
+        }
+        self.finish(EndReason::Skipped, None);
+        self.arrange();
+        Ok(())
+    }
+
+    /// Holds the current item, or the next one to come.
+    pub(super) fn pause(&mut self) {
+        self.paused = true;
+        self.stalling = false;
+        self.timeline.hold();
+    }
+
+    /// Goes on.
+    pub(super) fn resume(&mut self) {
+        self.paused = false;
+    }
+
+    /// Goes to a place in the current item; the answer comes as [`Output::Sought`].
+    pub(super) fn seek(&mut self, to: MediaTime) -> Result<Ticket, PlayError> {
+        let Some(deck) = &mut self.current else { return Err(PlayError::NothingPlaying) };
+        if deck.is_abandoned() {
+            return Err(PlayError::Seek(ItemError::Crashed));
+        }
+        let duration = deck.opened.as_ref().and_then(|opened| opened.duration);
+        let to = to.max(MediaTime::ZERO).min(duration.unwrap_or(MediaTime::MAX));
+        debug!(item = deck.id.0, ?to, "seek");
+        deck.seek(to);
+        self.timeline.cue();
+        self.stalling = false;
+        self.answer_seek(Err(PlayError::Superseded));
+        self.last_ticket += 1;
+        let ticket = Ticket(self.last_ticket);
+        self.ticket = Some(ticket);
+        self.arrange();
+        Ok(ticket)
+    }
+
+    /// Sets how loud items are. What has been read already keeps its volume.
+    pub(super) fn set_volume(&mut self, percent: u16) -> Result<(), PlayError> {
+        if percent > MAX_VOLUME_PERCENT {
+            return Err(PlayError::Volume { percent });
+        }
+        if percent == self.volume {
+            return Ok(());
+        }
+        self.volume = percent;
+        if let Some(deck) = &self.current {
+            self.out.push_back(Output::Volume { worker: deck.worker, gain: self.gain() });
+        }
+        // What has been read ahead of the next item would begin at the old volume.
+        self.drop_next();
+        self.arrange();
+        Ok(())
+    }
+
+    /// Ends the current item and empties the queue.
+    pub(super) fn stop(&mut self) {
+        let waiting = self.queue.clear();
+        self.finish(EndReason::Stopped, None);
+        for entry in waiting {
+            self.tell_end(entry.id, EndReason::Stopped, None);
+        }
+        self.arrange();
+    }
+
+    /// Stops and ends the programme: no more slots.
+    pub(super) fn close(&mut self) {
+        if !self.closing {
+            self.closing = true;
+            self.stop();
+        }
+    }
+
+    /// All has been told and the programme is over.
+    pub(super) fn is_finished(&self) -> bool {
+        self.closing && self.pending.is_empty() && self.out.is_empty()
+    }
+
+    /// Something happened on a worker's thread.
+    pub(super) fn handle_report(&mut self, report: Report) {
+        let is_current = self.current.as_ref().is_some_and(|deck| deck.worker == report.worker);
+        let deck = if is_current { &mut self.current } else { &mut self.next };
+        // A retired worker has nothing to say.
+        let Some(deck) = deck.as_mut().filter(|deck| deck.worker == report.worker) else { return };
+        match report.event {
+            WorkerEvent::Opened(opened) => deck.open(opened),
+            WorkerEvent::NotOpened(error) => deck.fail(error),
+            WorkerEvent::Frame { generation, frame } => deck.handle_frame(generation, frame),
+            WorkerEvent::End { generation } => deck.handle_end(generation),
+            WorkerEvent::ReadFailed { generation, error } => deck.handle_read_failed(generation, error),
+            WorkerEvent::Landed { generation, result } => {
+                if deck.handle_landed(generation, result.as_ref().ok().copied()) {
+                    if let Ok(landed) = result {
+                        self.status.position = landed;
+                    }
+                    self.answer_seek(result.map_err(PlayError::Seek));
+                }
+            }
+            WorkerEvent::Gone => {
+                deck.abandon();
+                if is_current {
+                    self.answer_seek(Err(PlayError::Seek(ItemError::Crashed)));
+                }
+            }
+        }
+        self.arrange();
+    }
+
+    /// What to do next, or nothing until [`State::poll_timeout`].
+    pub(super) fn poll_output(&mut self, now: Instant) -> Option<Output> {
+        loop {
+            if let Some(output) = self.out.pop_front() {
+                return Some(output);
+            }
+            match self.poll_timeout() {
+                Some((due, Wake::Slot)) if due <= now => self.fill_slot(now),
+                Some((due, Wake::Event)) if due <= now => self.tell_first(),
+                _ => return self.status_change(),
+            }
+        }
+    }
+
+    /// When [`State::poll_output`] has to be asked again, and why.
+    pub(super) fn poll_timeout(&self) -> Option<(Instant, Wake)> {
+        let event = self.pending.front().map(|(at, _)| (self.timeline.due(*at), Wake::Event));
+        if self.closing {
+            return event;
+        }
+        // The epoch is one LEAD after the start, so this is never before the start.
+        let slot = (self.timeline.due(self.timeline.slot_at()) - LEAD, Wake::Slot);
+        Some(event.filter(|event| event.0 < slot.0).unwrap_or(slot))
+    }
+
+    /// Fills the next slot and moves on.
+    fn fill_slot(&mut self, now: Instant) {
+        let at = self.timeline.slot_at();
+        let lateness = now.saturating_duration_since(self.timeline.due(at));
+        if lateness > MAX_CATCH_UP {
+            let n_slots = self.timeline.jump_to(now);
+            warn!(n_slots, "the process stood still; these slots are left out");
+            self.status.stalled += SLOT * n_slots;
+            return;
+        }
+        let (audio, video) = if lateness > LATE { self.sit_out() } else { self.play_slot() };
+        let item = self.current.as_ref().map(|deck| deck.id);
+        match audio {
+            Some(frame) => self.send(item, at, frame),
+            None => self.send(None, at, silence(at)),
+        }
+        if let Placement::Running { base } = self.timeline.placement() {
+            let tick = MediaTime::from_ticks(1, VIDEO_TICK_RATE);
+            for frame in video {
+                // Only a file whose pictures are out of order or late ever needs the floor.
+                let floor = self.last_video_at.map_or(at, |last| at.max(last + tick));
+                let video_at = (base + frame.pts).max(floor);
+                self.last_video_at = Some(video_at);
+                self.send(item, video_at, frame);
+            }
+        }
+        self.timeline.step();
+        self.arrange();
+    }
+
+    fn send(&mut self, item: Option<ItemId>, at: MediaTime, frame: Frame) {
+        let due = self.timeline.due(at);
+        self.out.push_back(Output::Frame(DueFrame { item, at, due, frame }));
+    }
+
+    /// The slot comes too late to be played.
+    fn sit_out(&mut self) -> (Option<Frame>, Vec<Frame>) {
+        if matches!(self.timeline.placement(), Placement::Running { .. }) {
+            self.tell_stalled();
+            self.timeline.hold();
+        }
+        if self.stalling {
+            self.status.stalled += SLOT;
+        }
+        (None, Vec::new())
+    }
+
+    /// What the current item, or the one after it, has for the next slot.
+    fn play_slot(&mut self) -> (Option<Frame>, Vec<Frame>) {
+        loop {
+            let Some(deck) = self.current.as_mut().filter(|_| !self.paused) else {
+                return (None, Vec::new());
+            };
+            let placement = self.timeline.placement();
+            if !matches!(placement, Placement::Running { .. }) && !deck.is_ready() {
+                return self.sit_out();
+            }
+            match placement {
+                Placement::Running { .. } => {}
+                Placement::Held { position } => self.timeline.run_from(position),
+                Placement::Cued => {
+                    let position = deck.start_position();
+                    self.start(position);
+                }
+            }
+            self.stalling = false;
+            match self.take_slot() {
+                Slot::Play { audio, video } => return (audio, video),
+                Slot::Starved => return self.sit_out(),
+                Slot::Hole => self.timeline.cue(),
+                Slot::Ended => {
+                    self.finish_by_itself();
+                    self.arrange();
+                }
+            }
+        }
+    }
+
+    fn take_slot(&mut self) -> Slot {
+        let position = self.timeline.position().expect("the item has just been placed");
+        let deck = self.current.as_mut().expect("only a loaded item is placed");
+        let slot = deck.take_slot(position);
+        if matches!(slot, Slot::Play { .. }) && position >= self.next_report {
+            let item = deck.id;
+            let duration = deck.opened.as_ref().and_then(|opened| opened.duration);
+            self.next_report = position.floor_to(REPORT_EVERY) + REPORT_EVERY;
+            self.tell(PlayerEvent::Position { item, position: position.max(MediaTime::ZERO), duration });
+        }
+        slot
+    }
+
+    /// Places the current item on the next slot.
+    fn start(&mut self, position: MediaTime) {
+        self.timeline.run_from(position);
+        self.next_report = position;
+        let deck = self.current.as_mut().expect("only a loaded item starts");
+        if std::mem::replace(&mut deck.started, true) {
+            return;
+        }
+        let Opened { plan, duration } = deck.opened.clone().expect("only an opened item is ready");
+        let event =
+            PlayerEvent::ItemStarted { item: deck.id, source: Arc::clone(&deck.source), plan, duration };
+        self.tell(event);
+    }
+
+    fn tell_stalled(&mut self) {
+        let Some(deck) = self.current.as_ref().filter(|_| !self.stalling) else { return };
+        warn!(item = deck.id.0, position = ?self.timeline.position(), "no frames in time: silence until they come");
+        let event = PlayerEvent::ItemStalled { item: deck.id };
+        self.stalling = true;
+        self.tell(event);
+    }
+
+    /// The current item has come to its end, good or bad.
+    fn finish_by_itself(&mut self) {
+        let error = self.current.as_mut().and_then(|deck| deck.failed.take());
+        let reason = if error.is_some() { EndReason::Failed } else { EndReason::Finished };
+        self.finish(reason, error);
+    }
+
+    fn finish(&mut self, reason: EndReason, error: Option<ItemError>) {
+        let Some(deck) = self.current.take() else { return };
+        self.timeline.cue();
+        self.stalling = false;
+        self.status.n_dropped += deck.n_dropped;
+        self.answer_seek(Err(PlayError::Superseded));
+        self.out.push_back(Output::Retire { worker: deck.worker });
+        // What failed once would fail in every round.
+        self.queue.retire(matches!(reason, EndReason::Finished | EndReason::Skipped));
+        self.tell_end(deck.id, reason, error);
+    }
+
+    fn answer_seek(&mut self, result: Result<MediaTime, PlayError>) {
+        if let Some(ticket) = self.ticket.take() {
+            self.out.push_back(Output::Sought { ticket, result });
+        }
+    }
+
+    fn tell_end(&mut self, item: ItemId, reason: EndReason, error: Option<ItemError>) {
+        debug!(item = item.0, reason = reason.as_str(), ?error, "item ended");
+        self.tell(PlayerEvent::ItemEnded { item, reason, error });
+    }
+
+    /// Tells it when all slots filled so far have passed.
+    fn tell(&mut self, event: PlayerEvent) {
+        self.pending.push_back((self.timeline.slot_at(), Pending::Event(event)));
+    }
+
+    fn tell_first(&mut self) {
+        let Some((_, pending)) = self.pending.pop_front() else { return };
+        match pending {
+            Pending::Event(event) => {
+                if let PlayerEvent::Position { item, position, .. } = &event
+                    && self.current.as_ref().is_some_and(|deck| deck.id == *item && !deck.is_seeking())
+                {
+                    self.status.position = *position;
+                }
+                self.out.push_back(Output::Event(event));
+            }
+            // Something has been queued in the meantime: the queue goes on without a gap.
+            Pending::QueueEnded if self.current.is_some() => self.busy = true,
+            Pending::QueueEnded => {
+                self.out.push_back(Output::Event(PlayerEvent::QueueEnded));
+                if !self.options.stay {
+                    self.close();
+                }
+            }
+        }
+    }
+
+    /// Brings decks and workers in line with the queue. Called after everything that happens.
+    fn arrange(&mut self) {
+        while self.arrange_current() || self.arrange_next() {}
+        for deck in [&mut self.current, &mut self.next].into_iter().flatten() {
+            while let Some(want) = deck.poll_want() {
+                self.out.push_back(Output::Order { worker: deck.worker, want });
+            }
+        }
+    }
+
+    /// True when it has to be asked again.
+    fn arrange_current(&mut self) -> bool {
+        if let Some(deck) = &self.current {
+            let is_cued = self.timeline.placement() == Placement::Cued && !deck.is_seeking();
+            let is_over = is_cued && deck.is_exhausted() && (deck.failed.is_some() || !self.paused);
+            if is_over {
+                self.finish_by_itself();
+            }
+            return is_over;
+        }
+        let Some(entry) = self.queue.advance().cloned() else {
+            if std::mem::take(&mut self.busy) && !self.closing {
+                self.pending.push_back((self.timeline.slot_at(), Pending::QueueEnded));
+            }
+            return false;
+        };
+        let deck = match self.next.take_if(|deck| deck.id == entry.id) {
+            Some(deck) => deck,
+            None => self.load(entry),
+        };
+        self.current = Some(deck);
+        self.timeline.cue();
+        self.status.position = MediaTime::ZERO;
+        true
+    }
+
+    /// True when it has to be asked again.
+    fn arrange_next(&mut self) -> bool {
+        let playing = self.current.as_ref().filter(|deck| deck.opened.is_some());
+        let playing_id = playing.map(|deck| deck.id);
+        let wanted = playing.and_then(|_| self.queue.peek_next()).cloned();
+        if self.next.as_ref().map(|deck| deck.id) != wanted.as_ref().map(|entry| entry.id) {
+            self.drop_next();
+            self.next = wanted.map(|entry| self.load(entry));
+        }
+        // One that cannot be played is reported at once, so that the one after it is ready in time.
+        // A looping item that is its own successor is judged when its turn comes.
+        let Some(mut deck) = self
+            .next
+            .take_if(|deck| deck.is_exhausted() && deck.failed.is_some() && Some(deck.id) != playing_id)
+        else {
+            return false;
+        };
+        self.out.push_back(Output::Retire { worker: deck.worker });
+        self.queue.remove(deck.id);
+        self.tell_end(deck.id, EndReason::Failed, deck.failed.take());
+        true
+    }
+
+    fn load(&mut self, entry: Entry) -> Deck {
+        self.last_worker += 1;
+        let worker = WorkerId(self.last_worker);
+        let Entry { id, item } = entry;
+        debug!(item = id.0, source = %item.source(), "open");
+        let deck = Deck::new(id, worker, Arc::clone(item.source()));
+        self.out.push_back(Output::Open { worker, item, gain: self.gain() });
+        deck
+    }
+
+    fn drop_next(&mut self) {
+        if let Some(deck) = self.next.take() {
+            self.out.push_back(Output::Retire { worker: deck.worker });
+        }
+    }
+
+    fn gain(&self) -> f32 {
+        f32::from(self.volume) / 100.0
+    }
+
+    /// The status, if it has changed since it was last shown.
+    fn status_change(&mut self) -> Option<Output> {
+        let deck = self.current.as_ref();
+        let opened = deck.and_then(|deck| deck.opened.as_ref());
+        self.status.state = match (deck, self.timeline.placement()) {
+            (None, _) if self.closing && self.pending.is_empty() => PlayerState::Ended,
+            (None, _) => PlayerState::Idle,
+            (Some(_), _) if self.paused => PlayerState::Paused,
+            (Some(_), Placement::Running { .. }) => PlayerState::Playing,
+            (Some(_), Placement::Cued | Placement::Held { .. }) => PlayerState::Loading,
+        };
+        self.status.item = deck.map(|deck| deck.id);
+        self.status.source = deck.map(|deck| Arc::clone(&deck.source));
+        self.status.plan = opened.map(|opened| opened.plan.clone());
+        self.status.duration = opened.and_then(|opened| opened.duration);
+        self.status.paused = self.paused;
+        self.status.volume_percent = self.volume;
+        self.status.n_queued = self.queue.n_upcoming();
+        if self.status == self.shown {
+            return None;
+        }
+        self.shown = self.status.clone();
+        Some(Output::Status(self.status.clone()))
+    }
+}
+
+/// What is heard when nothing plays.
+fn silence(at: MediaTime) -> Frame {
+    Frame {
+        kind: MediaKind::Audio,
+        pts: at,
+        duration: SLOT,
+        key: true,
+        data: Bytes::from_static(SILENCE),
+        level: Some(AudioLevel::SILENCE),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! The driver of one programme: owns its clock, its workers and its listeners, decides nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::{broadcast, oneshot, watch};
+use tracing::{debug, error, trace};
+
+use super::item::Item;
+use super::listener::Tap;
+use super::state::{Output, State, Ticket};
+use super::worker::{Dismissed, Report, Worker, WorkerEvent, WorkerId};
+use super::{DueFrame, ItemId, PlayError, PlayerEvent, PlayerOptions, PlayerStatus};
+use crate::time::MediaTime;
+
+/// How many reports of workers may wait. Two items are loaded at most, each owing few frames.
+const REPORTS: usize = 64;
+
+/// How long a worker may take for its last frame when the programme ends. One that takes longer
+/// hangs in a read of the system; it ends by itself when that returns.
+const JOIN_LIMIT: Duration = Duration::from_secs(2);
+
+/// What a [`super::Player`] asks for.
+#[derive(Debug)]
+pub(super) enum Command {
+    Enqueue { item: Item, now: bool, reply: oneshot::Sender<ItemId> },
+    Skip { reply: oneshot::Sender<Result<(), PlayError>> },
+    Pause { paused: bool, reply: oneshot::Sender<()> },
+    Seek { to: MediaTime, reply: SeekReply },
+    Volume { percent: u16, reply: oneshot::Sender<Result<(), PlayError>> },
+    Stop { reply: oneshot::Sender<()> },
+    Listen { tap: Tap },
+    Close,
+}
+
+type SeekReply = oneshot::Sender<Result<MediaTime, PlayError>>;
+
+/// Runs a programme to its end.
+pub(super) async fn run(
+    options: PlayerOptions,
+    mut commands: Receiver<Command>,
+    events: broadcast::Sender<PlayerEvent>,
+    status: watch::Sender<PlayerStatus>,
+) {
+    let (reports, mut inbox) = channel(REPORTS);
+    let mut driver = Driver {
+        state: State::new(options, now()),
+        workers: HashMap::new(),
+        retired: HashMap::new(),
+        taps: Vec::new(),
+        seeks: HashMap::new(),
+        reports,
+        events,
+        status,
+    };
+    driver.carry_out();
+    while !driver.state.is_finished() {
+        let wake = driver.state.poll_timeout().map(|(due, _)| tokio::time::Instant::from_std(due));
+        tokio::select! {
+            biased;
+            () = sleep_until(wake) => {}
+            Some(report) = inbox.recv() => driver.handle_report(report),
+            command = commands.recv() => match command {
+                Some(command) => driver.handle_command(command),
+                None => driver.state.close(),
+            },
+        }
+        driver.carry_out();
+    }
+    driver.shut_down(inbox).await;
+}
+
+async fn sleep_until(wake: Option<tokio::time::Instant>) {
+    match wake {
+        Some(wake) => tokio::time::sleep_until(wake).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one clock of the programme")]
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+struct Driver {
+    state: State,
+    workers: HashMap<WorkerId, Worker>,
+    /// Workers that have been told to end and have not yet said goodbye.
+    retired: HashMap<WorkerId, Dismissed>,
+    taps: Vec<Tap>,
+    seeks: HashMap<Ticket, SeekReply>,
+    reports: Sender<Report>,
+    events: broadcast::Sender<PlayerEvent>,
+    status: watch::Sender<PlayerStatus>,
+}
+
+impl Driver {
+    /// Does all that the state wants done now.
+    fn carry_out(&mut self) {
+        while let Some(output) = self.state.poll_output(now()) {
+            match output {
+                Output::Frame(frame) => self.hand_out(frame),
+                Output::Event(event) => {
+                    // Nobody has to listen to events.
+                    let _nobody = self.events.send(event);
+                }
+                Output::Status(status) => {
+                    self.status.send_replace(status);
+                }
+                Output::Open { worker, item, gain } => self.open(worker, item, gain),
+                Output::Order { worker, want } => {
+                    if let Some(worker) = self.workers.get(&worker) {
+                        worker.order(want);
+                    }
+                }
+                Output::Volume { worker, gain } => {
+                    if let Some(worker) = self.workers.get(&worker) {
+                        worker.set_volume(gain);
+                    }
+                }
+                Output::Retire { worker } => self.retire(worker),
+                Output::Sought { ticket, result } => {
+                    if let Some(reply) = self.seeks.remove(&ticket) {
+                        answer(reply, result);
+                    }
+                }
+            }
+        }
+    }
+
+    fn hand_out(&mut self, frame: DueFrame) {
+        trace!(item = ?frame.item, at = ?frame.at, kind = ?frame.frame.kind, "frame");
+        let shared = Arc::new(frame);
+        self.taps.retain_mut(|tap| tap.offer(&shared));
+    }
+
+    fn open(&mut self, id: WorkerId, item: Item, gain: f32) {
+        match Worker::spawn(id, item, gain, self.reports.clone()) {
+            Ok(worker) => {
+                self.workers.insert(id, worker);
+            }
+            Err(error) => {
+                error!(%error, "an item cannot be loaded");
+                self.state.handle_report(Report { worker: id, event: WorkerEvent::NotOpened(error) });
+            }
+        }
+    }
+
+    fn retire(&mut self, id: WorkerId) {
+        if let Some(worker) = self.workers.remove(&id) {
+            self.retired.insert(id, worker.dismiss());
+        }
+    }
+
+    fn handle_report(&mut self, report: Report) {
+        if matches!(report.event, WorkerEvent::Gone) {
+            let id = report.worker;
+            if let Some(thread) = self.retired.remove(&id) {
+                thread.join();
+            } else if let Some(worker) = self.workers.remove(&id) {
+                worker.dismiss().join();
+            }
+        }
+        self.state.handle_report(report);
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        match command {
+            Command::Enqueue { item, now: false, reply } => answer(reply, self.state.enqueue(item)),
+            Command::Enqueue { item, now: true, reply } => answer(reply, self.state.play_now(item)),
+            Command::Skip { reply } => answer(reply, self.state.skip()),
+            Command::Pause { paused, reply } => {
+                if paused {
+                    self.state.pause()
+                } else {
+                    self.state.resume()
+                }
+                answer(reply, ());
+            }
+            Command::Seek { to, reply } => match self.state.seek(to) {
+                Ok(ticket) => {
+                    self.seeks.insert(ticket, reply);
+                }
+                Err(error) => answer(reply, Err(error)),
+            },
+            Command::Volume { percent, reply } => answer(reply, self.state.set_volume(percent)),
+            Command::Stop { reply } => {
+                self.state.stop();
+                answer(reply, ());
+            }
+            Command::Listen { tap } => self.taps.push(tap),
+            Command::Close => self.state.close(),
+        }
+    }
+
+    /// Waits for the workers that still read. Listeners hear the end at once.
+    async fn shut_down(mut self, mut inbox: Receiver<Report>) {
+        self.taps.clear();
+        for (id, worker) in self.workers.drain() {
+            self.retired.insert(id, worker.dismiss());
+        }
+        let all_gone = async {
+            while !self.retired.is_empty() {
+                let Some(report) = inbox.recv().await else { break };
+                if let WorkerEvent::Gone = report.event
+                    && let Some(thread) = self.retired.remove(&report.worker)
+                {
+                    thread.join();
+                }
+            }
+        };
+        if tokio::time::timeout(JOIN_LIMIT, all_gone).await.is_err() {
+            error!(n_threads = self.retired.len(), "item readers hang in a read; they end when it returns");
+        }
+        debug!("the programme is over");
+    }
+}
+
+/// Answers a command. Whoever asked may have stopped waiting.
+fn answer<T>(reply: oneshot::Sender<T>, value: T) {
+    let _gave_up = reply.send(value);
+}
