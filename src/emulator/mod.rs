@@ -2,3 +2,4 @@
 
 pub mod marks;
 pub mod measure;
+pub mod watcher;
