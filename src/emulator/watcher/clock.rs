@@ -58,6 +58,9 @@ mod tests {
         video.handle_report(5, noon + MediaTime::from_secs(1));
         assert_eq!(audio.ntp(48_000 - 11), Some(noon + MediaTime::from_secs(1)));
         assert_eq!(video.ntp(5_u32.wrapping_sub(90_000)), Some(noon));
-        assert_eq!(video.ntp(5 + 3000), Some(noon + MediaTime::from_secs(1) + MediaTime::from_rational(1, 1, 30)));
+        assert_eq!(
+            video.ntp(5 + 3000),
+            Some(noon + MediaTime::from_secs(1) + MediaTime::from_rational(1, 1, 30))
+        );
     }
 }

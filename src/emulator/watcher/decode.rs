@@ -200,7 +200,8 @@ impl SoundDecoder {
             return MediaTime::ZERO;
         };
         let elapsed = ticks(frame.timestamp.saturating_sub(timestamp));
-        let expected = arrival + elapsed + MediaTime::from_nanos(elapsed.to_ticks(1_000_000_000) / DRIFT_ALLOWANCE);
+        let expected =
+            arrival + elapsed + MediaTime::from_nanos(elapsed.to_ticks(1_000_000_000) / DRIFT_ALLOWANCE);
         let late = frame.arrival - expected;
         if late < MediaTime::ZERO || late > MediaTime::from(AUDIO_PATIENCE) {
             self.anchor = Some((frame.timestamp, frame.arrival));

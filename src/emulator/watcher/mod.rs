@@ -104,7 +104,9 @@ impl Watcher {
         let arrivals = self.arrivals().await?;
         let first_media = asked.zip(arrivals.first_media);
         let reception = Reception {
-            join: first_media.map(|(asked, first)| first.saturating_duration_since(asked)).unwrap_or_default(),
+            join: first_media
+                .map(|(asked, first)| first.saturating_duration_since(asked))
+                .unwrap_or_default(),
             video: arrivals.video_codec,
             audio: arrivals.audio_codec,
             audio_packets: arrivals.audio.received,
@@ -112,7 +114,11 @@ impl Watcher {
             packets_repaired: arrivals.audio.repaired + arrivals.video.repaired,
         };
         let (reply, report) = oneshot::channel();
-        self.running.jobs.send(Job::Report(Box::new(reception), wanted, reply)).await.map_err(|_| WatchError::Ended)?;
+        self.running
+            .jobs
+            .send(Job::Report(Box::new(reception), wanted, reply))
+            .await
+            .map_err(|_| WatchError::Ended)?;
         report.await.map_err(|_| WatchError::Ended)
     }
 

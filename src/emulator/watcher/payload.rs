@@ -118,7 +118,9 @@ fn check_numbers(answer: &Value) -> Result<(), WatchError> {
             })
         });
         if !listed {
-            return Err(WatchError::Answer("Opus 111, H264 104 or its rtx 105 is not among the payload types"));
+            return Err(WatchError::Answer(
+                "Opus 111, H264 104 or its rtx 105 is not among the payload types",
+            ));
         }
     }
     for (id, uri) in EXTENSIONS {
@@ -128,7 +130,9 @@ fn check_numbers(answer: &Value) -> Result<(), WatchError> {
             })
         });
         if !listed {
-            return Err(WatchError::Answer("a header extension is missing or has another id than 1, 2, 3, 13"));
+            return Err(WatchError::Answer(
+                "a header extension is missing or has another id than 1, 2, 3, 13",
+            ));
         }
     }
     Ok(())
@@ -143,7 +147,12 @@ pub(super) mod tests {
     use super::*;
 
     /// An answer as the dialect has it, for the given transport.
-    pub(in super::super) fn answer(creds: &IceCreds, fingerprint: &Fingerprint, port: u16, setup: &str) -> Value {
+    pub(in super::super) fn answer(
+        creds: &IceCreds,
+        fingerprint: &Fingerprint,
+        port: u16,
+        setup: &str,
+    ) -> Value {
         let digest: Vec<String> = fingerprint.bytes.iter().map(|b| format!("{b:02X}")).collect();
         json!({
             "transport": {

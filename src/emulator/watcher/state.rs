@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 
 use str0m::channel::{ChannelConfig, ChannelId};
 use str0m::format::{Codec, FormatParams};
-use str0m::media::{Frequency, KeyframeRequestKind, MediaData, MediaKind as StrMediaKind, Mid, SenderFeedback};
+use str0m::media::{
+    Frequency, KeyframeRequestKind, MediaData, MediaKind as StrMediaKind, Mid, SenderFeedback,
+};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::rtcp::Rtcp;
 use str0m::rtp::{Extension, ExtensionMap, RawPacket};
@@ -149,7 +151,12 @@ struct Track {
 
 impl State {
     /// A watcher at `local` that is DTLS client (`active`) or server.
-    pub(super) fn new(local: SocketAddr, of: Option<String>, active: bool, now: Instant) -> Result<Self, WatchError> {
+    pub(super) fn new(
+        local: SocketAddr,
+        of: Option<String>,
+        active: bool,
+        now: Instant,
+    ) -> Result<Self, WatchError> {
         let provider = str0m::crypto::from_feature_flags();
         let mut config = RtcConfig::new()
             .set_crypto_provider(Arc::new(provider))
@@ -189,7 +196,12 @@ impl State {
     /// What goes into the join.
     pub(super) fn join_params(&mut self) -> String {
         let direct = self.rtc.direct_api();
-        payload::join_params(self.source, &direct.local_ice_credentials(), direct.local_dtls_fingerprint(), self.active)
+        payload::join_params(
+            self.source,
+            &direct.local_ice_credentials(),
+            direct.local_dtls_fingerprint(),
+            self.active,
+        )
     }
 
     /// The answer to the join has come.
@@ -197,7 +209,8 @@ impl State {
         let answer = Answer::parse(answer)?;
         self.rtc.handle_input(Input::Timeout(now)).map_err(transport)?;
         for address in answer.candidates.iter().filter(|address| address.is_ipv4() == self.local.is_ipv4()) {
-            let candidate = Candidate::host(*address, "udp").map_err(|e| WatchError::Transport(Box::new(e)))?;
+            let candidate =
+                Candidate::host(*address, "udp").map_err(|e| WatchError::Transport(Box::new(e)))?;
             self.rtc.add_remote_candidate(candidate);
         }
         let mut direct = self.rtc.direct_api();
@@ -216,7 +229,11 @@ impl State {
     }
 
     /// Rows of the participant list: all of it, or those that changed.
-    pub(super) fn handle_participants(&mut self, rows: &[ParticipantRow], now: Instant) -> Result<(), WatchError> {
+    pub(super) fn handle_participants(
+        &mut self,
+        rows: &[ParticipantRow],
+        now: Instant,
+    ) -> Result<(), WatchError> {
         for row in rows {
             if row.is_self || row.source == self.source {
                 continue;
@@ -230,7 +247,11 @@ impl State {
                 continue;
             }
             if row.left || row.source == 0 {
-                if self.watched.as_ref().is_some_and(|watched| row.source == 0 || watched.source == row.source) {
+                if self
+                    .watched
+                    .as_ref()
+                    .is_some_and(|watched| row.source == 0 || watched.source == row.source)
+                {
                     self.forget();
                 }
                 continue;
@@ -242,7 +263,12 @@ impl State {
     }
 
     /// A datagram has come from `from`.
-    pub(super) fn handle_datagram(&mut self, from: SocketAddr, datagram: &[u8], now: Instant) -> Result<(), WatchError> {
+    pub(super) fn handle_datagram(
+        &mut self,
+        from: SocketAddr,
+        datagram: &[u8],
+        now: Instant,
+    ) -> Result<(), WatchError> {
         match Receive::new(Protocol::Udp, from, self.local, datagram) {
             Ok(receive) => self.rtc.handle_input(Input::Receive(now, receive)).map_err(transport)?,
             Err(error) => trace!(%from, %error, "not a datagram of WebRTC"),
@@ -307,7 +333,8 @@ impl State {
     fn watch(&mut self, row: &ParticipantRow) {
         let groups = row.video.as_ref().map(|video| layers_of(&video.source_groups)).unwrap_or_default();
         if let Some(watched) = &self.watched {
-            let same_layers = watched.layers.iter().map(|layer| (layer.ssrc, layer.rtx)).eq(groups.iter().copied());
+            let same_layers =
+                watched.layers.iter().map(|layer| (layer.ssrc, layer.rtx)).eq(groups.iter().copied());
             if watched.source == row.source && same_layers {
                 return;
             }

@@ -174,7 +174,9 @@ impl Task {
         let reply = async {
             loop {
                 match self.link.incoming.recv().await {
-                    Some(Incoming::Reply { id: of, result }) if of == id => return result.map_err(WatchError::Refused),
+                    Some(Incoming::Reply { id: of, result }) if of == id => {
+                        return result.map_err(WatchError::Refused);
+                    }
                     Some(Incoming::Update(Update::Participants { participants, .. })) => {
                         self.state.handle_participants(&participants, clock())?;
                     }
@@ -224,7 +226,9 @@ impl Task {
                     }
                 }
                 Output::NewSource => self.give(Job::NewSource)?,
-                Output::SenderReport { kind, timestamp, ntp } => self.give(Job::SenderReport { kind, timestamp, ntp })?,
+                Output::SenderReport { kind, timestamp, ntp } => {
+                    self.give(Job::SenderReport { kind, timestamp, ntp })?
+                }
                 Output::Frame(frame) => self.give(Job::Frame(frame))?,
                 Output::Closed => return Err(WatchError::Ended),
             }

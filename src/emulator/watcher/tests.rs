@@ -13,8 +13,8 @@ use super::decode::{CHANNELS, Decoded, Decoding, SAMPLE_RATE};
 use super::payload::tests::answer;
 use super::state::{Arrivals, Output, State};
 use super::{WatchError, loss::LossCounts};
-use crate::emulator::marks;
 use crate::call::signaling::{ParticipantRow, SourceGroup, VideoRow};
+use crate::emulator::marks;
 use crate::time::MediaTime;
 
 const AUDIO_SSRC: u32 = 3_000_000_001;
@@ -60,7 +60,10 @@ fn addr(port: u16) -> SocketAddr {
     ([127, 0, 0, 1], port).into()
 }
 
-#[expect(clippy::disallowed_methods, reason = "an Instant cannot be made from nothing; everything after is computed")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an Instant cannot be made from nothing; everything after is computed"
+)]
 fn some_instant() -> Instant {
     Instant::now()
 }
@@ -101,7 +104,8 @@ impl Lab {
         let answer = answer(&direct.local_ice_credentials(), direct.local_dtls_fingerprint(), 2000, theirs);
         state.handle_answer(&answer.to_string(), now).unwrap();
 
-        let encoder = opus::Encoder::new(SAMPLE_RATE, opus::Channels::Stereo, opus::Application::Audio).unwrap();
+        let encoder =
+            opus::Encoder::new(SAMPLE_RATE, opus::Channels::Stereo, opus::Application::Audio).unwrap();
         Self {
             now,
             server,
@@ -207,7 +211,9 @@ impl Lab {
                 Output::Connected => self.connected = true,
                 Output::Closed => self.closed = true,
                 Output::NewSource => self.decoding.handle_new_source().unwrap(),
-                Output::SenderReport { kind, timestamp, ntp } => self.decoding.handle_report(kind, timestamp, ntp),
+                Output::SenderReport { kind, timestamp, ntp } => {
+                    self.decoding.handle_report(kind, timestamp, ntp)
+                }
                 Output::Frame(frame) => {
                     let heard = &mut self.heard;
                     self.decoding.handle_frame(&frame, &mut |decoded| match decoded {
@@ -261,7 +267,9 @@ impl Lab {
     fn play(&mut self, n_frames: u32, mut video: impl FnMut(u32) -> Option<Vec<u8>>) {
         let start = self.now;
         for n in 0..n_frames {
-            if self.video && let Some(data) = video(n) {
+            if self.video
+                && let Some(data) = video(n)
+            {
                 self.send_video(data);
             }
             self.send_audio();
