@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::time::MediaTime;
 
+pub mod audio;
 pub mod codec;
 pub mod demux;
 

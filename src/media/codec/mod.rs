@@ -1,3 +1,6 @@
 //! Coded units: what is inside the packets of one codec.
 
+pub mod aac;
+pub mod audio;
 pub mod h264;
+pub mod opus;

@@ -1,0 +1,254 @@
+//! Coded sound → samples at the instant they are heard: Opus by libopus, AAC and mp3 by Symphonia.
+//!
+//! Neither decoder knows about time: priming, padding and damage are settled here, so that
+//! what comes out is exactly as long as what went in says.
+
+use symphonia::core::audio::{Channels, Position};
+use symphonia::core::codecs::audio::well_known::{CODEC_ID_AAC, CODEC_ID_MP3};
+use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoderOptions};
+use symphonia::core::packet::PacketRef;
+use symphonia::core::units::{Duration, Timestamp};
+use symphonia::default::codecs::{AacDecoder, MpaDecoder};
+
+use super::aac::{AacConfig, AacConfigError};
+use super::opus;
+use crate::media::audio::AudioBuffer;
+use crate::media::demux::{Packet, Shape, Track};
+use crate::media::{Codec, MediaKind};
+
+/// Samples per channel of one AAC-LC packet.
+const AAC_PACKET_SAMPLES: u32 = 1024;
+/// Samples per channel of one MPEG-1 layer III packet; MPEG-2 (24 kHz and less) has half.
+const MP3_PACKET_SAMPLES: u32 = 1152;
+/// The lowest sample rate of MPEG-1.
+const MPEG1_LOWEST_RATE: u32 = 32_000;
+
+/// Why a sound track cannot be decoded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Undecodable {
+    /// The track is no sound.
+    #[error("the track carries no sound")]
+    NotSound,
+    /// No decoder for this codec.
+    #[error("telecast has no {codec} decoder")]
+    Codec {
+        /// Its name.
+        codec: String,
+    },
+    /// Surround sound.
+    #[error("the sound has {channels} channels; telecast plays mono and stereo")]
+    Channels {
+        /// How many.
+        channels: u16,
+    },
+    /// HE-AAC.
+    #[error("the sound is HE-AAC (spectral band replication); telecast decodes AAC-LC")]
+    Sbr,
+    /// Another kind of AAC.
+    #[error("the sound is AAC object type {object_type}; telecast decodes AAC-LC (2)")]
+    AacProfile {
+        /// The audio object type of ISO/IEC 14496-3.
+        object_type: u8,
+    },
+    /// AAC frames of 960 samples.
+    #[error("the sound is AAC in frames of 960 samples; telecast decodes frames of 1024")]
+    AacFrameLength,
+    /// The `AudioSpecificConfig` is damaged.
+    #[error("the AAC configuration is damaged")]
+    AacConfig(#[from] AacConfigError),
+    /// The `OpusHead` is damaged, or libopus failed.
+    #[error("the Opus configuration is unusable")]
+    Opus(#[from] opus::OpusError),
+    /// Symphonia refuses the configuration.
+    #[error("the decoder refuses the {codec} configuration")]
+    Symphonia {
+        /// Its name.
+        codec: &'static str,
+        /// What the decoder says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+enum Inner {
+    Opus(opus::Decoder),
+    Symphonia(Box<dyn symphonia::core::codecs::audio::AudioDecoder>),
+}
+
+/// Packets of one track → [`AudioBuffer`]s.
+///
+/// A damaged packet becomes silence of the right length and is counted: one bad packet is no
+/// reason to end a song.
+pub struct AudioDecoder {
+    inner: Inner,
+    /// What a damaged packet is taken for.
+    packet_samples: u32,
+    rate: u32,
+    channels: u16,
+    failures: u64,
+    failures_in_row: u32,
+}
+
+impl std::fmt::Debug for AudioDecoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { rate, channels, failures, .. } = self;
+        f.debug_struct("AudioDecoder")
+            .field("rate", rate)
+            .field("channels", channels)
+            .field("failures", failures)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AudioDecoder {
+    /// A decoder for `track`.
+    ///
+    /// # Errors
+    /// When the track is not one that telecast can decode; the message says why.
+    pub fn new(track: &Track) -> Result<Self, Undecodable> {
+        let Shape::Audio { sample_rate, channels } = track.shape else {
+            return Err(Undecodable::NotSound);
+        };
+        debug_assert_eq!(track.kind, MediaKind::Audio, "the shape belongs to the kind");
+        match &track.codec {
+            Codec::Opus => Self::opus(track, channels),
+            Codec::Aac => Self::aac(track, sample_rate),
+            Codec::Mp3 => Self::mp3(sample_rate, channels),
+            other => Err(Undecodable::Codec { codec: other.name().to_owned() }),
+        }
+    }
+
+    fn opus(track: &Track, channels: u16) -> Result<Self, Undecodable> {
+        // Old Matroska files have Opus without its head; the packets tell enough.
+        let head = match &*track.config {
+            [] => None,
+            config => Some(opus::Head::parse(config)?),
+        };
+        let channels = head.map_or(channels, |head| u16::from(head.channels));
+        if channels > 2 {
+            return Err(Undecodable::Channels { channels });
+        }
+        let decoder = opus::Decoder::new(head.map_or(0, |head| head.output_gain))?;
+        Ok(Self::with(Inner::Opus(decoder), opus::FRAME_SAMPLES as u32, opus::SAMPLE_RATE, 2))
+    }
+
+    fn aac(track: &Track, track_rate: u32) -> Result<Self, Undecodable> {
+        let config = AacConfig::parse(&track.config)?;
+        // Implicit SBR: the container names the rate after replication, the codec the one before.
+        if config.sbr || config.sample_rate.checked_mul(2) == Some(track_rate) {
+            return Err(Undecodable::Sbr);
+        }
+        if config.object_type != AacConfig::LOW_COMPLEXITY {
+            return Err(Undecodable::AacProfile { object_type: config.object_type });
+        }
+        if config.short_frames {
+            return Err(Undecodable::AacFrameLength);
+        }
+        let channels = u16::from(config.channels);
+        if channels > 2 {
+            return Err(Undecodable::Channels { channels });
+        }
+        let mut params = AudioCodecParameters::new();
+        params.for_codec(CODEC_ID_AAC).with_extra_data(track.config.to_vec().into());
+        let decoder = AacDecoder::try_new(&params, &AudioDecoderOptions::default())
+            .map_err(|source| Undecodable::Symphonia { codec: "aac", source: source.into() })?;
+        Ok(Self::with(Inner::Symphonia(Box::new(decoder)), AAC_PACKET_SAMPLES, config.sample_rate, channels))
+    }
+
+    fn mp3(sample_rate: u32, channels: u16) -> Result<Self, Undecodable> {
+        if !(1..=2).contains(&channels) {
+            return Err(Undecodable::Channels { channels });
+        }
+        let mut params = AudioCodecParameters::new();
+        let positions =
+            if channels == 1 { Position::FRONT_LEFT } else { Position::FRONT_LEFT | Position::FRONT_RIGHT };
+        params
+            .for_codec(CODEC_ID_MP3)
+            .with_sample_rate(sample_rate)
+            .with_channels(Channels::Positioned(positions));
+        let options = AudioDecoderOptions::default().gapless(false);
+        let decoder = MpaDecoder::try_new(&params, &options)
+            .map_err(|source| Undecodable::Symphonia { codec: "mp3", source: source.into() })?;
+        let packet_samples =
+            if sample_rate < MPEG1_LOWEST_RATE { MP3_PACKET_SAMPLES / 2 } else { MP3_PACKET_SAMPLES };
+        Ok(Self::with(Inner::Symphonia(Box::new(decoder)), packet_samples, sample_rate, channels))
+    }
+
+    const fn with(inner: Inner, packet_samples: u32, rate: u32, channels: u16) -> Self {
+        Self { inner, packet_samples, rate, channels, failures: 0, failures_in_row: 0 }
+    }
+
+    /// The sound of one packet, trimmed. Never fails: damage is silence.
+    pub fn decode(&mut self, packet: &Packet) -> AudioBuffer {
+        let mut buffer =
+            AudioBuffer { start: packet.pts, rate: self.rate, channels: self.channels, samples: Vec::new() };
+        match self.decode_into(packet, &mut buffer) {
+            Ok(()) => self.failures_in_row = 0,
+            Err(error) => {
+                self.failures += 1;
+                self.failures_in_row = self.failures_in_row.saturating_add(1);
+                tracing::debug!(pts = ?packet.pts, %error, "a damaged audio packet becomes silence");
+                buffer.samples.clear();
+                buffer.samples.resize(self.silence_for(packet) as usize * usize::from(self.channels), 0.0);
+            }
+        }
+        buffer.trim(packet.trim_start as usize, packet.trim_end as usize);
+        buffer
+    }
+
+    fn decode_into(&mut self, packet: &Packet, buffer: &mut AudioBuffer) -> Result<(), Failure> {
+        match &mut self.inner {
+            Inner::Opus(decoder) => buffer.samples.extend_from_slice(decoder.decode(&packet.data)?),
+            Inner::Symphonia(decoder) => {
+                let input = PacketRef::new(0, Timestamp::new(0), Duration::new(0), &packet.data);
+                let decoded = decoder.decode_ref(&input)?;
+                let (rate, n_planes) = (decoded.spec().rate(), decoded.num_planes());
+                if decoded.is_empty() || !(1..=2).contains(&n_planes) || rate == 0 {
+                    return Err(Failure::Shape);
+                }
+                (buffer.rate, buffer.channels) = (rate, n_planes as u16);
+                decoded.copy_to_vec_interleaved(&mut buffer.samples);
+                (self.rate, self.channels) = (buffer.rate, buffer.channels);
+            }
+        }
+        Ok(())
+    }
+
+    /// Samples per channel that a damaged packet stood for, never more than one honest packet.
+    fn silence_for(&self, packet: &Packet) -> u32 {
+        match self.inner {
+            Inner::Opus(_) => opus::Shape::of(&packet.data).map_or(self.packet_samples, opus::Shape::samples),
+            Inner::Symphonia(_) => self.packet_samples,
+        }
+    }
+
+    /// Damaged packets so far.
+    pub const fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    /// Damaged packets since the last one that could be decoded.
+    pub const fn failures_in_row(&self) -> u32 {
+        self.failures_in_row
+    }
+
+    /// Forgets the packets so far: the next one does not follow them.
+    pub fn reset(&mut self) {
+        match &mut self.inner {
+            Inner::Opus(decoder) => decoder.reset().expect("libopus can always reset a decoder that it made"),
+            Inner::Symphonia(decoder) => decoder.reset(),
+        }
+    }
+}
+
+/// Why one packet is damaged.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Opus(#[from] opus::OpusError),
+    #[error(transparent)]
+    Symphonia(#[from] symphonia::core::errors::Error),
+    #[error("it decodes to no sound")]
+    Shape,
+}
