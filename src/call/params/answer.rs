@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::{Fingerprint, parse};
+use crate::peer::ExtensionIds;
 use crate::secret::Secret;
 
 /// What a join was answered with.
@@ -81,14 +82,14 @@ impl RemoteParams {
         self.video.as_ref().map(Section::codec_names).unwrap_or_default()
     }
 
-    /// The header extension's id on audio packets.
-    pub fn audio_extension(&self, extension: Extension) -> Option<u8> {
-        self.audio.as_ref()?.extension(extension)
+    /// The header extensions on audio packets; none when there is no audio.
+    pub fn audio_extensions(&self) -> ExtensionIds {
+        self.audio.as_ref().map(Section::extension_ids).unwrap_or_default()
     }
 
-    /// The header extension's id on video packets.
-    pub fn video_extension(&self, extension: Extension) -> Option<u8> {
-        self.video.as_ref()?.extension(extension)
+    /// The header extensions on video packets; none when there is no video.
+    pub fn video_extensions(&self) -> ExtensionIds {
+        self.video.as_ref().map(Section::extension_ids).unwrap_or_default()
     }
 }
 
@@ -175,9 +176,14 @@ pub struct Section {
 }
 
 impl Section {
-    /// The id of a header extension.
-    pub fn extension(&self, extension: Extension) -> Option<u8> {
-        self.extensions.iter().find(|(known, _)| *known == extension).map(|&(_, id)| id)
+    fn extension_ids(&self) -> ExtensionIds {
+        let id = |extension| self.extensions.iter().find(|(known, _)| *known == extension).map(|&(_, id)| id);
+        ExtensionIds {
+            audio_level: id(Extension::AudioLevel),
+            abs_send_time: id(Extension::AbsSendTime),
+            transport_cc: id(Extension::TransportCc),
+            video_orientation: id(Extension::VideoOrientation),
+        }
     }
 
     /// The first codec of that name, in any case.

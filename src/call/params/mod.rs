@@ -18,6 +18,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+use crate::peer::Ssrcs;
 use crate::secret::Secret;
 
 mod answer;
@@ -110,25 +111,14 @@ pub struct VideoSsrcs {
     pub rtx_ssrc: u32,
 }
 
-/// The SSRCs of one connection, numbered as Telegram's own clients do: audio A, video A + 1,
-/// retransmissions A + 2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Ssrcs {
-    /// The audio stream.
-    pub audio: u32,
-    /// The camera.
-    pub video: VideoSsrcs,
-}
-
-impl Ssrcs {
-    /// Numbers from a random A that is not zero. All three have 31 bits, so their signed form in
-    /// TL is positive.
-    ///
-    /// A rejoin needs new ones: the server refuses an SSRC that it still knows.
-    pub fn random(rng: &mut fastrand::Rng) -> Self {
-        let audio = rng.u32(1..=0x7fff_ffff - 2);
-        Self { audio, video: VideoSsrcs { ssrc: audio + 1, rtx_ssrc: audio + 2 } }
-    }
+/// SSRCs for one connection, numbered as Telegram's own clients do: audio A, video A + 1,
+/// retransmissions A + 2, from a random A that is not zero. All three have 31 bits, so their
+/// signed form in TL is positive.
+///
+/// A rejoin needs new ones: the server refuses an SSRC that it still knows.
+pub fn random_ssrcs(rng: &mut fastrand::Rng) -> Ssrcs {
+    let audio = rng.u32(1..=0x7fff_ffff - 2);
+    Ssrcs { audio, video: audio + 1, video_rtx: audio + 2 }
 }
 
 /// A DTLS role as session descriptions write it (RFC 4145, RFC 8842): that of whoever says it.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::call::sdp::{AnswerOptions, OfferSection, OfferView, SectionKind, answer};
+use crate::peer::ExtensionIds;
 
 /// A file of recorded shapes with made-up values.
 fn golden(name: &str) -> String {
@@ -26,6 +27,20 @@ fn changed(pointer: &str, value: Value) -> String {
     *answer.pointer_mut(pointer).unwrap() = value;
     answer.to_string()
 }
+
+/// The ids that Telegram always uses.
+const AUDIO_IDS: ExtensionIds = ExtensionIds {
+    audio_level: Some(1),
+    abs_send_time: Some(2),
+    transport_cc: Some(3),
+    video_orientation: None,
+};
+const VIDEO_IDS: ExtensionIds = ExtensionIds {
+    audio_level: None,
+    abs_send_time: Some(2),
+    transport_cc: Some(3),
+    video_orientation: Some(13),
+};
 
 fn join(setup: Setup, video: bool) -> JoinParams {
     JoinParams {
@@ -67,11 +82,11 @@ fn a_join_does_not_print_its_password() {
 fn random_ssrcs_follow_each_other_and_stay_positive_in_tl() {
     let mut rng = fastrand::Rng::with_seed(11);
     for _ in 0..10_000 {
-        let ssrcs = Ssrcs::random(&mut rng);
-        assert!((1..=0x7fff_fffd).contains(&ssrcs.audio));
-        assert_eq!(ssrcs.video, VideoSsrcs { ssrc: ssrcs.audio + 1, rtx_ssrc: ssrcs.audio + 2 });
+        let Ssrcs { audio, video, video_rtx } = random_ssrcs(&mut rng);
+        assert!((1..=0x7fff_fffd).contains(&audio));
+        assert_eq!((video, video_rtx), (audio + 1, audio + 2));
     }
-    assert_ne!(Ssrcs::random(&mut rng), Ssrcs::random(&mut rng));
+    assert_ne!(random_ssrcs(&mut rng), random_ssrcs(&mut rng));
 }
 
 #[test]
@@ -107,10 +122,8 @@ fn reads_the_ordinary_answer() {
     assert_eq!(h264.codec.feedback.len(), 5);
     assert_eq!(remote.video_codec_names(), ["VP8", "VP9", "H264"]);
 
-    let audio = Extension::ALL.map(|extension| remote.audio_extension(extension));
-    assert_eq!(audio, [Some(1), Some(2), Some(3), None]);
-    let video = Extension::ALL.map(|extension| remote.video_extension(extension));
-    assert_eq!(video, [None, Some(2), Some(3), Some(13)]);
+    assert_eq!(remote.audio_extensions(), AUDIO_IDS);
+    assert_eq!(remote.video_extensions(), VIDEO_IDS);
 
     assert_eq!(remote.endpoint.as_deref(), Some("5be1f03a9d72c846"));
     assert_eq!(remote.server_sources, [3_561_862_304]);
@@ -132,9 +145,8 @@ fn reads_an_answer_with_everything_odd_in_it() {
     assert_eq!((vp8.clock_rate, vp8.parameter("x-google-start-bitrate")), (90_000, Some("800")));
     assert_eq!(vp8.parameter("x-google-max-bitrate"), Some("1200"));
 
-    let audio = Extension::ALL.map(|extension| remote.audio_extension(extension));
-    assert_eq!(audio, [Some(1), Some(2), Some(3), None]);
-    assert_eq!(remote.video_extension(Extension::VideoOrientation), None);
+    assert_eq!(remote.audio_extensions(), AUDIO_IDS);
+    assert_eq!(remote.video_extensions(), ExtensionIds { video_orientation: None, ..VIDEO_IDS });
     assert_eq!(remote.endpoint.as_deref(), Some("77"));
     assert_eq!(remote.server_sources, [1_017_713_002, 3_561_862_304, 3_561_862_304]);
 
@@ -183,7 +195,8 @@ fn reads_an_answer_with_the_bare_necessities() {
     assert_eq!((candidate.kind, candidate.foundation.as_str()), (CandidateKind::Host, "1"));
     assert_eq!(remote.opus().unwrap().parameters, []);
     assert_eq!((remote.h264(), remote.video_codec_names()), (None, vec![]));
-    assert_eq!(remote.audio_extension(Extension::AudioLevel), None);
+    assert_eq!(remote.audio_extensions(), ExtensionIds::default());
+    assert_eq!(remote.video_extensions(), ExtensionIds::default());
 }
 
 #[test]
