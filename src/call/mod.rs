@@ -1,6 +1,3 @@
 //! Being a participant: join, stay, leave.
 
-pub mod colibri;
-pub mod params;
-pub mod sdp;
 pub mod signaling;

@@ -14,6 +14,7 @@ use crate::time::MediaTime;
 pub mod audio;
 pub mod codec;
 pub mod demux;
+pub mod source;
 
 /// What a track carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,4 +1,3 @@
 //! One binary for all scenarios: links once, shares the lab.
 
 mod layers;
-mod negotiation;

@@ -4,27 +4,55 @@ use std::io::{Read, Seek};
 
 use bytes::Bytes;
 
+use self::reader::Reader;
+use self::sniff::Sniffed;
 use super::{Codec, MediaKind};
 use crate::time::MediaTime;
+
+mod aac;
+mod audio;
+mod matroska;
+mod mp3;
+mod mp4;
+mod ogg;
+mod opus;
+mod reader;
+mod sniff;
+
+/// Bytes that tell the format: four packets of a transport stream and any signature.
+const SNIFF: usize = 4096;
+/// No honest coded picture is larger, not even an intra frame in 8K.
+const MAX_PACKET: usize = 32 << 20;
 
 /// Something that can be demuxed: a file, a buffer in memory.
 pub trait MediaSource: Read + Seek + Send + Sync {}
 impl<T: Read + Seek + Send + Sync> MediaSource for T {}
 
 /// One coded unit of one track, in decoding order.
+///
+/// # Times of sound
+/// `pts` belongs to the *first sample that `data` decodes to*, trimmed or not: sample `n` is heard
+/// at `pts + n / sample_rate`. A reader gives all packets of the track to its codec in order, then
+/// of each packet's samples throws away the first `trim_start` and the last `trim_end`. What is
+/// left is never before 0 and has no gap to what the packet before left (unless the file has one).
+/// So priming (AAC, mp3) and pre-skip (Opus) arrive as packets with a negative `pts` whose
+/// `trim_start` reaches up to the first sample that is heard; a packet that is priming altogether
+/// has a `trim_start` of its whole `duration`.
+///
+/// # Times of pictures
+/// A picture with a negative `pts` is decoded (later ones may need it) and not shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     /// Index into [`Demuxer::tracks`].
     pub track: usize,
     /// Presentation time on the clock of the item: edit lists, start offsets and priming applied.
-    /// Of the first thing that it decodes to, *before* trimming: sample `n` of the decoded sound
-    /// is heard at `pts + n / rate`, and a priming packet starts before zero.
     pub pts: MediaTime,
-    /// Decoding time, where the container has one; else `None` (Matroska, Ogg).
+    /// Decoding time, where the container has one; else `None` (Matroska, Ogg, mp3).
     pub dts: Option<MediaTime>,
-    /// How long it is shown or heard, before trimming.
+    /// How long it is shown or heard, before trimming. Zero where nothing tells.
     pub duration: MediaTime,
-    /// Video: an IDR (or the codec's equivalent) by the bits themselves, not by the container's word.
+    /// Video: an IDR (or the codec's equivalent) by the bits themselves, not by the container's
+    /// word. Sound: always true.
     pub key: bool,
     /// Samples at the track's rate to throw away from the start of what this decodes to.
     pub trim_start: u32,
@@ -45,7 +73,8 @@ pub struct Track {
     pub duration: Option<MediaTime>,
     /// ISO 639-2 language, where given and not `und`.
     pub language: Option<String>,
-    /// What the codec needs before the first packet: `AudioSpecificConfig` for AAC, `OpusHead` for Opus.
+    /// What the codec needs before the first packet: `AudioSpecificConfig` for AAC, `OpusHead` for
+    /// Opus, SPS and PPS in Annex B form for H.264, nothing for mp3, the container's bytes for others.
     pub config: Bytes,
     /// By kind.
     pub shape: Shape,
@@ -85,16 +114,43 @@ pub trait Demuxer: Send {
     /// reader that merges them must not have to hold half a file.
     ///
     /// # Errors
-    /// When the file is damaged from here on.
+    /// When the file is damaged or cut off here. The call after an error goes on behind the
+    /// damage where the container allows that, and is at the end where it does not; errors
+    /// without end do not happen.
     fn next_packet(&mut self) -> Result<Option<Packet>, DemuxError>;
 
-    /// Goes to the last keyframe at or before `to` of the first video track, or, without one,
-    /// to the last packet at or before `to`. The next packet of every track has a time at or
-    /// before the returned one's neighbourhood; callers drop what they do not want.
+    /// Goes to the last keyframe of the first video track at or before `to` (to the first one,
+    /// when all are later) and returns its time. Sound goes on a little earlier than that, by
+    /// what its codec needs to settle; callers decode from there and drop what they do not want.
+    ///
+    /// Without a video track, goes to the packet that `to` falls into, again a little earlier,
+    /// and returns the time of the packet that comes next. A `to` behind the end goes to the
+    /// last keyframe, or, for sound alone, near the end.
     ///
     /// # Errors
     /// When the file cannot be read there.
     fn seek(&mut self, to: MediaTime) -> Result<MediaTime, DemuxError>;
+}
+
+/// Recognizes a container by its content and reads what it says about its tracks.
+///
+/// Cost: the index of an mp4, some kilobytes of the others; the rest is read as it is asked for.
+///
+/// # Errors
+/// When the bytes are no container that is known here, or one that is damaged, cut off, empty
+/// or of a kind that is not supported.
+pub fn open(source: Box<dyn MediaSource>) -> Result<Box<dyn Demuxer>, DemuxError> {
+    let mut reader = Reader::new(source)?;
+    if reader.len() == 0 {
+        return Err(DemuxError::Empty);
+    }
+    match sniff::sniff(reader.peek(SNIFF)?) {
+        Sniffed::Mp4 => Ok(Box::new(mp4::Mp4::open(reader)?)),
+        Sniffed::Matroska => Ok(Box::new(matroska::Matroska::open(reader)?)),
+        Sniffed::Ogg => Ok(Box::new(ogg::Ogg::open(reader)?)),
+        Sniffed::Mp3 => Ok(Box::new(mp3::Mp3::open(reader)?)),
+        Sniffed::Other(found) => Err(DemuxError::UnknownFormat { found }),
+    }
 }
 
 /// Why a file cannot be read as media.
@@ -135,6 +191,14 @@ pub enum DemuxError {
         /// What is missing.
         what: String,
     },
+    /// A variant of the container that is not read.
+    #[error("{what} is not supported; {advice}")]
+    Unsupported {
+        /// What the file is or has.
+        what: String,
+        /// What to do about it.
+        advice: &'static str,
+    },
     /// A number in the file asks for more than any honest file needs.
     #[error("the {format} file asks for too much: {what}")]
     Limit {
@@ -144,3 +208,22 @@ pub enum DemuxError {
         what: String,
     },
 }
+
+/// Whether decoding can start at a packet of a codec other than H.264, by its bits.
+fn is_key(codec: &Codec, data: &[u8]) -> bool {
+    match (codec, data) {
+        // RFC 6386, 9.1: the lowest bit of the frame tag.
+        (Codec::Vp8, [tag, ..]) => tag & 1 == 0,
+        // VP9 bitstream, 6.2: marker 2, two profile bits (a reserved one with profile 3),
+        // show_existing_frame, frame_type.
+        (Codec::Vp9, [header, ..]) => {
+            let flags = if header & 0x30 == 0x30 { header << 1 } else { *header };
+            header >> 6 == 2 && flags & 0x0c == 0
+        }
+        (Codec::Vp8 | Codec::Vp9, []) => false,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests;

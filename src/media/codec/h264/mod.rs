@@ -166,6 +166,17 @@ impl AnnexB {
         Ok(AccessUnit { data: out.freeze(), key })
     }
 
+    /// Whether [`convert`](Self::convert) would find an IDR in the sample. Nothing is learned.
+    pub fn is_key(&self, sample: &[u8]) -> bool {
+        let is_idr = |nal: &[u8]| nal_type(nal) == NAL_IDR;
+        match self.length_size {
+            Some(size) => {
+                length_prefixed(sample, usize::from(size)).is_ok_and(|nals| nals.into_iter().any(is_idr))
+            }
+            None => nal_units(sample).any(is_idr),
+        }
+    }
+
     /// Puts a parameter set in force, under its id.
     fn learn(&mut self, nal: &[u8]) {
         let Some((_, payload)) = nal.split_first() else { return };

@@ -1,0 +1,324 @@
+//! mp4 and mov: the index (`moov`) is read whole, samples where they stand, when they are due.
+//!
+//! Own reader instead of a crate: edit lists, composition offsets and priming decide about
+//! lip-sync, and hostile counts about memory; both need every field in hand. ISO/IEC 14496-12
+//! and -14, the QuickTime File Format, and Opus in ISOBMFF are what it follows.
+
+use bytes::Bytes;
+
+use self::boxes::{Boxes, Fields, FourCc, child, descend};
+use self::samples::Sample;
+use self::track::{Movie, Mp4Track};
+use super::audio::trims;
+use super::reader::Reader;
+use super::{DemuxError, Demuxer, MAX_PACKET, Packet, Shape, Track, is_key};
+use crate::media::MediaKind;
+use crate::time::MediaTime;
+
+mod boxes;
+mod config;
+mod samples;
+mod track;
+
+const FORMAT: &str = "mp4";
+/// Ten hours of 60 pictures and 47 packets of sound a second need half of it.
+const MAX_MOOV: usize = 64 << 20;
+/// Cameras write a handful.
+const MAX_TRACKS: usize = 64;
+/// Boxes before the index. Fragments come after it.
+const MAX_TOP_LEVEL: usize = 4096;
+/// How far a chunk is read ahead of the sample that is due.
+const READ_AHEAD: u64 = 128 << 10;
+/// What decoders of sound need to settle after a jump: Opus asks for 80 ms, AAC for two frames.
+const PRE_ROLL: MediaTime = MediaTime::from_millis(80);
+/// How many sync samples that turn out to be no IDR a seek looks behind.
+const MAX_OPEN_GOPS: u32 = 64;
+
+/// An mp4 file being read.
+pub(super) struct Mp4 {
+    reader: Reader,
+    tracks: Vec<Track>,
+    readers: Vec<Mp4Track>,
+    /// Found while looking ahead; told when its turn comes.
+    pending: Option<DemuxError>,
+    ended: bool,
+}
+
+impl Mp4 {
+    pub(super) fn open(mut reader: Reader) -> Result<Self, DemuxError> {
+        reader.set_format(FORMAT);
+        let (moov, quicktime) = find_moov(&mut reader)?;
+        if child(&moov, b"cmov").is_some() {
+            return Err(DemuxError::Unsupported {
+                what: "an mp4 with a compressed index (cmov)".to_owned(),
+                advice: "rewrite it with `ffmpeg -i IN -c copy OUT.mp4`",
+            });
+        }
+        let movie = Movie {
+            timescale: child(&moov, b"mvhd").and_then(|mvhd| movie_timescale(&mvhd)).unwrap_or(0),
+            quicktime,
+            itunes_gapless: itunes_gapless(&moov),
+        };
+        let mut readers = Vec::new();
+        for (kind, trak) in Boxes::of(moov.clone()) {
+            if kind.0 != *b"trak" {
+                continue;
+            }
+            if readers.len() == MAX_TRACKS {
+                let what = format!("more than {MAX_TRACKS} tracks");
+                return Err(DemuxError::Limit { format: FORMAT, what });
+            }
+            readers.extend(Mp4Track::parse(&trak, &movie).map_err(damaged)?);
+        }
+        if readers.is_empty() {
+            return Err(DemuxError::NoTracks { format: FORMAT });
+        }
+        let fragmented = child(&moov, b"mvex").is_some();
+        if fragmented && readers.iter().all(|track| track.table.n_samples() == 0) {
+            return Err(DemuxError::Unsupported {
+                what: "fragmented mp4".to_owned(),
+                advice: "rewrite it with `ffmpeg -i IN -c copy -movflags +faststart OUT.mp4`",
+            });
+        }
+        let tracks = readers.iter().map(|track| track.track.clone()).collect();
+        Ok(Self { reader, tracks, readers, pending: None, ended: false })
+    }
+
+    /// The bytes of a sample, through the read-ahead of its track.
+    fn read(&mut self, track: usize, sample: &Sample) -> Result<Bytes, DemuxError> {
+        let Mp4Track { window, cursor, table, .. } = &mut self.readers[track];
+        let size = sample.size as usize;
+        let inside = sample.offset.checked_sub(window.0).and_then(|at| usize::try_from(at).ok());
+        if let Some(at) = inside
+            && let Some(end) = at.checked_add(size)
+            && end <= window.1.len()
+        {
+            return Ok(window.1.slice(at..end));
+        }
+        self.reader.seek(sample.offset);
+        let run = cursor.run_after(table, sample, READ_AHEAD);
+        // The end of a chunk may be cut off although this sample is not.
+        let run = run.min(self.reader.left()).max(u64::from(sample.size));
+        let bytes = self.reader.take(run, MAX_PACKET, "a sample")?;
+        *window = (sample.offset, bytes.clone());
+        Ok(bytes.slice(..size))
+    }
+
+    /// The packet of a sample; `Ok(None)` when there is nothing in it for a decoder.
+    fn packet(
+        &mut self,
+        track_idx: usize,
+        sample: &Sample,
+        data: Bytes,
+    ) -> Result<Option<Packet>, DemuxError> {
+        let track = &mut self.readers[track_idx];
+        let mut packet = Packet {
+            track: track_idx,
+            pts: track.line.at(sample.cts),
+            dts: Some(track.line.dts(sample)),
+            duration: track.line.duration(sample.delta),
+            key: true,
+            trim_start: 0,
+            trim_end: 0,
+            data,
+        };
+        match track.track.shape {
+            Shape::Video { .. } => {
+                if let Some(annexb) = &mut track.entry.annexb {
+                    let unit = annexb.convert(&packet.data).map_err(|error| {
+                        damaged(format!("{error} (sample {} at byte {})", sample.index, sample.offset))
+                    })?;
+                    (packet.data, packet.key) = (unit.data, unit.key);
+                } else {
+                    packet.key = is_key(&track.track.codec, &packet.data);
+                }
+            }
+            Shape::Audio { sample_rate, .. } => {
+                let by_bits = track.entry.length.and_then(|length| length.samples(&packet.data));
+                if let Some(samples) = by_bits {
+                    let is_last = sample.index + 1 == track.table.n_samples();
+                    let until = track.line.end().or_else(|| is_last.then(|| packet.pts + packet.duration));
+                    let (start, end) = trims(packet.pts, samples, sample_rate, track.line.start, until);
+                    (packet.trim_start, packet.trim_end) = (start, end);
+                    packet.duration = MediaTime::from_ticks(i64::from(samples), sample_rate);
+                }
+            }
+        }
+        Ok((!packet.data.is_empty()).then_some(packet))
+    }
+
+    /// The last sync sample that is shown at or before `to` and is an IDR indeed.
+    fn key_before(&mut self, track: usize, to: MediaTime) -> Result<u32, DemuxError> {
+        let Mp4Track { table, line, .. } = &self.readers[track];
+        let to = line.ticks(to);
+        let (mut low, mut high) = (0, table.n_sync());
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if table.times(table.sync_sample(middle)).1 <= to {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        let nearest = table.sync_sample(low);
+        for nth in (low.saturating_sub(MAX_OPEN_GOPS)..=low).rev() {
+            let reader = &mut self.readers[track];
+            reader.go_to(reader.table.sync_sample(nth)).map_err(damaged)?;
+            let Some(sample) = self.readers[track].next else { break };
+            let data = self.read(track, &sample)?;
+            let reader = &self.readers[track];
+            let key = match &reader.entry.annexb {
+                Some(annexb) => annexb.is_key(&data),
+                None => is_key(&reader.track.codec, &data),
+            };
+            if key {
+                return Ok(sample.index);
+            }
+        }
+        Ok(nearest)
+    }
+
+    fn go_to(&mut self, track: usize, index: u32) -> Result<(), DemuxError> {
+        self.readers[track].go_to(index).map_err(damaged)
+    }
+}
+
+impl Demuxer for Mp4 {
+    fn format(&self) -> &'static str {
+        FORMAT
+    }
+
+    fn tracks(&self) -> &[Track] {
+        &self.tracks
+    }
+
+    fn next_packet(&mut self) -> Result<Option<Packet>, DemuxError> {
+        loop {
+            if let Some(error) = self.pending.take() {
+                return Err(error);
+            }
+            let due = |track: &Mp4Track| track.next.map(|sample| track.line.dts(&sample));
+            let earliest = self.readers.iter().enumerate().filter_map(|(idx, t)| Some((due(t)?, idx))).min();
+            let Some((_, idx)) = earliest.filter(|_| !self.ended) else { return Ok(None) };
+            let sample = self.readers[idx].next.expect("it was just found to have one");
+            let data = match self.read(idx, &sample) {
+                Ok(data) => data,
+                Err(error) => {
+                    // Behind the place where a file is cut off there is nothing of any track.
+                    self.ended = true;
+                    return Err(error);
+                }
+            };
+            if let Err(what) = self.readers[idx].step() {
+                self.pending = Some(damaged(what));
+            }
+            if let Some(packet) = self.packet(idx, &sample, data)? {
+                return Ok(Some(packet));
+            }
+        }
+    }
+
+    fn seek(&mut self, to: MediaTime) -> Result<MediaTime, DemuxError> {
+        self.pending = None;
+        self.ended = false;
+        let known = |kind| self.readers.iter().position(|track| track.track.kind == kind && track.is_known());
+        let mut landed = None;
+        if let Some(video) = known(MediaKind::Video) {
+            let key = self.key_before(video, to)?;
+            let track = &self.readers[video];
+            landed = Some(track.line.at(track.table.times(key).1));
+        }
+        let near = landed.unwrap_or(to);
+        for idx in 0..self.readers.len() {
+            let track = &self.readers[idx];
+            let index = match track.track.kind {
+                MediaKind::Video if track.is_known() => self.key_before(idx, near)?,
+                _ => track.table.at_or_before(track.line.ticks(near - PRE_ROLL)),
+            };
+            self.go_to(idx, index)?;
+        }
+        let first =
+            self.readers.iter().filter_map(|track| track.next.map(|next| track.line.at(next.cts))).min();
+        Ok(landed.or(first).unwrap_or(to))
+    }
+}
+
+fn damaged(what: impl Into<String>) -> DemuxError {
+    DemuxError::Damaged { format: FORMAT, what: what.into() }
+}
+
+/// Walks over the top-level boxes to the index. Also says whether the file is QuickTime's kind.
+fn find_moov(reader: &mut Reader) -> Result<(Bytes, bool), DemuxError> {
+    let mut quicktime = true;
+    for _ in 0..MAX_TOP_LEVEL {
+        let at = reader.pos();
+        if reader.left() == 0 {
+            return Err(DemuxError::Truncated {
+                format: FORMAT,
+                what:
+                    "it has no index (moov), which is written last; was it downloaded or recorded to the end?"
+                        .to_owned(),
+            });
+        }
+        let header: [u8; 8] = reader.array()?;
+        let mut fields = Fields(&header);
+        let size = fields.u32().unwrap_or(0);
+        let kind = FourCc(fields.array().unwrap_or_default());
+        let size = match size {
+            0 => reader.len() - at,
+            1 => u64::from_be_bytes(reader.array()?),
+            size => u64::from(size),
+        };
+        let payload = size.checked_sub(reader.pos() - at);
+        let payload =
+            payload.ok_or_else(|| damaged(format!("the box {kind} at byte {at} has a size of {size}")))?;
+        match &kind.0 {
+            b"moov" => return Ok((reader.take(payload, MAX_MOOV, "an index (moov)")?, quicktime)),
+            b"ftyp" => quicktime = reader.peek(4)? == b"qt  ",
+            b"moof" | b"styp" | b"sidx" => {
+                return Err(DemuxError::Unsupported {
+                    what: "a piece of fragmented mp4 without its beginning".to_owned(),
+                    advice: "join the pieces, the initialization segment first, and rewrite the result with \
+                             `ffmpeg -i IN -c copy OUT.mp4`",
+                });
+            }
+            _ => {}
+        }
+        reader.skip(payload);
+        if reader.pos() > reader.len() {
+            return Err(DemuxError::Truncated {
+                format: FORMAT,
+                what: format!(
+                    "the box {kind} at byte {at} has {size} bytes, but the file ends at {}; \
+                     without the index (moov) behind it nothing can be played",
+                    reader.len()
+                ),
+            });
+        }
+    }
+    Err(DemuxError::Limit {
+        format: FORMAT,
+        what: format!("more than {MAX_TOP_LEVEL} boxes before the index (moov)"),
+    })
+}
+
+fn movie_timescale(mvhd: &[u8]) -> Option<u32> {
+    let mut fields = Fields(mvhd);
+    let version = fields.version()?;
+    fields.by_version(version)?;
+    fields.by_version(version)?;
+    fields.u32()
+}
+
+/// Priming and padding from the comment `iTunSMPB`: hexadecimal words, the second and third.
+fn itunes_gapless(moov: &Bytes) -> Option<(u32, u32)> {
+    let meta = descend(moov, &[b"udta", b"meta"])?;
+    let ilst = child(&meta.slice_ref(meta.get(4..)?), b"ilst")?;
+    let comments = Boxes::of(ilst).filter(|(kind, _)| kind.0 == *b"----").map(|(_, comment)| comment);
+    let mut gapless =
+        comments.filter(|comment| child(comment, b"name").is_some_and(|name| name.ends_with(b"iTunSMPB")));
+    let data = child(&gapless.next()?, b"data")?;
+    let mut words = std::str::from_utf8(data.get(8..)?).ok()?.split_ascii_whitespace().skip(1);
+    let mut word = || u32::from_str_radix(words.next()?, 16).ok();
+    Some((word()?, word()?))
+}

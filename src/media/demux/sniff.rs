@@ -1,0 +1,167 @@
+//! The first bytes of a file → which container it is, or in words what else.
+
+/// What the bytes are. Names lie; content is what gets demuxed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Sniffed {
+    Mp4,
+    Matroska,
+    Ogg,
+    /// Perhaps behind an ID3 tag; the mp3 reader has the last word.
+    Mp3,
+    /// Something else, in words.
+    Other(String),
+}
+
+/// Packets of a transport stream; with a 4-byte time stamp (Blu-ray) 192.
+const TS_PACKET: usize = 188;
+
+/// Signatures at the start of the file.
+const SIGNATURES: &[(&[u8], &str)] = &[
+    (b"fLaC", "FLAC"),
+    (b"FLV", "Flash video"),
+    (b"FORM", "AIFF"),
+    (b"caff", "Core Audio"),
+    (b"DKIF", "IVF"),
+    (b".RMF", "RealMedia"),
+    (b"#!AMR", "AMR"),
+    (b"#EXTM3U", "playlist"),
+    (b"[playlist]", "playlist"),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "Windows Media"),
+    (b"\x00\x00\x01\xba", "MPEG program stream"),
+    (b"\x00\x00\x01\xb3", "raw MPEG video"),
+    (b"\x00\x00\x00\x01", "raw H.264 or H.265 without a container"),
+    (b"\x00\x00\x01", "raw H.264 or H.265 without a container"),
+    (b"\x89PNG", "PNG picture"),
+    (b"\xff\xd8\xff", "JPEG picture"),
+    (b"GIF8", "GIF picture"),
+    (b"BM", "BMP picture"),
+    (b"%PDF", "PDF document"),
+    (b"PK\x03\x04", "ZIP archive"),
+    (b"\x1f\x8b", "gzip archive"),
+    (b"7z\xbc\xaf\x27\x1c", "7z archive"),
+    (b"Rar!", "RAR archive"),
+    (b"\x7fELF", "program"),
+    (b"MZ", "program"),
+    (b"<!DOCTYPE", "HTML page"),
+    (b"<!doctype", "HTML page"),
+    (b"<html", "HTML page"),
+];
+
+/// Looks at the start of a file; a few kilobytes are enough.
+pub(super) fn sniff(head: &[u8]) -> Sniffed {
+    if head.starts_with(b"\x1a\x45\xdf\xa3") {
+        return Sniffed::Matroska;
+    }
+    if head.starts_with(b"OggS") {
+        return Sniffed::Ogg;
+    }
+    if let Some(sniffed) = iso_media(head) {
+        return sniffed;
+    }
+    if let Some(words) = riff(head) {
+        return Sniffed::Other(words);
+    }
+    if head.starts_with(b"ID3") {
+        return Sniffed::Mp3;
+    }
+    if is_transport_stream(head) {
+        return Sniffed::Other("MPEG transport stream".to_owned());
+    }
+    if let Some((_, words)) = SIGNATURES.iter().find(|(magic, _)| head.starts_with(magic)) {
+        return Sniffed::Other((*words).to_owned());
+    }
+    match head {
+        // Layer bits 00 mean AAC in ADTS frames, 01 layer III.
+        [0xff, second, ..] if second & 0xf6 == 0xf0 => Sniffed::Other("AAC without a container".to_owned()),
+        [0xff, second, ..] if second & 0xe6 == 0xe2 => Sniffed::Mp3,
+        _ => Sniffed::Other(plain(head)),
+    }
+}
+
+/// Boxes that a file of the ISO family (or QuickTime) starts with.
+fn iso_media(head: &[u8]) -> Option<Sniffed> {
+    let kind: &[u8; 4] = head.get(4..)?.first_chunk()?;
+    match kind {
+        b"ftyp" => Some(match head.get(8..12) {
+            Some(b"heic" | b"heix" | b"mif1" | b"msf1") => Sniffed::Other("HEIF picture".to_owned()),
+            Some(b"avif" | b"avis") => Sniffed::Other("AVIF picture".to_owned()),
+            _ => Sniffed::Mp4,
+        }),
+        b"moov" | b"mdat" | b"wide" | b"free" | b"skip" | b"pnot" | b"styp" | b"moof" | b"sidx" => {
+            Some(Sniffed::Mp4)
+        }
+        _ => None,
+    }
+}
+
+fn riff(head: &[u8]) -> Option<String> {
+    if !matches!(head.get(..4), Some(b"RIFF" | b"RF64")) {
+        return None;
+    }
+    Some(match head.get(8..12)? {
+        b"WAVE" => "WAV".to_owned(),
+        b"AVI " => "AVI".to_owned(),
+        b"WEBP" => "WebP picture".to_owned(),
+        _ => "RIFF".to_owned(),
+    })
+}
+
+fn is_transport_stream(head: &[u8]) -> bool {
+    let synced = |first: usize, step: usize| (0..4).all(|n| head.get(first + n * step) == Some(&0x47));
+    synced(0, TS_PACKET) || synced(4, TS_PACKET + 4)
+}
+
+fn plain(head: &[u8]) -> String {
+    if head.iter().all(|byte| *byte == 0) {
+        return "only zero bytes".to_owned();
+    }
+    // The head may end in the middle of a character.
+    let text = match std::str::from_utf8(head) {
+        Ok(text) => Some(text),
+        Err(error) if error.error_len().is_none() => std::str::from_utf8(&head[..error.valid_up_to()]).ok(),
+        Err(_) => None,
+    };
+    match text {
+        Some(text) if text.chars().all(|c| !c.is_control() || c.is_whitespace()) => "plain text".to_owned(),
+        _ => {
+            let first: Vec<_> = head.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+            format!("unknown bytes, starting with {}", first.join(" "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn other(words: &str) -> Sniffed {
+        Sniffed::Other(words.to_owned())
+    }
+
+    #[test]
+    fn containers_are_known_by_content() {
+        assert_eq!(sniff(b"\0\0\0\x20ftypisom"), Sniffed::Mp4);
+        assert_eq!(sniff(b"\0\0\0\x08wide\0\0\0\0mdat"), Sniffed::Mp4);
+        assert_eq!(sniff(b"\x1a\x45\xdf\xa3\x9f"), Sniffed::Matroska);
+        assert_eq!(sniff(b"OggS\0\x02"), Sniffed::Ogg);
+        assert_eq!(sniff(b"ID3\x04\0"), Sniffed::Mp3);
+        assert_eq!(sniff(b"\xff\xfb\x90\x64"), Sniffed::Mp3);
+    }
+
+    #[test]
+    fn everything_else_is_named() {
+        let mut ts = vec![0; 800];
+        for packet in 0..4 {
+            ts[packet * 188] = 0x47;
+        }
+        assert_eq!(sniff(&ts), other("MPEG transport stream"));
+        assert_eq!(sniff(b"RIFF\x24\0\0\0WAVEfmt "), other("WAV"));
+        assert_eq!(sniff(b"\xff\xf1\x50\x80"), other("AAC without a container"));
+        assert_eq!(sniff("Gr\u{fc}\u{df}e,\n\tnot a film".as_bytes()), other("plain text"));
+        assert_eq!(sniff(&"\u{fc}".as_bytes()[..1]), other("plain text"));
+        assert_eq!(sniff(b"<html><body>404</body></html>"), other("HTML page"));
+        assert_eq!(sniff(&[0; 64]), other("only zero bytes"));
+        assert_eq!(sniff(b"\x01\x02\x80\xfe\x05"), other("unknown bytes, starting with 01 02 80 fe"));
+        assert_eq!(sniff(b"\0\0\0\x18ftypheic"), other("HEIF picture"));
+    }
+}
