@@ -464,6 +464,8 @@ impl State {
             }
             // Something has been queued in the meantime: the queue goes on without a gap.
             Pending::QueueEnded if self.current.is_some() => self.busy = true,
+            // It has even ended; its own end of the queue follows.
+            Pending::QueueEnded if !self.pending.is_empty() => {}
             Pending::QueueEnded => {
                 self.out.push_back(Output::Event(PlayerEvent::QueueEnded));
                 if !self.options.stay {
@@ -590,5 +592,7 @@ fn silence(at: MediaTime) -> Frame {
     }
 }
 
+#[cfg(test)]
+mod property;
 #[cfg(test)]
 mod tests;

@@ -210,6 +210,16 @@ impl Rig {
         self.carry_out();
     }
 
+    /// Every worker's thread dies.
+    pub(super) fn crash(&mut self) {
+        self.carry_out();
+        for (id, worker) in &mut self.workers {
+            worker.free_at = self.now + Duration::from_secs(1 << 30);
+            self.state.handle_report(Report { worker: *id, event: WorkerEvent::Gone });
+        }
+        self.carry_out();
+    }
+
     /// How many workers have not been told to end.
     pub(super) fn n_workers(&self) -> usize {
         self.workers.len()

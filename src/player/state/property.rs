@@ -1,0 +1,268 @@
+//! Random people at the buttons, slow disks, crashing readers and a machine that hiccups:
+//! what must hold whatever they do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::*;
+use crate::player::testing::{Clip, Pace, Rig, number};
+
+/// Set to run more sequences than the gate does, for example 100000.
+const CASES_VARIABLE: &str = "TELECAST_PROPERTY_CASES";
+
+/// How many sequences the gate runs.
+const CASES: u32 = 4000;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Enqueue(Clip),
+    PlayNow(Clip),
+    Skip,
+    Pause,
+    Resume,
+    Seek(i64),
+    Volume(u16),
+    Stop,
+    Crash,
+    Run(u64),
+    Freeze(u64),
+}
+
+fn clip() -> impl Strategy<Value = Clip> {
+    let millis = |from: i64, to: i64| (from..to).prop_map(MediaTime::from_millis);
+    let track = |max: i64| prop_oneof![6 => (1..max).prop_map(Some), 1 => Just(None), 1 => Just(Some(0))];
+    let fails_at = prop_oneof![8 => Just(None), 1 => millis(0, 3000).prop_map(Some)];
+    let fps = prop_oneof![Just(24), Just(25), Just(30), Just(60)];
+    (track(200), track(120), millis(-40, 60), millis(0, 60), fps, 1..70_i64, fails_at, 0..12).prop_map(
+        |(n_audio, n_video, audio_from, video_from, fps, gop, fails_at, dice)| Clip {
+            n_audio,
+            n_video,
+            audio_from,
+            video_from,
+            fps,
+            gop,
+            fails_at,
+            unreadable: dice == 0,
+        },
+    )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => clip().prop_map(Step::Enqueue),
+        1 => clip().prop_map(Step::PlayNow),
+        1 => Just(Step::Skip),
+        1 => Just(Step::Pause),
+        2 => Just(Step::Resume),
+        2 => (-500_i64..6000).prop_map(Step::Seek),
+        1 => (0_u16..230).prop_map(Step::Volume),
+        1 => Just(Step::Stop),
+        1 => Just(Step::Crash),
+        6 => (0_u64..1500).prop_map(Step::Run),
+        1 => (0_u64..1900).prop_map(Step::Freeze),
+    ]
+}
+
+fn pace() -> impl Strategy<Value = Pace> {
+    let delay = |micros: u64| prop_oneof![2 => Just(Duration::ZERO), 1 => (0..micros).prop_map(Duration::from_micros)];
+    (delay(600_000), delay(16_000), delay(600_000)).prop_map(|(open, frame, seek)| Pace { open, frame, seek })
+}
+
+#[test]
+fn whatever_people_do() {
+    let cases = std::env::var(CASES_VARIABLE).ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES);
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let story = (any::<bool>(), pace(), prop::collection::vec(step(), 1..40));
+    let told = TestRunner::new(config).run(&story, |(loop_all, pace, steps)| {
+        let options = PlayerOptions { loop_all, ..PlayerOptions::default() };
+        let mut story = Story::new(options, pace);
+        for step in steps {
+            story.take(step);
+        }
+        story.end();
+        Ok(())
+    });
+    if let Err(failure) = told {
+        panic!("{failure}");
+    }
+}
+
+/// A rig and what has been seen of it.
+struct Story {
+    rig: Rig,
+    options: PlayerOptions,
+    clips: BTreeMap<ItemId, Clip>,
+    enqueued: Vec<ItemId>,
+    tickets: Vec<Ticket>,
+    answers: Vec<Ticket>,
+    last_at: MediaTime,
+    zero: Option<Instant>,
+    next_slot: MediaTime,
+    /// The latest sound of an item: when, and its programme time minus its media time.
+    sound: Option<(ItemId, MediaTime, MediaTime)>,
+    /// The number that each item's track should come with next; none when anything may come.
+    expected: BTreeMap<(ItemId, MediaKind), i64>,
+    last_due: BTreeMap<ItemId, Instant>,
+    started: Vec<ItemId>,
+    playing: BTreeSet<ItemId>,
+    n_ends: BTreeMap<ItemId, usize>,
+    /// Something has been queued since the queue was said to have ended.
+    queued: bool,
+}
+
+impl Story {
+    fn new(options: PlayerOptions, pace: Pace) -> Self {
+        Self {
+            rig: Rig::new(options.clone(), pace),
+            options,
+            clips: BTreeMap::new(),
+            enqueued: Vec::new(),
+            tickets: Vec::new(),
+            answers: Vec::new(),
+            last_at: MediaTime::ZERO,
+            zero: None,
+            next_slot: MediaTime::ZERO,
+            sound: None,
+            expected: BTreeMap::new(),
+            last_due: BTreeMap::new(),
+            started: Vec::new(),
+            playing: BTreeSet::new(),
+            n_ends: BTreeMap::new(),
+            queued: false,
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Enqueue(clip) => {
+                let id = self.rig.state.enqueue(clip.item("enqueued"));
+                self.clips.insert(id, clip);
+                self.enqueued.push(id);
+                self.queued = true;
+            }
+            Step::PlayNow(clip) => {
+                let id = self.rig.state.play_now(clip.item("now"));
+                self.clips.insert(id, clip);
+                self.queued = true;
+            }
+            Step::Skip => drop(self.rig.state.skip()),
+            Step::Pause => self.rig.state.pause(),
+            Step::Resume => self.rig.state.resume(),
+            Step::Seek(to) => {
+                // Frames that had been handed out stay; what comes after begins elsewhere.
+                self.look();
+                if let Ok(ticket) = self.rig.state.seek(MediaTime::from_millis(to)) {
+                    self.tickets.push(ticket);
+                    self.expected.clear();
+                }
+            }
+            Step::Volume(percent) => {
+                assert_eq!(self.rig.state.set_volume(percent).is_ok(), percent <= MAX_VOLUME_PERCENT);
+            }
+            Step::Stop => self.rig.state.stop(),
+            Step::Crash => self.rig.crash(),
+            Step::Run(millis) => self.rig.run(Duration::from_millis(millis)),
+            Step::Freeze(millis) => self.rig.freeze(Duration::from_millis(millis)),
+        }
+        self.look();
+    }
+
+    /// Checks everything that has come out since the last look.
+    fn look(&mut self) {
+        self.rig.carry_out();
+        for (now, frame) in std::mem::take(&mut self.rig.frames) {
+            self.see_frame(now, &frame);
+        }
+        for (now, event) in std::mem::take(&mut self.rig.events) {
+            self.see_event(now, &event);
+        }
+        self.answers.extend(self.rig.sought.drain(..).map(|(ticket, _)| ticket));
+    }
+
+    fn see_frame(&mut self, now: Instant, due: &DueFrame) {
+        let zero = *self.zero.get_or_insert(due.due);
+        assert_eq!(due.due, zero + due.at.to_duration(), "one clock for all");
+        assert!(due.at >= self.last_at, "due times never go back");
+        self.last_at = due.at;
+        let kind = due.frame.kind;
+        if kind == MediaKind::Audio {
+            assert_eq!(due.at, self.next_slot, "sound in every slot");
+            self.next_slot += SLOT;
+        }
+        let Some(item) = due.item else { return };
+        assert!(due.due + LATE >= now, "nothing overdue but silence");
+        self.last_due.insert(item, due.due);
+        if !self.options.loop_all {
+            assert!(!self.n_ends.contains_key(&item), "nothing after the end");
+        }
+
+        let zero_of_item = due.at - due.frame.pts;
+        if kind == MediaKind::Audio {
+            self.sound = Some((item, due.at, zero_of_item));
+        } else if let Some((of, at, zero_of_sound)) = self.sound
+            && of == item
+            && at == due.at.floor_to(SLOT)
+        {
+            let skew = (zero_of_item - zero_of_sound).abs();
+            assert!(skew <= MediaTime::from_millis(1), "sound and picture are {skew:?} apart");
+        }
+
+        let number = number(&due.frame);
+        if let Some(expected) = self.expected.get(&(item, kind)) {
+            let begins_anew = self.options.loop_all && number == 0;
+            assert!(number == *expected || begins_anew, "{number} after {expected} of {kind:?}");
+        } else {
+            assert!(due.frame.key, "a decoder can begin here");
+        }
+        self.expected.insert((item, kind), number + 1);
+    }
+
+    fn see_event(&mut self, now: Instant, event: &PlayerEvent) {
+        match event {
+            PlayerEvent::ItemStarted { item, .. } => {
+                assert!(self.playing.insert(*item), "started twice");
+                self.started.push(*item);
+            }
+            PlayerEvent::ItemEnded { item, reason, error } => {
+                assert_eq!(error.is_some(), *reason == EndReason::Failed);
+                self.playing.remove(item);
+                *self.n_ends.entry(*item).or_default() += 1;
+                if !self.options.loop_all {
+                    assert!(self.last_due.get(item).is_none_or(|due| *due <= now), "its frames have left");
+                }
+            }
+            PlayerEvent::QueueEnded => {
+                assert!(std::mem::take(&mut self.queued), "said twice");
+            }
+            PlayerEvent::Position { item, position, .. } => {
+                assert!(self.playing.contains(item), "between start and end");
+                assert!(*position >= MediaTime::ZERO);
+            }
+            PlayerEvent::ItemStalled { item } => assert!(self.clips.contains_key(item)),
+        }
+    }
+
+    fn end(mut self) {
+        self.take(Step::Stop);
+        self.take(Step::Run(1000));
+        assert!(!self.queued, "the queue's end has been told");
+        self.rig.state.close();
+        self.take(Step::Run(1000));
+        assert!(self.rig.state.is_finished());
+        assert_eq!(self.rig.n_workers(), 0);
+        assert_eq!(self.tickets, self.answers, "every seek is answered once, in order");
+        for id in self.clips.keys() {
+            let n_ends = self.n_ends.get(id).copied().unwrap_or(0);
+            assert!(n_ends == 1 || (self.options.loop_all && n_ends > 1), "{id} ended {n_ends} times");
+        }
+        if !self.options.loop_all {
+            let order = |ids: &[ItemId]| -> Vec<ItemId> {
+                ids.iter().filter(|id| self.enqueued.contains(id)).copied().collect()
+            };
+            assert!(order(&self.started).is_sorted(), "first come, first played");
+        }
+    }
+}
