@@ -434,3 +434,6 @@ impl Lane {
         *self = Self { live: self.live, ..Self::default() };
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -143,6 +143,8 @@ pub(super) struct Pace {
     pub(super) open: Duration,
     pub(super) frame: Duration,
     pub(super) seek: Duration,
+    /// From the worker's word to the state's ear.
+    pub(super) report: Duration,
 }
 
 /// A state, its workers and a clock that a test turns.
@@ -151,6 +153,8 @@ pub(super) struct Rig {
     pub(super) now: Instant,
     pub(super) pace: Pace,
     workers: BTreeMap<WorkerId, SlowWorker>,
+    /// Reports on their way.
+    mail: VecDeque<(Instant, Report)>,
     /// What has come out and no test has looked at.
     pub(super) frames: Vec<(Instant, DueFrame)>,
     pub(super) events: Vec<(Instant, PlayerEvent)>,
@@ -178,6 +182,7 @@ impl Rig {
             now,
             pace,
             workers: BTreeMap::new(),
+            mail: VecDeque::new(),
             frames: Vec::new(),
             events: Vec::new(),
             sought: Vec::new(),
@@ -195,7 +200,11 @@ impl Rig {
         loop {
             let timer = self.state.poll_timeout().map(|(due, _)| due);
             let worker = self.workers.values().filter(|w| w.has_work()).map(|w| w.free_at).min();
-            let Some(wake) = timer.into_iter().chain(worker).min().filter(|wake| *wake <= end) else { break };
+            let mail = self.mail.front().map(|(due, _)| *due);
+            let Some(wake) = timer.into_iter().chain(worker).chain(mail).min().filter(|wake| *wake <= end)
+            else {
+                break;
+            };
             self.now = self.now.max(wake);
             self.work();
             self.carry_out();
@@ -215,8 +224,10 @@ impl Rig {
         self.carry_out();
         for (id, worker) in &mut self.workers {
             worker.free_at = self.now + Duration::from_secs(1 << 30);
-            self.state.handle_report(Report { worker: *id, event: WorkerEvent::Gone });
+            let report = Report { worker: *id, event: WorkerEvent::Gone };
+            self.mail.push_back((self.now + self.pace.report, report));
         }
+        self.work();
         self.carry_out();
     }
 
@@ -227,15 +238,14 @@ impl Rig {
 
     fn work(&mut self) {
         let now = self.now;
-        let mut reports = Vec::new();
         for (id, worker) in &mut self.workers {
             while worker.has_work() && worker.free_at <= now {
                 if let Some(event) = worker.work(self.pace, now) {
-                    reports.push(Report { worker: *id, event });
+                    self.mail.push_back((now + self.pace.report, Report { worker: *id, event }));
                 }
             }
         }
-        for report in reports {
+        while let Some((_, report)) = self.mail.pop_front_if(|(due, _)| *due <= now) {
             self.state.handle_report(report);
         }
     }

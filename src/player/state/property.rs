@@ -68,7 +68,8 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn pace() -> impl Strategy<Value = Pace> {
     let delay = |micros: u64| prop_oneof![2 => Just(Duration::ZERO), 1 => (0..micros).prop_map(Duration::from_micros)];
-    (delay(600_000), delay(16_000), delay(600_000)).prop_map(|(open, frame, seek)| Pace { open, frame, seek })
+    let delays = (delay(600_000), delay(16_000), delay(600_000), delay(200_000));
+    delays.prop_map(|(open, frame, seek, report)| Pace { open, frame, seek, report })
 }
 
 #[test]
