@@ -97,7 +97,7 @@ struct Sent {
     header: Packet,
     payload: Payload,
     at: Instant,
-    asked: Option<Instant>,
+    repair: Repair,
 }
 
 impl SendStream {
@@ -203,16 +203,19 @@ impl SendStream {
         Some(packet)
     }
 
-    /// Whether a packet that is asked for should be sent again: it is still known, and nobody asked
-    /// for it within `interval`, in which the answer may still be on its way. Notes the question.
+    /// Whether a packet that is asked for is to be sent again, by [`resend`](Self::resend): it is
+    /// still known and was not sent again within `interval`, in which that may still be on its way.
     pub fn handle_nack(&mut self, sequence_number: u16, interval: Duration, now: Instant) -> Nacked {
         match self.find(sequence_number, now) {
             None => Nacked::Gone,
-            Some(sent) if sent.asked.is_some_and(|asked| now < asked + interval) => Nacked::Answered,
-            Some(sent) => {
-                sent.asked = Some(now);
-                Nacked::Resend
-            }
+            Some(sent) => match sent.repair {
+                Repair::Waiting => Nacked::Answered,
+                Repair::Sent(at) if now < at + interval => Nacked::Answered,
+                Repair::Never | Repair::Sent(_) => {
+                    sent.repair = Repair::Waiting;
+                    Nacked::Resend
+                }
+            },
         }
     }
 
@@ -221,6 +224,7 @@ impl SendStream {
     pub fn resend(&mut self, sequence_number: u16, now: Instant) -> Option<Packet> {
         let (rtx, rtx_sequence_number) = (self.config.rtx, self.rtx_sequence_number);
         let sent = self.find(sequence_number, now)?;
+        sent.repair = Repair::Sent(now);
         let mut packet = sent.header.clone();
         if let Some(rtx) = rtx {
             packet.ssrc = rtx.ssrc;
@@ -240,7 +244,7 @@ impl SendStream {
         while self.history.len() >= HISTORY_LEN || self.history.front().is_some_and(|sent| sent.is_old(now)) {
             self.history.pop_front();
         }
-        self.history.push_back(Sent { header, payload, at: now, asked: None });
+        self.history.push_back(Sent { header, payload, at: now, repair: Repair::Never });
     }
 
     fn find(&mut self, sequence_number: u16, now: Instant) -> Option<&mut Sent> {
@@ -249,6 +253,15 @@ impl SendStream {
         let sent = self.history.get_mut(usize::from(sequence_number.wrapping_sub(first)))?;
         (!sent.is_old(now)).then_some(sent)
     }
+}
+
+/// Whether a packet was sent again.
+#[derive(Clone, Copy, Debug)]
+enum Repair {
+    Never,
+    /// Not yet, but it will be.
+    Waiting,
+    Sent(Instant),
 }
 
 impl Sent {
@@ -262,7 +275,7 @@ impl Sent {
 pub enum Nacked {
     /// Send it again.
     Resend,
-    /// Nothing: it was sent again just now.
+    /// Nothing: it is about to be sent again, or was just now.
     Answered,
     /// Nothing: it is no longer, or never was, in the history.
     Gone,
@@ -358,6 +371,8 @@ mod tests {
         let lost = &packets[2];
         let interval = Duration::from_millis(50);
         assert_eq!(stream.handle_nack(lost.sequence_number, interval, start), Nacked::Resend);
+        let later = start + Duration::from_secs(1);
+        assert_eq!(stream.handle_nack(lost.sequence_number, interval, later), Nacked::Answered, "it waits");
         let again = stream.resend(lost.sequence_number, start).unwrap();
         assert_eq!((again.ssrc, again.payload_type), (RTX.ssrc, RTX.payload_type));
         assert_eq!((again.timestamp, again.marker), (lost.timestamp, lost.marker));

@@ -148,10 +148,15 @@ impl Sender {
             round_trip.map_or(DEFAULT_ROUND_TRIP, |known| known.clamp(ROUND_TRIPS.0, ROUND_TRIPS.1));
         let mut resend = Vec::new();
         for sequence_number in lost {
-            match lane.stream.handle_nack(*sequence_number, interval, now) {
-                Nacked::Resend if resend.len() < room => resend.push((*sequence_number, now)),
-                Nacked::Resend | Nacked::Gone => lane.counted.nacked_packets_gone += 1,
+            let nacked = if resend.len() < room {
+                lane.stream.handle_nack(*sequence_number, interval, now)
+            } else {
+                Nacked::Gone
+            };
+            match nacked {
+                Nacked::Resend => resend.push((*sequence_number, now)),
                 Nacked::Answered => {}
+                Nacked::Gone => lane.counted.nacked_packets_gone += 1,
             }
         }
         trace!(ssrc, asked = lost.len(), resent = resend.len(), "nack");
