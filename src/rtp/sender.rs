@@ -109,7 +109,8 @@ impl Sender {
         };
         let Some(lane) = lane else { return };
         let elapsed = self.clock.get_or_insert_with(|| CallClock::starting_with(&frame)).elapsed(&frame);
-        if lane.enqueue(frame, elapsed).is_err() {
+        let kind = frame.frame.kind;
+        if lane.enqueue(frame, elapsed).is_err() && kind == MediaKind::Video {
             self.note_drop(now);
         }
     }
@@ -163,7 +164,7 @@ impl Sender {
         self.retransmissions.extend(resend);
     }
 
-    /// Takes somebody's wish for a key frame; see [`keyframe_wanted`](Self::keyframe_wanted).
+    /// Takes the wish of somebody for a key frame; see [`keyframe_wanted`](Self::keyframe_wanted).
     pub fn handle_keyframe_request(&mut self, ssrc: u32, request: KeyframeRequest, now: Instant) {
         let Some(video) = self.video.as_mut().filter(|video| video.stream.config().ssrc == ssrc) else {
             return;
