@@ -1,3 +1,6 @@
 //! Being a participant: join, stay, leave.
 
+pub mod colibri;
+pub mod params;
+pub mod sdp;
 pub mod signaling;

@@ -362,6 +362,12 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn check_is_the_documented_one() {
+        assert_eq!(check(0), 0b1101_0111);
+        assert_eq!(check(367), 0b1100_1000);
+    }
+
+    #[test]
     fn flash_is_told_from_dusk() {
         assert!(is_flash(&Image::clip(30, true, 640, 360).as_luma()));
         assert!(!is_flash(&Image::clip(33, false, 640, 360).as_luma()));

@@ -1,3 +1,4 @@
 //! One binary for all scenarios: links once, shares the lab.
 
 mod layers;
+mod negotiation;

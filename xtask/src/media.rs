@@ -40,7 +40,8 @@ const OPUS: &[&str] = &["-c:a", "libopus", "-b:a", "128k", "-frame_duration", "2
 /// The encoder's 312 samples of delay. Matroska counts them in `CodecDelay`, but FFmpeg's muxer
 /// also moves the pictures by as much: the sound would be 7 ms early.
 const OPUS_DELAY: &str = "0.0065";
-const MP3: &[&str] = &["-c:a", "libmp3lame", "-b:a", "128k"];
+/// Variable bitrate: at a constant one LAME makes everything half a decibel quieter.
+const MP3: &[&str] = &["-c:a", "libmp3lame", "-q:a", "3"];
 
 /// One file of `media/`.
 struct Clip {

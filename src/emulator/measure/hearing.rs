@@ -64,6 +64,8 @@ pub(super) struct Hearing {
     /// Sum of all sound, made up or not, and of silence in its place.
     pub(super) heard: MediaTime,
     pub(super) concealed: MediaTime,
+    /// When the latest sound came.
+    pub(super) last_arrival: Option<MediaTime>,
     /// When the beeps began, by the sender's clock.
     pub(super) beeps: VecDeque<MediaTime>,
     /// Mean square of each channel outside beeps.
@@ -99,6 +101,7 @@ impl Hearing {
         let n_samples = sound.samples.len() / 2;
         let duration = after(n_samples);
         self.heard += duration;
+        self.last_arrival = Some(sound.arrival);
         if sound.concealed {
             self.concealed += duration;
         }
@@ -298,7 +301,7 @@ fn find_edge(sound: &[f64], noticed: usize) -> Option<f64> {
     let half = plateau.clone().map(amplitude).sum::<f64>() / n_samples as f64 / 2.0;
     let below = (EDGE_HALF..plateau.start).rev().find(|&center| amplitude(center) < half)?;
     let (low, high) = (amplitude(below), amplitude(below + 1));
-    Some(below as f64 + (half - low) / (high - low))
+    (high >= half).then(|| below as f64 + (half - low) / (high - low))
 }
 
 fn beep_phase(i: usize) -> f64 {

@@ -45,6 +45,8 @@ pub struct Picture<'a> {
 pub struct Sound<'a> {
     /// Interleaved stereo at 48 kHz, full scale ±1.
     pub samples: &'a [f32],
+    /// When its packet came, or, if it is made up, the packet after it; on the receiver's clock.
+    pub arrival: MediaTime,
     /// When the sender took the first sample, on the same clock as [`Picture::taken`].
     pub taken: Option<MediaTime>,
     /// The decoder made it up because nothing came: it counts as concealed, and neither tone nor
@@ -55,6 +57,9 @@ pub struct Sound<'a> {
 /// What a receiver knows besides pictures and sound.
 #[derive(Clone, Debug, Default)]
 pub struct Reception {
+    /// The present, on the clock of [`Picture::arrival`]: what has not come for a while by now is
+    /// missing, though nothing came after it to tell.
+    pub now: MediaTime,
     /// From the wish to join until the first media packet.
     pub join: Duration,
     /// Codec of the received video; `None` when no video packet came.

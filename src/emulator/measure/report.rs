@@ -16,6 +16,9 @@ const MAX_MISSING_SHARE: f64 = 0.02;
 /// So much of the time may be frozen: a browser hides less than that from nobody.
 const MAX_FROZEN_SHARE: f64 = 0.05;
 
+/// What has not come for so long when the report is made has stopped; less may be on its way.
+const STOPPED_AFTER: MediaTime = MediaTime::from_millis(500);
+
 /// Sound is not sent again, so of 5 % lost packets 5 % are concealed; twice that is heard as damage.
 const MAX_CONCEALED_SHARE: f64 = 0.10;
 
@@ -151,7 +154,7 @@ pub(super) fn make(sight: &Sight, hearing: &Hearing, reception: &Reception, want
         plan: None,
         reasons: Vec::new(),
     };
-    let mut judge = Judge { sight, hearing, wanted, reasons: Vec::new() };
+    let mut judge = Judge { sight, hearing, now: reception.now, wanted, reasons: Vec::new() };
     judge.judge(&report);
     report.reasons = judge.reasons;
     if !report.reasons.is_empty() {
@@ -179,6 +182,7 @@ fn skew(sight: &Sight, hearing: &Hearing) -> Option<Skew> {
 struct Judge<'a> {
     sight: &'a Sight,
     hearing: &'a Hearing,
+    now: MediaTime,
     wanted: Wanted,
     reasons: Vec<String>,
 }
@@ -203,9 +207,11 @@ impl Judge<'_> {
         self.complain(n_pictures < 2, || {
             format!("video came, but {}", if n_pictures == 0 { "no picture" } else { "only one picture" })
         });
-        let (frozen, span) = (self.sight.frozen.as_secs_f64(), self.sight.span().as_secs_f64());
+        let stopped = self.stopped(self.sight.last_arrival());
+        let frozen = (self.sight.frozen + stopped).as_secs_f64();
+        let span = (self.sight.span() + stopped).as_secs_f64();
         self.complain(frozen > span * MAX_FROZEN_SHARE, || {
-            format!("the picture froze {} times, for {frozen:.1} of {span:.1} s", video.freezes)
+            format!("the picture stood still for {frozen:.1} of {span:.1} s")
         });
         if let Some(n_missing) = video.frame_numbers_missing {
             let share = n_missing as f64 / (n_missing + n_pictures).max(1) as f64;
@@ -222,14 +228,19 @@ impl Judge<'_> {
     }
 
     fn judge_audio(&mut self, audio: &AudioReport) {
-        let (concealed, heard) = (self.hearing.concealed.as_secs_f64(), self.hearing.heard.as_secs_f64());
+        let stopped = self.stopped(self.hearing.last_arrival);
+        let concealed = (self.hearing.concealed + stopped).as_secs_f64();
+        let heard = (self.hearing.heard + stopped).as_secs_f64();
         self.complain(heard == 0.0, || "sound came, but none that could be decoded".to_owned());
         self.complain(concealed > heard * MAX_CONCEALED_SHARE, || {
             format!("{concealed:.1} of {heard:.1} s of sound were missing")
         });
-        if !self.is_clip() || heard == 0.0 {
-            return;
+        if self.is_clip() && heard > 0.0 {
+            self.judge_tone(audio);
         }
+    }
+
+    fn judge_tone(&mut self, audio: &AudioReport) {
         let hz = audio.dominant_hz;
         self.complain(hz.is_none_or(|hz| (hz - CLIP_HZ).abs() > MAX_HZ_ERROR), || {
             format!("the tone is {} instead of {CLIP_HZ} Hz", or_nothing(hz, "Hz"))
@@ -255,6 +266,12 @@ impl Judge<'_> {
             let long = self.sight.span() >= JUDGED_AFTER && self.hearing.heard >= JUDGED_AFTER;
             self.complain(both && long, || "no flash and beep of the same second were found".to_owned());
         }
+    }
+
+    /// How long nothing has come, if that is long enough to mean anything.
+    fn stopped(&self, last_arrival: Option<MediaTime>) -> MediaTime {
+        let idle = last_arrival.map_or(MediaTime::ZERO, |last| self.now - last);
+        if idle > STOPPED_AFTER { idle } else { MediaTime::ZERO }
     }
 
     /// The clips number their pictures and beep each second.

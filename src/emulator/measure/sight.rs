@@ -63,6 +63,11 @@ impl Sight {
         self.arrivals.map_or(MediaTime::ZERO, |(first, last)| last - first)
     }
 
+    /// When the latest picture came.
+    pub(super) fn last_arrival(&self) -> Option<MediaTime> {
+        self.arrivals.map(|(_, last)| last)
+    }
+
     /// Pictures per second; `None` of fewer than two.
     pub(super) fn fps(&self) -> Option<f64> {
         let seconds = self.span().as_secs_f64();

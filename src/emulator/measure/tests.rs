@@ -50,6 +50,7 @@ impl Call {
 
     fn reception(&self) -> Reception {
         Reception {
+            now: MediaTime::from_secs(10),
             join: Duration::from_millis(48),
             video: Some(Codec::H264),
             audio: Some(Codec::Opus),
@@ -76,7 +77,7 @@ impl Call {
             let samples: Vec<f32> = (first..first + 960).flat_map(|i| self.sample(i)).collect();
             let taken = MediaTime::from_ticks(first, 48_000);
             let concealed = (self.concealed)(packet);
-            measure.handle_sound(&Sound { samples: &samples, taken: Some(taken), concealed });
+            measure.handle_sound(&Sound { samples: &samples, arrival: taken, taken: Some(taken), concealed });
         }
     }
 
@@ -157,7 +158,21 @@ fn stalls_are_freezes() {
     call.stall.1 = MediaTime::from_millis(800);
     let report = call.report();
     assert_eq!(report.video.as_ref().unwrap().freezes, 1);
-    assert_only_reason(&report, "froze");
+    assert_only_reason(&report, "stood still for 0.8 of 10.8 s");
+}
+
+#[test]
+fn what_has_stopped_is_noticed_before_anything_follows() {
+    let call = Call::default();
+    let mut measure = Measure::new();
+    call.play_pictures(&mut measure);
+    call.play_sound(&mut measure);
+    let at = |now| measure.report(&Reception { now: MediaTime::from_millis(now), ..call.reception() }, BOTH);
+    assert_eq!(at(10_400).verdict, Verdict::Ok);
+    let report = at(12_000);
+    assert_eq!(report.reasons.len(), 2, "{:?}", report.reasons);
+    assert!(report.reasons[0].contains("stood still for 2.0 of 12.0 s"), "{:?}", report.reasons);
+    assert!(report.reasons[1].contains("2.0 of 12.0 s of sound"), "{:?}", report.reasons);
 }
 
 #[test]
@@ -256,7 +271,12 @@ fn times_come_only_with_the_first_sender_report() {
     let call = Call::default();
     let mut measure = Measure::new();
     let samples: Vec<f32> = (0..RATE * 3).flat_map(|i| call.sample(i)).collect();
-    measure.handle_sound(&Sound { samples: &samples, taken: None, concealed: false });
+    measure.handle_sound(&Sound {
+        samples: &samples,
+        arrival: MediaTime::ZERO,
+        taken: None,
+        concealed: false,
+    });
     assert!(measure.hearing.beeps.is_empty());
     assert!(measure.hearing.levels_dbfs().is_some(), "tone and levels need no clock");
 }

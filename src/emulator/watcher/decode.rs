@@ -150,7 +150,7 @@ impl SoundDecoder {
             Ok(n_samples) => {
                 let samples = &self.buffer[..n_samples * CHANNELS];
                 let taken = clock.ntp(low_bits(frame.timestamp));
-                sink(Decoded::Sound(Sound { samples, taken, concealed: false }));
+                sink(Decoded::Sound(Sound { samples, arrival: frame.arrival, taken, concealed: false }));
                 self.n_samples = n_samples;
             }
             Err(error) => {
@@ -187,7 +187,8 @@ impl SoundDecoder {
             if self.decoder.decode_float(data, buffer, last).is_err() {
                 buffer.fill(0.0);
             }
-            sink(Decoded::Sound(Sound { samples: buffer, taken: clock.ntp(low_bits(at)), concealed: true }));
+            let (arrival, taken) = (frame.arrival, clock.ntp(low_bits(at)));
+            sink(Decoded::Sound(Sound { samples: buffer, arrival, taken, concealed: true }));
             at += n_samples as u64;
         }
     }

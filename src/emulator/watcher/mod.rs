@@ -104,6 +104,7 @@ impl Watcher {
         let arrivals = self.arrivals().await?;
         let first_media = asked.zip(arrivals.first_media);
         let reception = Reception {
+            now: arrivals.now,
             join: first_media
                 .map(|(asked, first)| first.saturating_duration_since(asked))
                 .unwrap_or_default(),

@@ -87,6 +87,8 @@ pub(super) enum Output {
 /// What came, by the packets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Arrivals {
+    /// When this was counted, on the clock of [`Encoded::arrival`].
+    pub(super) now: MediaTime,
     pub(super) audio: LossCounts,
     pub(super) video: LossCounts,
     pub(super) audio_codec: Option<crate::media::Codec>,
@@ -317,8 +319,8 @@ impl State {
     }
 
     /// The packets so far.
-    pub(super) fn arrivals(&self) -> Arrivals {
-        let mut arrivals = self.settled.clone();
+    pub(super) fn arrivals(&self, now: Instant) -> Arrivals {
+        let mut arrivals = Arrivals { now: self.since_start(now), ..self.settled.clone() };
         if let Some(watched) = &self.watched {
             arrivals.audio += watched.audio.loss.counts();
             for layer in &watched.layers {
@@ -326,6 +328,11 @@ impl State {
             }
         }
         arrivals
+    }
+
+    /// On the watcher's clock, which begins with the watcher.
+    fn since_start(&self, at: Instant) -> MediaTime {
+        MediaTime::from(at.saturating_duration_since(self.started))
     }
 
     /// Declares what `row` sends. str0m drops SSRCs that nobody expects, so this comes before
@@ -528,7 +535,7 @@ impl State {
         self.outputs.push_back(Output::Frame(Encoded {
             kind,
             timestamp: frame.time.numer(),
-            arrival: MediaTime::from(frame.network_time.saturating_duration_since(self.started)),
+            arrival: self.since_start(frame.network_time),
             contiguous: frame.contiguous,
             data: frame.data.clone(),
         }));

@@ -118,7 +118,7 @@ impl Task {
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Command::Arrivals(reply)) => {
-                        let arrivals = Arrivals { n_dropped: self.n_dropped, ..self.state.arrivals() };
+                        let arrivals = Arrivals { n_dropped: self.n_dropped, ..self.state.arrivals(clock()) };
                         // The asker may have gone.
                         let _ = reply.send(arrivals);
                     }

@@ -278,7 +278,7 @@ impl Lab {
     }
 
     fn arrivals(&self) -> Arrivals {
-        self.state.arrivals()
+        self.state.arrivals(self.now)
     }
 }
 

@@ -1,0 +1,522 @@
+//! The server as one machine: join requests, datagrams and time in; answers, datagrams and
+//! events out. It owns no socket and reads no clock, so a whole call can run in a test in
+//! virtual time, weather included.
+//!
+//! ```text
+//! join, leave, edit … ──► Room (who)  ──► SfuEvent::Participants
+//! datagrams ─► Lane ─► IceFront ─► Rtc ─► packets ─► Forward ─► Rtc of each receiver ─► Lane ─► datagrams
+//! ```
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use str0m::Event;
+use str0m::media::MediaKind;
+
+use super::ParticipantId;
+use super::answer::Answer;
+use super::participant::{Participant, Slot};
+use super::payload::{JoinPayload, Setup};
+use super::room::{Change, Member, Room};
+use super::rpc::RpcError;
+use super::stats::ParticipantStats;
+use super::transport::{Drained, Site, Transport};
+use super::weather::{Direction, Lane, Weather};
+use crate::call::signaling::{Edit, ParticipantRow, ParticipantsPage};
+
+/// A participant without a transport is dropped after this long: real clients see their source
+/// vanish 16 to 20 s after a join that never connects.
+pub const DROP_AFTER: Duration = Duration::from_secs(20);
+
+/// How often senders are told how much the server takes.
+const REMB_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How the answer's `setup` relates to what the client sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AnswerSetup {
+    /// The other role, as it should be.
+    #[default]
+    Opposite,
+    /// The client's own role repeated, as some answers have been seen. Roles on the wire are the
+    /// opposite all the same.
+    Echo,
+}
+
+/// How the server behaves.
+#[derive(Clone, Debug)]
+pub struct SfuConfig {
+    /// The UDP address that clients are told.
+    pub local: SocketAddr,
+    /// What stands in the answer's `setup`.
+    pub answer_setup: AnswerSetup,
+    /// The weather between the server and everybody who does not join as an observer.
+    pub weather: Option<Weather>,
+    /// When a participant without transport is dropped.
+    pub drop_after: Duration,
+    /// The bitrate that REMB announces to senders.
+    pub remb_bps: u64,
+}
+
+impl SfuConfig {
+    /// The usual server at `local`.
+    pub const fn new(local: SocketAddr) -> Self {
+        let answer_setup = AnswerSetup::Opposite;
+        Self { local, answer_setup, weather: None, drop_after: DROP_AFTER, remb_bps: 5_000_000 }
+    }
+}
+
+/// A request to join, as `phone.joinGroupCall` has it.
+#[derive(Clone, Debug, Default)]
+pub struct JoinRequest {
+    /// Which call.
+    pub chat: String,
+    /// Who joins; a second join under the same name replaces the first.
+    pub name: String,
+    /// Telegram's JSON.
+    pub params: String,
+    /// Enter with the microphone off.
+    pub muted: bool,
+    /// Enter with the camera off.
+    pub video_stopped: bool,
+    /// An instrument rather than a subject: its link has no weather.
+    pub observer: bool,
+}
+
+/// The answer to a join.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// Names this connection.
+    pub participant: ParticipantId,
+    /// `updateGroupCallConnection.params`; for a page the SDP answer.
+    pub params: String,
+}
+
+/// What happens on the server.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum SfuEvent {
+    /// Rows changed; whoever passes them on marks the viewer's own as `self`.
+    Participants {
+        /// Where.
+        chat: String,
+        /// Changed rows.
+        rows: Vec<ParticipantRow>,
+        /// The list's version after them.
+        version: i32,
+    },
+    /// A transport came up.
+    Connected {
+        /// Whose.
+        participant: ParticipantId,
+    },
+    /// A transport went down; the participant stays in the list for a while.
+    Disconnected {
+        /// Whose.
+        participant: ParticipantId,
+    },
+    /// A transport can never come up.
+    Refused {
+        /// Whose.
+        participant: ParticipantId,
+        /// Such as a certificate that does not have the announced fingerprint.
+        reason: String,
+    },
+    /// A participant was dropped for having no transport.
+    Dropped {
+        /// Who.
+        participant: ParticipantId,
+    },
+}
+
+/// The server.
+#[derive(Debug)]
+pub struct Sfu {
+    pub(super) config: SfuConfig,
+    site: Site,
+    next_id: u64,
+    pub(super) rooms: BTreeMap<String, Room>,
+    pub(super) participants: BTreeMap<ParticipantId, Participant>,
+    by_source: HashMap<SocketAddr, ParticipantId>,
+    by_ufrag: HashMap<String, ParticipantId>,
+    work: VecDeque<(ParticipantId, Event)>,
+    outgoing: VecDeque<(SocketAddr, Vec<u8>)>,
+    pub(super) events: VecDeque<SfuEvent>,
+    next_remb: Instant,
+    n_unrouted: u64,
+}
+
+impl Sfu {
+    /// An empty server.
+    pub fn new(config: SfuConfig, now: Instant) -> Self {
+        Self {
+            site: Site::new(config.local),
+            config,
+            next_id: 1,
+            rooms: BTreeMap::new(),
+            participants: BTreeMap::new(),
+            by_source: HashMap::new(),
+            by_ufrag: HashMap::new(),
+            work: VecDeque::new(),
+            outgoing: VecDeque::new(),
+            events: VecDeque::new(),
+            next_remb: now + REMB_INTERVAL,
+            n_unrouted: 0,
+        }
+    }
+
+    /// `phone.joinGroupCall`.
+    pub fn join(&mut self, request: &JoinRequest, now: Instant) -> Result<Joined, RpcError> {
+        let payload = JoinPayload::parse(&request.params)?;
+        let room = self.rooms.entry(request.chat.clone()).or_default();
+        if payload.ssrcs().any(|ssrc| room.uses(ssrc)) {
+            return Err(RpcError::ssrc_duplicate());
+        }
+        let id = self.take_id();
+        let endpoint = format!("{:016x}", fastrand::u64(..));
+        let mut transport = Transport::native(&self.site, &payload, id.0, now);
+        let fingerprint = transport.fingerprint();
+        let answer = Answer {
+            candidates: &[self.config.local],
+            ufrag: transport.ufrag(),
+            pwd: transport.pwd(),
+            fingerprint: &fingerprint,
+            setup: answer_setup(self.config.answer_setup, payload.setup),
+            endpoint: &endpoint,
+            server_source: fastrand::i32(1..),
+        };
+        let params = answer.to_json();
+        let member = Member {
+            id,
+            name: request.name.clone(),
+            source: payload.ssrc,
+            endpoint: endpoint.clone(),
+            groups: payload.groups.clone(),
+            muted: request.muted,
+            muted_by_admin: false,
+            video_stopped: request.video_stopped,
+            video_paused: false,
+            volume: None,
+            raise_hand_rating: None,
+        };
+        let weather = self.config.weather.clone().filter(|_| !request.observer);
+        let repair = weather.as_ref().is_none_or(|weather| weather.repair);
+        let mut participant =
+            Participant::new(request.chat.clone(), request.name.clone(), endpoint, transport, now);
+        participant.expect_streams(&payload, repair);
+        participant.weather = weather.map(|weather| {
+            (Lane::new(weather.clone(), Direction::Up, now), Lane::new(weather, Direction::Down, now))
+        });
+        let room = self.rooms.entry(request.chat.clone()).or_default();
+        let (change, replaced) = room.join(member);
+        if let Some(replaced) = replaced {
+            self.forget(replaced, now);
+        }
+        self.admit(id, participant);
+        self.announce(&request.chat, change);
+        tracing::debug!(participant = id.0, chat = request.chat, name = request.name, "joined");
+        Ok(Joined { participant: id, params })
+    }
+
+    /// Lets a web page watch: SDP offer in, SDP answer out. Pages are in no list and have no weather.
+    pub fn join_browser(
+        &mut self,
+        chat: &str,
+        name: &str,
+        offer: &str,
+        now: Instant,
+    ) -> Result<Joined, RpcError> {
+        let id = self.take_id();
+        let (transport, answer) = Transport::browser(&self.site, offer, id.0, now)
+            .map_err(|error| RpcError::new(400, format!("SDP_INVALID: {error}")))?;
+        let mut participant = Participant::new(chat.into(), name.into(), String::new(), transport, now);
+        participant.become_viewer();
+        self.rooms.entry(chat.into()).or_default();
+        self.admit(id, participant);
+        self.poll_participant(id, now);
+        self.pump(now);
+        tracing::debug!(participant = id.0, chat, name, "a page joined");
+        Ok(Joined { participant: id, params: answer })
+    }
+
+    /// `phone.leaveGroupCall`. A source of 0 leaves whatever the connection is.
+    pub fn leave(&mut self, chat: &str, name: &str, source: i32, now: Instant) -> Result<(), RpcError> {
+        let left = self.room_mut(chat)?.leave(name, source.cast_unsigned())?;
+        if let Some((id, change)) = left {
+            self.forget(id, now);
+            self.announce(chat, change);
+        }
+        Ok(())
+    }
+
+    /// Ends one connection by its id; a page's too. Unknown ids are fine.
+    pub fn remove(&mut self, id: ParticipantId, now: Instant) {
+        let Some(chat) = self.participants.get(&id).map(|participant| participant.chat.clone()) else {
+            return;
+        };
+        let change = self.rooms.get_mut(&chat).and_then(|room| room.remove(id));
+        self.forget(id, now);
+        if let Some(change) = change {
+            self.announce(&chat, change);
+        }
+    }
+
+    /// `phone.checkGroupCall`.
+    pub fn check(&self, chat: &str, name: &str, sources: &[i32]) -> Result<Vec<i32>, RpcError> {
+        self.rooms.get(chat).ok_or_else(RpcError::join_missing)?.check(name, sources)
+    }
+
+    /// `phone.editGroupCallParticipant` for oneself.
+    pub fn edit(&mut self, chat: &str, name: &str, edit: &Edit, now: Instant) -> Result<(), RpcError> {
+        let change = self.room_mut(chat)?.edit(name, edit)?;
+        self.announce(chat, change);
+        self.update_demand(chat, now);
+        Ok(())
+    }
+
+    /// An admin mutes somebody, or allows them to speak again.
+    pub fn mute_by_admin(
+        &mut self,
+        chat: &str,
+        name: &str,
+        muted: bool,
+        now: Instant,
+    ) -> Result<(), RpcError> {
+        let change = self.room_mut(chat)?.mute_by_admin(name, muted)?;
+        self.announce(chat, change);
+        self.update_demand(chat, now);
+        Ok(())
+    }
+
+    /// `phone.getGroupParticipants`, one page. An unknown chat is an empty one.
+    pub fn list(&self, chat: &str, sources: &[i32], offset: &str) -> ParticipantsPage {
+        self.rooms.get(chat).map(|room| room.page(sources, offset)).unwrap_or_default()
+    }
+
+    /// Chat and name of a connection.
+    pub fn identity(&self, id: ParticipantId) -> Option<(&str, &str)> {
+        self.participants.get(&id).map(|participant| (&participant.chat[..], &participant.name[..]))
+    }
+
+    /// What a page shows where, for the page itself to ask.
+    pub fn slots(&self, id: ParticipantId) -> Vec<Slot> {
+        self.participants.get(&id).map(|page| self.slots_of(page)).unwrap_or_default()
+    }
+
+    /// The counters of everybody in `chat`, pages left out.
+    pub fn stats(&mut self, chat: &str, now: Instant) -> Vec<ParticipantStats> {
+        let in_chat = self.participants.iter_mut().filter(|(_, p)| p.chat == chat && !p.is_viewer());
+        in_chat.map(|(id, participant)| participant.stats(*id, now)).collect()
+    }
+
+    /// A datagram from the socket.
+    pub fn handle_datagram(&mut self, from: SocketAddr, bytes: &[u8], now: Instant) {
+        let Some(id) = self.owner_of(from, bytes) else {
+            self.n_unrouted += 1;
+            tracing::trace!(%from, len = bytes.len(), total = self.n_unrouted, "a datagram of nobody");
+            return;
+        };
+        match self.participants.get_mut(&id).and_then(|participant| participant.weather.as_mut()) {
+            Some((up, _)) => {
+                up.push(bytes, (from, bytes.to_vec()), now);
+                self.release(id, now);
+            }
+            None => self.deliver(id, from, bytes, now),
+        }
+    }
+
+    /// Does what has become due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let due = |p: &Participant| p.poll_timeout().is_some_and(|at| at <= now);
+        let ids: Vec<ParticipantId> =
+            self.participants.iter().filter(|(_, p)| due(p)).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.poll_participant(id, now);
+            self.release(id, now);
+            self.send_due_plis(id, now);
+        }
+        if now >= self.next_remb {
+            self.next_remb = now + REMB_INTERVAL;
+            self.announce_bitrate(now);
+        }
+        let patience = self.config.drop_after;
+        let gone = |p: &Participant| p.unconnected_since.is_some_and(|since| now >= since + patience);
+        let gone: Vec<ParticipantId> =
+            self.participants.iter().filter(|(_, p)| gone(p)).map(|(id, _)| *id).collect();
+        for participant in gone {
+            tracing::debug!(participant = participant.0, "dropped for want of a transport");
+            self.remove(participant, now);
+            self.events.push_back(SfuEvent::Dropped { participant });
+        }
+        self.pump(now);
+    }
+
+    /// When [`Sfu::handle_timeout`] has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let patience = self.config.drop_after;
+        let of = |p: &Participant| {
+            p.poll_timeout().into_iter().chain(p.unconnected_since.map(|at| at + patience)).min()
+        };
+        self.participants.values().filter_map(of).chain([self.next_remb]).min()
+    }
+
+    /// The next datagram for the socket.
+    pub fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+        self.outgoing.pop_front()
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<SfuEvent> {
+        self.events.pop_front()
+    }
+
+    fn take_id(&mut self) -> ParticipantId {
+        let id = ParticipantId(self.next_id);
+        self.next_id += 1;
+        id
+    }
+
+    fn admit(&mut self, id: ParticipantId, participant: Participant) {
+        self.by_ufrag.insert(participant.transport.ufrag().to_owned(), id);
+        self.participants.insert(id, participant);
+    }
+
+    /// Takes a connection away from everything but its room.
+    fn forget(&mut self, id: ParticipantId, now: Instant) {
+        let Some(gone) = self.participants.remove(&id) else { return };
+        self.by_ufrag.remove(gone.transport.ufrag());
+        self.by_source.retain(|_, owner| *owner != id);
+        self.work.retain(|(owner, _)| *owner != id);
+        self.stop_forwarding(&gone.chat, id, now);
+        self.update_demand(&gone.chat, now);
+        self.pump(now);
+    }
+
+    fn room_mut(&mut self, chat: &str) -> Result<&mut Room, RpcError> {
+        self.rooms.get_mut(chat).ok_or_else(RpcError::join_missing)
+    }
+
+    fn announce(&mut self, chat: &str, Change { rows, version }: Change) {
+        self.events.push_back(SfuEvent::Participants { chat: chat.to_owned(), rows, version });
+    }
+
+    /// Checks name their participant; all else goes by the address that a valid check came from.
+    fn owner_of(&self, from: SocketAddr, bytes: &[u8]) -> Option<ParticipantId> {
+        if bytes.first().is_some_and(|byte| *byte < 2) {
+            let message = str0m::ice::StunMessage::parse(bytes).ok()?;
+            return self.by_ufrag.get(super::ice::addressee(&message)?).copied();
+        }
+        self.by_source.get(&from).copied()
+    }
+
+    /// Lets a datagram that has come through the weather do its work.
+    fn deliver(&mut self, id: ParticipantId, from: SocketAddr, bytes: &[u8], now: Instant) {
+        let Some(participant) = self.participants.get_mut(&id) else { return };
+        let mut out = Drained::default();
+        participant.note_repair(bytes);
+        participant.transport.handle_datagram(from, bytes, now, &mut out);
+        if out.checked {
+            self.by_source.insert(from, id);
+        }
+        self.absorb(id, out, now);
+        self.pump(now);
+    }
+
+    /// Moves what the weather lets through by now.
+    fn release(&mut self, id: ParticipantId, now: Instant) {
+        while let Some((from, bytes)) = self.lanes(id).and_then(|(up, _)| up.pop(now)) {
+            self.deliver(id, from, &bytes, now);
+        }
+        while let Some(datagram) = self.lanes(id).and_then(|(_, down)| down.pop(now)) {
+            self.outgoing.push_back(datagram);
+        }
+    }
+
+    fn lanes(&mut self, id: ParticipantId) -> Option<&mut super::participant::Lanes> {
+        self.participants.get_mut(&id)?.weather.as_mut()
+    }
+
+    fn poll_participant(&mut self, id: ParticipantId, now: Instant) {
+        let Some(participant) = self.participants.get_mut(&id) else { return };
+        if participant.transport.poll_timeout() <= now {
+            let mut out = Drained::default();
+            participant.transport.handle_timeout(now, &mut out);
+            self.absorb(id, out, now);
+        }
+    }
+
+    /// Takes what a transport wants done.
+    pub(super) fn absorb(&mut self, id: ParticipantId, out: Drained, now: Instant) {
+        let Some(participant) = self.participants.get_mut(&id) else { return };
+        match &mut participant.weather {
+            None => self.outgoing.extend(out.datagrams),
+            Some((_, down)) => {
+                for (to, bytes) in out.datagrams {
+                    down.push(&bytes.clone(), (to, bytes), now);
+                }
+                while let Some(datagram) = down.pop(now) {
+                    self.outgoing.push_back(datagram);
+                }
+            }
+        }
+        self.work.extend(out.events.into_iter().map(|event| (id, event)));
+        self.note_connection(id, now);
+    }
+
+    /// Handles events until none is left; handling one may make others.
+    pub(super) fn pump(&mut self, now: Instant) {
+        while let Some((id, event)) = self.work.pop_front() {
+            self.handle_event(id, event, now);
+        }
+    }
+
+    /// Tells the world when a transport has come up, gone down or failed for good.
+    fn note_connection(&mut self, participant: ParticipantId, now: Instant) {
+        let Some(it) = self.participants.get_mut(&participant) else { return };
+        let connected = it.transport.is_connected();
+        if it.unconnected_since.is_none() == connected {
+            if let Some(reason) = it.transport.failure().filter(|_| !std::mem::replace(&mut it.refused, true))
+            {
+                let reason = reason.to_owned();
+                it.refused = true;
+                tracing::debug!(participant = participant.0, reason, "transport failed");
+                self.events.push_back(SfuEvent::Refused { participant, reason });
+            }
+            return;
+        }
+        it.unconnected_since = (!connected).then_some(now);
+        if connected {
+            it.connected_after.get_or_insert_with(|| now.saturating_duration_since(it.joined_at));
+        }
+        let event = if connected {
+            SfuEvent::Connected { participant }
+        } else {
+            SfuEvent::Disconnected { participant }
+        };
+        tracing::debug!(participant = participant.0, connected, "transport");
+        self.events.push_back(event);
+        if connected {
+            let chat = it.chat.clone();
+            self.update_demand(&chat, now);
+        }
+    }
+}
+
+fn answer_setup(variant: AnswerSetup, offered: Setup) -> Setup {
+    match (variant, offered) {
+        (AnswerSetup::Echo, same) => same,
+        (AnswerSetup::Opposite, Setup::Active) => Setup::Passive,
+        (AnswerSetup::Opposite, Setup::Passive) => Setup::Active,
+    }
+}
+
+/// The word that statistics use.
+pub(super) const fn kind_name(kind: MediaKind) -> &'static str {
+    match kind {
+        MediaKind::Audio => "audio",
+        MediaKind::Video => "video",
+    }
+}
+
+#[cfg(test)]
+mod tests;
