@@ -14,8 +14,9 @@ use super::rpc::RpcError;
 use super::sfu::{AnswerSetup, DROP_AFTER, JoinRequest, Joined, Sfu, SfuConfig, SfuEvent};
 use super::signaling::EmulatedSignaling;
 use super::stats::ParticipantStats;
+use super::watcher::{WatchError, WatchOptions, Watcher};
 use super::weather::Weather;
-use crate::call::signaling::Signaling;
+use crate::call::signaling::{ChatId, Signaling};
 
 /// Requests that may wait for the loop.
 const COMMANDS: usize = 64;
@@ -140,6 +141,15 @@ impl Emulator {
     pub fn signaling(&self, name: impl Into<String>) -> Arc<dyn Signaling> {
         let (tasks, runtime) = (self.shared.tasks.clone(), self.shared.runtime.clone());
         Arc::new(EmulatedSignaling::new(self.control.clone(), name.into(), tasks, runtime))
+    }
+
+    /// Joins `chat` as a participant that decodes and measures what arrives, and returns when its
+    /// transport is up. The weather spares it: it is an instrument.
+    pub async fn watch(&self, chat: &ChatId, options: WatchOptions) -> Result<Watcher, WatchError> {
+        let name = format!("watcher-{:08x}", fastrand::u32(..));
+        let (tasks, runtime) = (self.shared.tasks.clone(), self.shared.runtime.clone());
+        let signaling = EmulatedSignaling::new(self.control.clone(), name, tasks, runtime).observing();
+        Watcher::join(signaling.open(chat), self.control.clone(), chat, options).await
     }
 
     /// Joins with Telegram's JSON, without updates.

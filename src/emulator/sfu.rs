@@ -298,6 +298,13 @@ impl Sfu {
         self.participants.get(&id).map(|participant| (&participant.chat[..], &participant.name[..]))
     }
 
+    /// When `name` asked to join; of several times, the latest.
+    pub fn joined_at(&self, chat: &str, name: &str) -> Option<Instant> {
+        let members = self.rooms.get(chat)?.members();
+        let id = members.iter().find(|member| member.name == name)?.id;
+        self.participants.get(&id).map(|participant| participant.joined_at)
+    }
+
     /// What a page shows where, for the page itself to ask.
     pub fn slots(&self, id: ParticipantId) -> Vec<Slot> {
         self.participants.get(&id).map(|page| self.slots_of(page)).unwrap_or_default()

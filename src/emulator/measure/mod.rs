@@ -72,6 +72,8 @@ pub struct Reception {
     pub packets_lost: u64,
     /// Those of `packets_lost` that came later.
     pub packets_repaired: u64,
+    /// Frames that came, and that the receiver itself was too slow to decode.
+    pub frames_dropped: u64,
 }
 
 /// Which tracks whoever started the stream wanted to be seen and heard.

@@ -59,6 +59,10 @@ pub struct Report {
     pub packets_lost: u64,
     /// Those of them that came later.
     pub packets_repaired: u64,
+    /// Frames that came, and that the receiver itself was too slow to decode: a busy machine,
+    /// not a fault of the stream.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub frames_dropped: u64,
     /// What the sender meant to do; not measured, so filled in by whoever knows.
     pub plan: Option<serde_json::Value>,
     /// Why the verdict is bad, each in one sentence; empty when it is ok.
@@ -124,6 +128,11 @@ pub struct Skew {
     pub max: f64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over references")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 pub(super) fn make(sight: &Sight, hearing: &Hearing, reception: &Reception, wanted: Wanted) -> Report {
     let mut report = Report {
         verdict: Verdict::Ok,
@@ -151,6 +160,7 @@ pub(super) fn make(sight: &Sight, hearing: &Hearing, reception: &Reception, want
         av_skew_ms: skew(sight, hearing),
         packets_lost: reception.packets_lost,
         packets_repaired: reception.packets_repaired,
+        frames_dropped: reception.frames_dropped,
         plan: None,
         reasons: Vec::new(),
     };
@@ -190,7 +200,7 @@ struct Judge<'a> {
 impl Judge<'_> {
     fn judge(&mut self, report: &Report) {
         match &report.video {
-            Some(video) => self.judge_video(video, report.packets_lost),
+            Some(video) => self.judge_video(video, report.packets_lost + report.frames_dropped),
             None => self.complain(self.wanted.video, || "no video came".to_owned()),
         }
         match &report.audio {
@@ -199,10 +209,14 @@ impl Judge<'_> {
         }
         let neither = report.video.is_none() && report.audio.is_none();
         self.complain(neither && !self.wanted.video && !self.wanted.audio, || "nothing came".to_owned());
+        let n_dropped = report.frames_dropped;
+        self.complain(n_dropped > 0, || {
+            format!("the receiver was too slow for {n_dropped} frames; measure on a less busy machine")
+        });
         self.judge_skew(report);
     }
 
-    fn judge_video(&mut self, video: &VideoReport, packets_lost: u64) {
+    fn judge_video(&mut self, video: &VideoReport, n_lost: u64) {
         let n_pictures = video.frames_decoded;
         self.complain(n_pictures < 2, || {
             format!("video came, but {}", if n_pictures == 0 { "no picture" } else { "only one picture" })
@@ -215,10 +229,10 @@ impl Judge<'_> {
         });
         if let Some(n_missing) = video.frame_numbers_missing {
             let share = n_missing as f64 / (n_missing + n_pictures).max(1) as f64;
-            self.complain(n_missing > 0 && packets_lost == 0, || {
+            self.complain(n_missing > 0 && n_lost == 0, || {
                 format!("{n_missing} pictures are missing although no packet was lost")
             });
-            self.complain(packets_lost > 0 && share > MAX_MISSING_SHARE, || {
+            self.complain(n_lost > 0 && share > MAX_MISSING_SHARE, || {
                 format!("{n_missing} pictures are missing, {:.0} % of all", share * 100.0)
             });
             self.complain(n_pictures >= 2 && video.fps < CLIP_FPS * MIN_FPS_SHARE, || {

@@ -57,6 +57,7 @@ impl Call {
             audio_packets: 500,
             packets_lost: self.packets_lost,
             packets_repaired: 0,
+            frames_dropped: 0,
         }
     }
 
@@ -211,6 +212,16 @@ fn concealed_sound_counts_and_does_not_spoil_the_rest() {
     assert_eq!(report.audio.as_ref().unwrap().concealed_ms, 3340);
     assert_eq!(report.verdict, Verdict::Bad);
     assert!(report.reasons[0].contains("3.3 of 10.0 s"), "{:?}", report.reasons);
+}
+
+#[test]
+fn a_slow_receiver_is_named_as_the_reason() {
+    let call = Call::default();
+    let mut measure = Measure::new();
+    call.play_pictures(&mut measure);
+    call.play_sound(&mut measure);
+    let reception = Reception { frames_dropped: 3, ..call.reception() };
+    assert_only_reason(&measure.report(&reception, BOTH), "too slow for 3 frames");
 }
 
 #[test]

@@ -9,13 +9,14 @@
 //!
 //! The emulator's server and this participant share nothing but the types of the signaling.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use self::task::{Command, Job, Running};
 use super::measure::{Reception, Report, Wanted};
-use crate::call::signaling::{Link, SignalingError};
+use super::net::Control;
+use crate::call::signaling::{ChatId, Link, SignalingError};
 
 mod clock;
 mod decode;
@@ -78,48 +79,56 @@ pub enum WatchError {
     Ended,
 }
 
-/// A participant that watches. Dropping it makes it leave.
+/// A participant that watches; [`Emulator::watch`](super::Emulator::watch) makes one. Dropping it
+/// makes it leave.
 #[derive(Debug)]
 pub struct Watcher {
     running: Running,
+    control: Control,
+    chat: String,
 }
 
 impl Watcher {
     /// Joins the chat at the other end of `link`, muted and without a camera, and returns when
     /// the transport is up.
-    ///
-    /// # Errors
-    /// When the chat refuses, does not answer, or no connection comes up.
-    pub async fn join(link: Link, options: WatchOptions) -> Result<Self, WatchError> {
-        Ok(Self { running: task::start(link, options).await? })
+    pub(super) async fn join(
+        link: Link,
+        control: Control,
+        chat: &ChatId,
+        options: WatchOptions,
+    ) -> Result<Self, WatchError> {
+        Ok(Self { running: task::start(link, options).await?, control, chat: chat.0.clone() })
     }
 
     /// What has been seen and heard so far. `wanted` says which tracks must be there for the
-    /// verdict to be good, and `asked`, when whoever is watched asked to join: the report counts
-    /// `join_ms` from then to the arrival of their first frame here (zero without it).
+    /// verdict to be good. `join_ms` counts from the moment when the server got the join request
+    /// of whoever is watched to the arrival of their first complete frame here.
     ///
     /// # Errors
     /// When the watcher has ended; [`Watcher::stop`] says why.
-    pub async fn report(&self, wanted: Wanted, asked: Option<Instant>) -> Result<Report, WatchError> {
+    pub async fn report(&self, wanted: Wanted) -> Result<Report, WatchError> {
         let arrivals = self.arrivals().await?;
-        let first_media = asked.zip(arrivals.first_media);
+        let asked = match arrivals.peer {
+            None => None,
+            Some(peer) => {
+                let chat = self.chat.clone();
+                self.control.with(move |sfu, _| sfu.joined_at(&chat, &peer)).await.map_err(|_| WatchError::Ended)?
+            }
+        };
+        let join = asked.zip(arrivals.first_media);
         let reception = Reception {
             now: arrivals.now,
-            join: first_media
-                .map(|(asked, first)| first.saturating_duration_since(asked))
-                .unwrap_or_default(),
+            join: join.map(|(asked, first)| first.saturating_duration_since(asked)).unwrap_or_default(),
             video: arrivals.video_codec,
             audio: arrivals.audio_codec,
             audio_packets: arrivals.audio.received,
             packets_lost: arrivals.audio.lost + arrivals.video.lost,
             packets_repaired: arrivals.audio.repaired + arrivals.video.repaired,
+            frames_dropped: arrivals.n_dropped,
         };
         let (reply, report) = oneshot::channel();
-        self.running
-            .jobs
-            .send(Job::Report(Box::new(reception), wanted, reply))
-            .await
-            .map_err(|_| WatchError::Ended)?;
+        let job = Job::Report(Box::new(reception), wanted, reply);
+        self.running.jobs.send(job).await.map_err(|_| WatchError::Ended)?;
         report.await.map_err(|_| WatchError::Ended)
     }
 
@@ -128,7 +137,7 @@ impl Watcher {
     /// # Errors
     /// Why watching had ended before.
     pub async fn stop(self) -> Result<(), WatchError> {
-        let Running { commands, jobs, task } = self.running;
+        let Self { running: Running { commands, jobs, task }, .. } = self;
         // A task that has ended hears nothing; its result says why.
         let _ = commands.send(Command::Stop).await;
         drop(jobs);

@@ -93,7 +93,9 @@ pub(super) struct Arrivals {
     pub(super) video: LossCounts,
     pub(super) audio_codec: Option<crate::media::Codec>,
     pub(super) video_codec: Option<crate::media::Codec>,
-    pub(super) connected: Option<Instant>,
+    /// Whose packets these are.
+    pub(super) peer: Option<String>,
+    /// When the first frame of the present connection of `peer` came.
     pub(super) first_media: Option<Instant>,
     /// Frames of a picture that could not be decoded because what they refer to is missing.
     pub(super) n_undecodable: u64,
@@ -352,6 +354,8 @@ impl State {
         let layers: Vec<Track> =
             groups.into_iter().map(|(ssrc, rtx)| self.expect(MediaKind::Video, ssrc, rtx)).collect();
         self.outputs.push_back(Output::NewSource);
+        self.settled.peer = Some(row.peer.clone());
+        self.settled.first_media = None;
         self.watched = Some(Watched {
             peer: row.peer.clone(),
             source: row.source,
@@ -442,7 +446,6 @@ impl State {
         match event {
             Event::Connected => {
                 self.connect_by = None;
-                self.settled.connected = Some(now);
                 self.outputs.push_back(Output::Connected);
             }
             Event::ChannelOpen(id, label) => {
