@@ -2,3 +2,7 @@
 
 mod layers;
 mod negotiation;
+#[cfg(feature = "emulator")]
+mod publisher;
+#[cfg(feature = "emulator")]
+mod watcher;
