@@ -53,7 +53,8 @@ impl Publisher {
             .set_rtcp_report_interval_audio(Duration::from_millis(500))
             .set_rtcp_report_interval_video(Duration::from_millis(500));
         let codecs = config.codec_config();
-        let opus = FormatParams { min_p_time: Some(10), use_inband_fec: Some(true), ..FormatParams::default() };
+        let opus =
+            FormatParams { min_p_time: Some(10), use_inband_fec: Some(true), ..FormatParams::default() };
         codecs.add_config(AUDIO_PT.into(), None, Codec::Opus, Frequency::FORTY_EIGHT_KHZ, Some(2), opus);
         codecs.add_h264(VIDEO_PT.0.into(), Some(VIDEO_PT.1.into()), true, 0x42_e0_1f);
         let mut rtc = config.build(now());
@@ -87,7 +88,8 @@ impl Publisher {
         let packets = read(file)?;
         let answer: Value = serde_json::from_str(answer)?;
         let transport = &answer["transport"];
-        let text = |value: &Value| value.as_str().map(str::to_owned).context("a string of the answer is missing");
+        let text =
+            |value: &Value| value.as_str().map(str::to_owned).context("a string of the answer is missing");
         let candidate = &transport["candidates"][0];
         let server = format!("{}:{}", text(&candidate["ip"])?, text(&candidate["port"])?).parse()?;
         self.rtc.add_remote_candidate(Candidate::host(server, "udp")?);
@@ -102,7 +104,8 @@ impl Publisher {
 
         let ended = Arc::new(AtomicBool::new(false));
         let flag = ended.clone();
-        let thread = std::thread::Builder::new().name("publisher".into()).spawn(move || self.run(&packets, &flag))?;
+        let thread =
+            std::thread::Builder::new().name("publisher".into()).spawn(move || self.run(&packets, &flag))?;
         Ok(Playing { ended, thread: Some(thread) })
     }
 
@@ -158,7 +161,9 @@ impl Publisher {
         let mut bytes = [0; 2048];
         match self.socket.recv_from(&mut bytes) {
             Ok((len, from)) => {
-                if let Ok(receive) = Receive::new(Protocol::Udp, from, self.socket.local_addr()?, &bytes[..len]) {
+                if let Ok(receive) =
+                    Receive::new(Protocol::Udp, from, self.socket.local_addr()?, &bytes[..len])
+                {
                     self.rtc.handle_input(Input::Receive(now(), receive))?;
                 }
             }

@@ -112,7 +112,10 @@ impl Watcher {
             None => None,
             Some(peer) => {
                 let chat = self.chat.clone();
-                self.control.with(move |sfu, _| sfu.joined_at(&chat, &peer)).await.map_err(|_| WatchError::Ended)?
+                self.control
+                    .with(move |sfu, _| sfu.joined_at(&chat, &peer))
+                    .await
+                    .map_err(|_| WatchError::Ended)?
             }
         };
         let join = asked.zip(arrivals.first_media);
