@@ -2,5 +2,6 @@
 
 pub mod colibri;
 pub mod params;
+pub mod participants;
 pub mod sdp;
 pub mod signaling;
