@@ -1,7 +1,205 @@
 //! Being a participant: join, stay, leave.
+//!
+//! ```text
+//!  Call (handle) ──commands──► task ◄──Link──► Signaling
+//!       ▲                       │ ▲
+//!       └──status, events───────┘ └── frames ── player, datagrams ── socket
+//! ```
+//!
+//! One task owns one call. It carries between the outside and a [`participant`] that knows
+//! neither socket nor clock.
+
+use std::time::Duration;
+
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 pub mod colibri;
 pub mod params;
 pub mod participants;
 pub mod sdp;
 pub mod signaling;
+
+mod error;
+mod participant;
+mod state;
+mod stats;
+mod task;
+#[cfg(test)]
+mod tests;
+
+pub use error::{ConnectStage, JoinError, LeftReason};
+pub use params::Setup;
+pub use signaling::{ChatId, Signaling, SignalingError};
+pub use state::CallStatus;
+pub use stats::{CallStats, Milestones};
+
+use crate::player::Player;
+
+/// Commands that may wait for the call's task.
+const COMMAND_CAPACITY: usize = 16;
+/// Events that a slow listener may fall behind before it loses the oldest.
+const EVENT_CAPACITY: usize = 64;
+
+/// How to enter a chat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinOptions {
+    /// Enter with the microphone shown as off; nothing is heard until it is switched on.
+    pub muted: bool,
+    /// Show a camera. Without pictures to send, others would see an empty tile.
+    pub video: bool,
+    /// The peer to appear as; `None` for the account itself.
+    pub join_as: Option<String>,
+    /// The hash of a speaker link.
+    pub invite_hash: Option<String>,
+    /// Our DTLS role in the first try; the next takes the other one. As `Passive` (the server)
+    /// the handshake is the one that Telegram's own apps do. As `Active` the data channel opens
+    /// too, which only somebody who wants to receive video needs.
+    pub setup: Setup,
+    /// How long a call that was up tries to come back after its transport was lost.
+    pub reconnect_for: Duration,
+}
+
+impl Default for JoinOptions {
+    fn default() -> Self {
+        Self {
+            muted: false,
+            video: true,
+            join_as: None,
+            invite_hash: None,
+            setup: Setup::Passive,
+            reconnect_for: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What happens in a call besides its status.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum CallEvent {
+    /// The status has changed.
+    Status(CallStatus),
+    /// Telegram asks to wait before the join; it is tried again after that.
+    FloodWait {
+        /// How long.
+        wait: Duration,
+    },
+    /// A try has failed and another one begins.
+    Retrying {
+        /// Its number.
+        attempt: u32,
+        /// What went wrong.
+        why: String,
+    },
+    /// An admin has muted us, or has allowed us to speak again.
+    MutedByAdmin {
+        /// Muted?
+        muted: bool,
+    },
+    /// The server takes no H.264: only sound is sent.
+    VideoNotAccepted {
+        /// The codecs that it does take.
+        listed: Vec<String>,
+    },
+    /// The largest height that any viewer wants of our picture has changed; 0 means nobody watches.
+    VideoWanted {
+        /// Pixels.
+        height: u32,
+    },
+}
+
+/// A call: cheap to clone. When the last handle is dropped, the call is left.
+#[derive(Clone, Debug)]
+pub struct Call {
+    chat: ChatId,
+    commands: mpsc::Sender<Command>,
+    status: watch::Receiver<CallStatus>,
+    events: broadcast::Sender<CallEvent>,
+}
+
+enum Command {
+    SetMuted(bool),
+    Stats(oneshot::Sender<CallStats>),
+    Leave(LeftReason),
+}
+
+impl Call {
+    /// Joins `chat` and sends it what `player` plays. Returns at once; see [`joined`](Self::joined).
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn join(chat: ChatId, signaling: &dyn Signaling, player: &Player, options: JoinOptions) -> Self {
+        let (commands, command_receiver) = mpsc::channel(COMMAND_CAPACITY);
+        let (status_sender, status) = watch::channel(CallStatus::Joining);
+        let (events, _) = broadcast::channel(EVENT_CAPACITY);
+        let link = signaling.open(&chat);
+        let ends = task::Ends {
+            commands: command_receiver,
+            status: status_sender,
+            events: events.clone(),
+            link,
+            player: player.clone(),
+        };
+        task::spawn(chat.clone(), options, ends);
+        Self { chat, commands, status, events }
+    }
+
+    /// The chat.
+    pub fn chat(&self) -> &ChatId {
+        &self.chat
+    }
+
+    /// The status, now and whenever it changes.
+    pub fn status(&self) -> watch::Receiver<CallStatus> {
+        self.status.clone()
+    }
+
+    /// What happens from now on.
+    pub fn events(&self) -> broadcast::Receiver<CallEvent> {
+        self.events.subscribe()
+    }
+
+    /// Waits until the server has confirmed that it receives our media.
+    ///
+    /// # Errors
+    /// Why the call is over instead.
+    pub async fn joined(&self) -> Result<(), LeftReason> {
+        let mut status = self.status();
+        let reached =
+            status.wait_for(|status| matches!(status, CallStatus::Joined | CallStatus::Left(_))).await;
+        match reached.as_deref() {
+            Ok(CallStatus::Left(reason)) => Err(reason.clone()),
+            Ok(_) => Ok(()),
+            Err(_) => Err(LeftReason::Failed(JoinError::Interrupted)),
+        }
+    }
+
+    /// Switches the microphone, for others to see, and what is sent with it.
+    pub async fn set_muted(&self, muted: bool) {
+        // A call that is over has no microphone.
+        let _ = self.commands.send(Command::SetMuted(muted)).await;
+    }
+
+    /// What the call has counted; `None` once it is over.
+    pub async fn stats(&self) -> Option<CallStats> {
+        let (reply, stats) = oneshot::channel();
+        self.commands.send(Command::Stats(reply)).await.ok()?;
+        stats.await.ok()
+    }
+
+    /// Leaves the chat; [`closed`](Self::closed) tells when that is done.
+    pub async fn leave(&self, reason: LeftReason) {
+        // A call that is over has left already.
+        let _ = self.commands.send(Command::Leave(reason)).await;
+    }
+
+    /// Waits until the call is over, and says why.
+    pub async fn closed(&self) -> LeftReason {
+        let mut status = self.status();
+        let over = status.wait_for(|status| matches!(status, CallStatus::Left(_))).await;
+        match over.as_deref() {
+            Ok(CallStatus::Left(reason)) => reason.clone(),
+            // The task ended without a word: it panicked, alone.
+            _ => LeftReason::Failed(JoinError::Interrupted),
+        }
+    }
+}

@@ -66,7 +66,7 @@ pub(super) struct Engine {
 
 /// Puts the engine's error into ours.
 pub(super) fn failed(doing: &'static str) -> impl FnOnce(Error) -> PeerError {
-    move |source| PeerError::Engine { doing, source }
+    move |source| PeerError::Engine { doing, source: Box::new(source) }
 }
 
 /// A connection with one audio stream, one video stream and the data channel, in this order.

@@ -17,7 +17,7 @@ mod tap;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use rtc::data_channel::RTCDataChannelId;
@@ -30,10 +30,8 @@ use rtc::sansio::Protocol;
 use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 
 use crate::rtp;
+use crate::rtp::clock::NtpAnchor;
 use handshake::{Handshake, Inbound};
-
-/// NTP time of the Unix epoch, in seconds (RFC 5905).
-const NTP_UNIX_OFFSET: u64 = 2_208_988_800;
 
 /// The SSRCs of everything we send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,28 +55,6 @@ pub struct ExtensionIds {
     pub transport_cc: Option<u8>,
     /// 3GPP coordination of video orientation.
     pub video_orientation: Option<u8>,
-}
-
-/// Which way our clock maps to NTP: one pair of readings of both clocks.
-#[derive(Clone, Copy, Debug)]
-pub struct NtpAnchor {
-    /// The monotonic clock …
-    pub instant: Instant,
-    /// … and, at the same moment, the time since the Unix epoch.
-    pub since_unix_epoch: Duration,
-}
-
-impl NtpAnchor {
-    /// `now` as NTP: 32 bits of seconds, 32 bits of fraction.
-    pub fn ntp(&self, now: Instant) -> u64 {
-        let unix = if now >= self.instant {
-            self.since_unix_epoch + (now - self.instant)
-        } else {
-            self.since_unix_epoch.saturating_sub(self.instant - now)
-        };
-        let fraction = (u64::from(unix.subsec_nanos()) << 32) / 1_000_000_000;
-        (unix.as_secs().wrapping_add(NTP_UNIX_OFFSET) << 32) | fraction
-    }
 }
 
 /// A datagram to be sent.
@@ -120,7 +96,7 @@ pub enum PeerError {
         /// What was asked of it.
         doing: &'static str,
         /// Its reason.
-        source: rtc::shared::error::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The data channel is not open, or not yet.
     #[error("the data channel is not open")]
@@ -259,7 +235,7 @@ impl Peer {
         let ids = if packet.ssrc == self.ssrcs.audio { self.audio_ids } else { self.video_ids };
         let sequence = self.transport_sequence;
         self.transport_sequence = sequence.wrapping_add(1);
-        let packet = engine::rtp_packet(packet, ids, sequence, self.anchor.ntp(now));
+        let packet = engine::rtp_packet(packet, ids, sequence, self.anchor.ntp_at(now));
         self.write(RTCMessage::RtpPacket(String::new(), packet), now)?;
         self.flush(now);
         Ok(())

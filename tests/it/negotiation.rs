@@ -18,8 +18,9 @@ use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverId, RTCR
 use telecast::call::params::{Answer, Extension, RemoteParams, Setup, VideoSsrcs};
 use telecast::call::sdp::{AnswerOptions, H264_FMTP, OfferView, answer};
 use telecast::media::AudioLevel;
-use telecast::peer::{NtpAnchor, Peer, Ssrcs};
+use telecast::peer::{Peer, Ssrcs};
 use telecast::rtp;
+use telecast::rtp::clock::NtpAnchor;
 
 const SSRCS: Ssrcs = Ssrcs { audio: 3_410_846_965, video: 3_410_846_966, video_rtx: 3_410_846_967 };
 
@@ -189,7 +190,7 @@ fn sound_goes_on_where_the_server_takes_no_h264() {
 #[test]
 fn the_peer_takes_every_recorded_answer_and_starts_ice() {
     let now = start();
-    let anchor = NtpAnchor { instant: now, since_unix_epoch: Duration::from_secs(1_800_000_000) };
+    let anchor = NtpAnchor::new(now, std::time::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
     for file in ["answer-webrtc.json", "answer-ugly.json", "answer-minimal.json", "answer-without-h264.json"]
     {
         let remote = golden(file);

@@ -1,0 +1,449 @@
+//! One participant whole, still without IO: signaling, WebRTC and media in one machine.
+//!
+//! ```text
+//!  commands ─┐                    ┌─► Effect: request, new socket, status, event
+//!  Incoming ─┤   ┌─────────────┐  │
+//!  frames   ─┼──►│ State       ├──┤
+//!  datagrams ┤   │ Sender Peer │  └─► datagrams
+//!  time     ─┘   └─────────────┘
+//! ```
+//!
+//! [`State`] decides, [`Sender`] times, [`Peer`] encrypts; this file carries between them.
+//! After every input, [`Participant::poll_transmit`] and [`Participant::poll_effect`] are to be
+//! emptied. The whole life of a call can so be run under a clock of the test's own.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::colibri::{self, ServerMessage};
+use super::error::LeftReason;
+use super::params::{RemoteParams, Setup, random_ssrcs};
+use super::signaling::{Incoming, Request};
+use super::state::{CallStatus, Notice, Output, State, Transport};
+use super::stats::{CallStats, Milestones};
+use super::{CallEvent, JoinError, JoinOptions, sdp};
+use crate::media::MediaKind;
+use crate::peer::{Peer, PeerEvent, Ssrcs, Transmit};
+use crate::player::SharedFrame;
+use crate::rtp::clock::NtpAnchor;
+use crate::rtp::rtcp::{self, Feedback};
+use crate::rtp::send::{RtxConfig, StreamConfig};
+use crate::rtp::{Sender, SenderConfig};
+
+/// RTP clock of Opus (RFC 7587).
+const AUDIO_CLOCK_RATE: u32 = 48_000;
+/// RTP clock of video (RFC 6184).
+const VIDEO_CLOCK_RATE: u32 = 90_000;
+
+/// What a participant is made with.
+pub(super) struct Config {
+    pub(super) options: JoinOptions,
+    /// Ties our monotonic clock to NTP.
+    pub(super) anchor: NtpAnchor,
+    /// For SSRCs, sequence numbers and timestamps.
+    pub(super) seed: u64,
+    /// Which of our addresses faces that one.
+    pub(super) route: fn(IpAddr) -> Option<IpAddr>,
+}
+
+/// What the participant wants done outside.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// Send this to the signaling side.
+    Request(Request),
+    /// Close the socket, open a new one, and say so with [`Participant::handle_socket`]. A new
+    /// port tells the server's packets for the old connection from those for the new one.
+    NewSocket,
+    /// The status has changed.
+    Status(CallStatus),
+    /// The user may want to know.
+    Event(CallEvent),
+}
+
+/// One participant of one video chat.
+pub(super) struct Participant {
+    state: State,
+    config: Config,
+    rng: fastrand::Rng,
+    pending: Option<(u32, Setup)>,
+    connection: Option<Connection>,
+    milestones: Milestones,
+    ideal_height: Option<u32>,
+    n_participants: Option<usize>,
+    /// Frames that came while there was nothing to send them with.
+    frames_unsent: u64,
+    effects: VecDeque<Effect>,
+}
+
+/// What one attempt has; all of it is new in the next.
+struct Connection {
+    attempt: u32,
+    local: SocketAddr,
+    ssrcs: Ssrcs,
+    setup: Setup,
+    offer: sdp::OfferView,
+    peer: Peer,
+    sender: Option<Sender>,
+    up: bool,
+}
+
+impl Participant {
+    pub(super) fn new(config: Config) -> Self {
+        Self {
+            state: State::new(config.options.clone()),
+            rng: fastrand::Rng::with_seed(config.seed),
+            config,
+            pending: None,
+            connection: None,
+            milestones: Milestones::default(),
+            ideal_height: None,
+            n_participants: None,
+            frames_unsent: 0,
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// Begins to join.
+    pub(super) fn start(&mut self, now: Instant) {
+        self.state.start(now);
+        self.drive(now);
+    }
+
+    /// The socket that was asked for is open at `local`.
+    pub(super) fn handle_socket(&mut self, local: SocketAddr, now: Instant) {
+        let Some((attempt, setup)) = self.pending.take() else { return };
+        match self.connect(attempt, setup, local, now) {
+            Ok(params) => {
+                self.milestones.restart(now);
+                let source =
+                    self.connection.as_ref().map_or(0, |connection| connection.ssrcs.audio.cast_signed());
+                self.state.handle_offer(attempt, source, params, now);
+            }
+            Err(error) => self.state.handle_peer_error(error),
+        }
+        self.drive(now);
+    }
+
+    /// No socket could be opened.
+    pub(super) fn handle_socket_error(&mut self, error: &std::io::Error, now: Instant) {
+        self.state.handle_peer_error(JoinError::Socket(error.to_string()));
+        self.drive(now);
+    }
+
+    /// Something from the signaling side.
+    pub(super) fn handle_incoming(&mut self, incoming: Incoming, now: Instant) {
+        self.state.handle_incoming(incoming, now);
+        self.drive(now);
+    }
+
+    /// The signaling side is gone.
+    pub(super) fn handle_signaling_closed(&mut self, now: Instant) {
+        self.state.handle_signaling_closed();
+        self.drive(now);
+    }
+
+    /// A datagram from the network.
+    pub(super) fn handle_datagram(&mut self, from: SocketAddr, payload: &[u8], now: Instant) {
+        if let Some(connection) = &mut self.connection {
+            connection.peer.handle_datagram(from, payload, now);
+        }
+        self.drive(now);
+    }
+
+    /// The next frame of the programme, ahead of its time.
+    pub(super) fn handle_frame(&mut self, frame: SharedFrame, now: Instant) {
+        match self.connection.as_mut().filter(|connection| connection.up) {
+            Some(Connection { sender: Some(sender), .. }) => sender.handle_frame(frame, now),
+            _ => self.frames_unsent += 1,
+        }
+        self.drive(now);
+    }
+
+    /// Is there a connection that frames can be sent on?
+    pub(super) fn wants_frames(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.up)
+    }
+
+    /// Switches the microphone.
+    pub(super) fn set_muted(&mut self, muted: bool, now: Instant) {
+        self.state.set_muted(muted);
+        self.drive(now);
+    }
+
+    /// Leaves the chat.
+    pub(super) fn leave(&mut self, reason: LeftReason, now: Instant) {
+        self.state.leave(reason);
+        self.drive(now);
+    }
+
+    /// Time has passed.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.state.handle_timeout(now);
+        if let Some(connection) = &mut self.connection
+            && connection.peer.poll_timeout().is_some_and(|at| at <= now)
+        {
+            connection.peer.handle_timeout(now);
+        }
+        self.drive(now);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub(super) fn poll_timeout(&mut self) -> Option<Instant> {
+        let connection = self.connection.as_mut().map(|connection| {
+            let sender = connection.sender.as_ref().and_then(Sender::poll_timeout).map(|(at, _)| at);
+            [connection.peer.poll_timeout(), sender.filter(|_| connection.up)]
+        });
+        connection.into_iter().flatten().chain([self.state.poll_timeout()]).flatten().min()
+    }
+
+    /// The next datagram to send.
+    pub(super) fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.connection.as_mut()?.peer.poll_transmit()
+    }
+
+    /// The next thing to do outside.
+    pub(super) fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// What has happened so far.
+    pub(super) fn stats(&self) -> CallStats {
+        let sender = self.connection.as_ref().and_then(|connection| connection.sender.as_ref());
+        CallStats {
+            media: sender.map(Sender::stats).unwrap_or_default(),
+            milestones: self.milestones,
+            ideal_height: self.ideal_height,
+            n_participants: self.n_participants,
+            frames_unsent: self.frames_unsent,
+        }
+    }
+
+    /// A new peer, and the join payload that announces it.
+    fn connect(
+        &mut self,
+        attempt: u32,
+        setup: Setup,
+        local: SocketAddr,
+        now: Instant,
+    ) -> Result<String, JoinError> {
+        let ssrcs = random_ssrcs(&mut self.rng);
+        let peer = Peer::new(ssrcs, self.config.anchor, now)?;
+        let offer =
+            sdp::OfferView::parse(peer.offer()).map_err(|error| JoinError::Peer(error.to_string()))?;
+        let params = offer.join_params(setup).map_err(|error| JoinError::Peer(error.to_string()))?;
+        self.connection =
+            Some(Connection { attempt, local, ssrcs, setup, offer, peer, sender: None, up: false });
+        Ok(params.to_json())
+    }
+
+    /// The server's side: from here on the peer talks to it.
+    fn apply(&mut self, attempt: u32, remote: &RemoteParams, now: Instant) -> Result<(), JoinError> {
+        let Some(connection) = self.connection.as_mut().filter(|c| c.attempt == attempt) else {
+            return Ok(());
+        };
+        self.milestones.answered.get_or_insert(now);
+        let audio = StreamConfig {
+            kind: MediaKind::Audio,
+            ssrc: connection.ssrcs.audio,
+            payload_type: remote.opus()?.id,
+            clock_rate: AUDIO_CLOCK_RATE,
+            rtx: None,
+        };
+        let video = remote.h264().map(|h264| StreamConfig {
+            kind: MediaKind::Video,
+            ssrc: connection.ssrcs.video,
+            payload_type: h264.codec.id,
+            clock_rate: VIDEO_CLOCK_RATE,
+            rtx: h264.rtx.map(|rtx| RtxConfig { ssrc: connection.ssrcs.video_rtx, payload_type: rtx.id }),
+        });
+        if video.is_none() && self.config.options.video {
+            let listed = remote.video_codec_names();
+            self.effects.push_back(Effect::Event(CallEvent::VideoNotAccepted { listed }));
+        }
+        connection.sender = Some(Sender::new(SenderConfig {
+            audio: Some(audio),
+            video,
+            cname: Arc::from(format!("{:016x}", self.rng.u64(..))),
+            anchor: self.config.anchor,
+            seed: self.rng.u64(..),
+        }));
+        // IPv6 routes that lead nowhere are common and would only delay the checks.
+        let options = sdp::AnswerOptions { our_setup: connection.setup, ipv6: false };
+        let answer = sdp::answer(&connection.offer, remote, options)?;
+        let local = local_address(connection.local, remote, self.config.route);
+        connection.peer.handle_answer(
+            answer.expose().clone(),
+            local,
+            remote.audio_extensions(),
+            remote.video_extensions(),
+            now,
+        )?;
+        Ok(())
+    }
+
+    /// Carries everything between the parts until nothing moves any more.
+    fn drive(&mut self, now: Instant) {
+        loop {
+            let mut moved = self.drive_peer(now);
+            while let Some(output) = self.state.poll_output() {
+                moved = true;
+                self.handle_output(output, now);
+            }
+            if !moved {
+                break;
+            }
+        }
+        self.send_due(now);
+    }
+
+    fn drive_peer(&mut self, now: Instant) -> bool {
+        let mut moved = false;
+        while let Some(event) = self.connection.as_mut().and_then(|c| c.peer.poll_event()) {
+            moved = true;
+            match event {
+                PeerEvent::IceConnected => {
+                    self.milestones.ice.get_or_insert(now);
+                    self.state.handle_transport(Transport::IceConnected, now);
+                }
+                PeerEvent::IceDisconnected => self.state.handle_transport(Transport::IceDisconnected, now),
+                PeerEvent::Failed => self.state.handle_transport(Transport::Failed, now),
+                PeerEvent::Connected => {
+                    self.milestones.dtls.get_or_insert(now);
+                    if let Some(connection) = &mut self.connection {
+                        connection.up = true;
+                    }
+                    self.state.handle_transport(Transport::Connected, now);
+                }
+                PeerEvent::DataChannelOpen => self.handle_channel_open(now),
+                PeerEvent::Text(text) => self.handle_text(&text),
+                PeerEvent::Rtcp(compound) => self.handle_rtcp(&compound, now),
+            }
+        }
+        moved
+    }
+
+    fn handle_output(&mut self, output: Output, now: Instant) {
+        match output {
+            Output::Request(request) => self.effects.push_back(Effect::Request(request)),
+            Output::NewPeer { attempt, setup } => {
+                self.close_connection(now);
+                self.pending = Some((attempt, setup));
+                self.effects.push_back(Effect::NewSocket);
+            }
+            Output::Answer { attempt, remote } => {
+                if let Err(error) = self.apply(attempt, &remote, now) {
+                    self.state.handle_peer_error(error);
+                }
+            }
+            Output::DropPeer => self.close_connection(now),
+            Output::Status(status) => self.effects.push_back(Effect::Status(status)),
+            Output::Notice(notice) => self.effects.push_back(Effect::Event(match notice {
+                Notice::FloodWait(wait) => CallEvent::FloodWait { wait },
+                Notice::MutedByAdmin(muted) => CallEvent::MutedByAdmin { muted },
+                Notice::Retrying { attempt, why } => CallEvent::Retrying { attempt, why },
+            })),
+        }
+    }
+
+    /// Send first what is due: everything else can wait a turn.
+    fn send_due(&mut self, now: Instant) {
+        let (audible, visible) = (self.state.audible(), self.state.visible());
+        let Some(connection) = self.connection.as_mut().filter(|connection| connection.up) else { return };
+        let Some(sender) = &mut connection.sender else { return };
+        sender.set_muted(MediaKind::Audio, !audible);
+        sender.set_muted(MediaKind::Video, !visible);
+        while let Some(packet) = sender.poll_packet(now) {
+            let ssrc = packet.ssrc;
+            match connection.peer.send_rtp(packet, now) {
+                Ok(()) => {
+                    self.milestones.first_rtp.get_or_insert(now);
+                }
+                Err(error) => {
+                    tracing::trace!(%error, "a packet was refused");
+                    sender.handle_discarded(ssrc);
+                }
+            }
+        }
+        while let Some(report) = sender.poll_report(now) {
+            if let Err(error) = connection.peer.send_rtcp(&report.to_bytes(), now) {
+                tracing::trace!(%error, "a report was refused");
+            }
+        }
+    }
+
+    fn handle_channel_open(&mut self, now: Instant) {
+        self.milestones.data_channel.get_or_insert(now);
+        // We only send: nobody's video is to be forwarded to us.
+        let text = colibri::receiver_video_constraints(&[]);
+        if let Some(connection) = &mut self.connection
+            && let Err(error) = connection.peer.send_text(&text, now)
+        {
+            tracing::debug!(%error, "the video constraints were not sent");
+        }
+        if !self.state.audible() && !self.state.visible() {
+            // Nothing will be sent that could be confirmed, and the server talks to us.
+            self.state.handle_confirmation();
+        }
+    }
+
+    fn handle_text(&mut self, text: &str) {
+        match ServerMessage::parse(text) {
+            Ok(ServerMessage::SenderVideoConstraints { ideal_height }) => {
+                self.ideal_height = Some(ideal_height);
+                self.effects.push_back(Effect::Event(CallEvent::VideoWanted { height: ideal_height }));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "a data channel message was not understood"),
+        }
+    }
+
+    fn handle_rtcp(&mut self, compound: &[u8], now: Instant) {
+        let Some(connection) = &mut self.connection else { return };
+        let Some(sender) = &mut connection.sender else { return };
+        for feedback in rtcp::parse(compound) {
+            sender.handle_feedback(&feedback, now);
+            if names_us(&feedback, connection.ssrcs) {
+                self.milestones.first_feedback.get_or_insert(now);
+                self.state.handle_confirmation();
+            }
+        }
+    }
+
+    fn close_connection(&mut self, now: Instant) {
+        let Some(mut connection) = self.connection.take() else { return };
+        connection.peer.close(now);
+        // The goodbye is a courtesy: the socket goes with the peer, and the server has its timers.
+    }
+}
+
+/// The address that the server will see packets come from, as far as we can tell.
+fn local_address(
+    socket: SocketAddr,
+    remote: &RemoteParams,
+    route: fn(IpAddr) -> Option<IpAddr>,
+) -> SocketAddr {
+    if !socket.ip().is_unspecified() {
+        return socket;
+    }
+    let facing = remote.transport.candidates.iter().filter(|c| c.ip.is_ipv4()).find_map(|c| route(c.ip));
+    SocketAddr::new(facing.unwrap_or_else(|| socket.ip()), socket.port())
+}
+
+/// Does the server speak of something that we have sent?
+fn names_us(feedback: &Feedback, ssrcs: Ssrcs) -> bool {
+    let ours = |ssrc: u32| ssrc == ssrcs.audio || ssrc == ssrcs.video;
+    match feedback {
+        Feedback::Pli { ssrc } | Feedback::Fir { ssrc, .. } | Feedback::Nack { ssrc, .. } => ours(*ssrc),
+        Feedback::ReceiverReport(report) => ours(report.ssrc),
+        Feedback::Remb { ssrcs, .. } => ssrcs.iter().any(|ssrc| ours(*ssrc)),
+        Feedback::TransportCc { n_received, .. } => *n_received > 0,
+    }
+}
+
+impl std::fmt::Debug for Participant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Participant").field("state", &self.state).finish_non_exhaustive()
+    }
+}

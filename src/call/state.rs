@@ -1,0 +1,557 @@
+//! The participant as a machine: joining, connecting, connected, joined, reconnecting, left.
+//!
+//! ```text
+//!            reply            DTLS done        feedback, own row
+//!  Joining ────────► Connecting ────► Connected ────────► Joined
+//!     ▲                  │ 4 s             │ transport lost  │
+//!     └── new peer, new ─┘◄────────────────┴─────────────────┘   (Reconnecting)
+//!         SSRCs, other role                        leave, kicked, discarded … ──► Left
+//! ```
+//!
+//! It decides; it touches neither socket nor peer. What it wants done comes out of
+//! [`State::poll_output`]. Every try has its own attempt number, and replies carry the id of
+//! their request, so whatever belongs to an earlier try is recognized and dropped.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::JoinOptions;
+use super::error::{ConnectStage, JoinError, LeftReason};
+use super::params::{Answer, RemoteParams, Setup};
+use super::signaling::{
+    Edit, Incoming, Join, Method, ParticipantRow, Reply, Request, RequestId, SignalingError, Update,
+};
+
+/// A join that nobody answers has failed after this long.
+pub(super) const JOIN_REPLY_TIMEOUT: Duration = Duration::from_secs(30);
+/// One peer gets this long from the answer to a finished DTLS handshake. A stalled handshake
+/// never fails by itself, so this timer is the only way out.
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(4);
+/// A server that never answered a single ICE check is given up after this long.
+pub(super) const UNREACHABLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Peers tried in one go where the server does answer. With 15 % loss of everything, one of
+/// twenty needs the second; nobody has been seen to need the fourth.
+pub(super) const MAX_ATTEMPTS: u32 = 4;
+/// ICE may come back by itself for this long before everything is built anew.
+const DISCONNECTED_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause before the n-th try of a reconnection: n times this …
+const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+/// … but not more than this. Every try costs a join request, which Telegram limits.
+const MAX_RECONNECT_PAUSE: Duration = Duration::from_secs(15);
+/// How often the server is asked whether it still knows us (TDLib's interval).
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
+/// The same while the transport is down (Telegram Desktop's interval).
+const CHECK_INTERVAL_DISCONNECTED: Duration = Duration::from_secs(4);
+/// A flood wait up to this long is sat out; a longer one is the caller's to decide.
+const MAX_FLOOD_WAIT: Duration = Duration::from_secs(60);
+/// Own SSRCs of the past that are remembered.
+const MAX_PAST_SOURCES: usize = 16;
+
+/// Where a call stands.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum CallStatus {
+    /// The join request is out.
+    Joining,
+    /// The server has answered; ICE and DTLS are under way.
+    Connecting,
+    /// The transport is up and media is being sent.
+    Connected,
+    /// The server has confirmed that it receives us.
+    Joined,
+    /// The transport was lost; a new one is being made.
+    Reconnecting,
+    /// Over.
+    Left(LeftReason),
+}
+
+impl CallStatus {
+    /// One word, as the stdio interface has it.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Joining => "joining",
+            Self::Connecting => "connecting",
+            Self::Connected => "connected",
+            Self::Joined => "joined",
+            Self::Reconnecting => "reconnecting",
+            Self::Left(_) => "left",
+        }
+    }
+}
+
+/// What the machine wants done.
+#[derive(Debug)]
+pub(super) enum Output {
+    /// Send this to the signaling side.
+    Request(Request),
+    /// Build a new peer in this role; then call [`State::handle_offer`].
+    NewPeer {
+        /// Which try it is for.
+        attempt: u32,
+        /// Its DTLS role.
+        setup: Setup,
+    },
+    /// Give the peer of this attempt the server's parameters.
+    Answer {
+        /// The try that it answers.
+        attempt: u32,
+        /// The server's side.
+        remote: Box<RemoteParams>,
+    },
+    /// The peer is of no use any more.
+    DropPeer,
+    /// The status has changed.
+    Status(CallStatus),
+    /// Tell the user.
+    Notice(Notice),
+}
+
+/// What the user should know besides the status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// Telegram asked us to wait before the next join.
+    FloodWait(Duration),
+    /// An admin has muted us, or allowed us to speak again.
+    MutedByAdmin(bool),
+    /// A try failed and another one follows.
+    Retrying {
+        /// The number of the next try.
+        attempt: u32,
+        /// Why.
+        why: String,
+    },
+}
+
+/// What the machine must know of the peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transport {
+    /// ICE has a pair.
+    IceConnected,
+    /// ICE gets no answers.
+    IceDisconnected,
+    /// DTLS is done.
+    Connected,
+    /// Gone for good.
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    New,
+    /// The peer is being built, or the join request is out.
+    Joining {
+        request: Option<RequestId>,
+        give_up: Instant,
+    },
+    Connecting {
+        ice: bool,
+        give_up: Instant,
+    },
+    Up {
+        confirmed: bool,
+        disconnected: Option<Instant>,
+    },
+    /// Waits before the next try.
+    Pausing {
+        until: Instant,
+    },
+    Over,
+}
+
+/// One participant.
+#[derive(Debug)]
+pub(super) struct State {
+    options: JoinOptions,
+    phase: Phase,
+    /// Counts every try of this call, also those of reconnections.
+    attempt: u32,
+    /// Tries since the transport was last up.
+    tries: u32,
+    setup: Setup,
+    source: i32,
+    past_sources: VecDeque<i32>,
+    /// When the present series of tries began.
+    series_began: Option<Instant>,
+    /// The server has answered an ICE check in the present series.
+    reachable: bool,
+    was_up: bool,
+    muted: bool,
+    muted_by_admin: bool,
+    next_request: RequestId,
+    /// Joins that were given up; a late success has to be undone.
+    abandoned: VecDeque<(RequestId, i32)>,
+    checking: Option<RequestId>,
+    next_check: Option<Instant>,
+    outputs: VecDeque<Output>,
+}
+
+impl State {
+    pub(super) fn new(options: JoinOptions) -> Self {
+        let (setup, muted) = (options.setup, options.muted);
+        Self {
+            options,
+            phase: Phase::New,
+            attempt: 0,
+            tries: 0,
+            setup,
+            source: 0,
+            past_sources: VecDeque::new(),
+            series_began: None,
+            reachable: false,
+            was_up: false,
+            muted,
+            muted_by_admin: false,
+            next_request: 1,
+            abandoned: VecDeque::new(),
+            checking: None,
+            next_check: None,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Begins to join.
+    pub(super) fn start(&mut self, now: Instant) {
+        if self.phase == Phase::New {
+            self.series_began = Some(now);
+            self.outputs.push_back(Output::Status(CallStatus::Joining));
+            self.try_once(now);
+        }
+    }
+
+    /// The peer that was asked for exists; its parameters go to the server.
+    pub(super) fn handle_offer(&mut self, attempt: u32, source: i32, params: String, now: Instant) {
+        let Phase::Joining { request: None, .. } = self.phase else { return };
+        if attempt != self.attempt {
+            return;
+        }
+        if self.source != 0 {
+            self.remember_source();
+        }
+        self.source = source;
+        let id = self.request(Method::Join(Join {
+            attempt,
+            source,
+            params,
+            muted: self.muted,
+            video_stopped: !self.options.video,
+            join_as: self.options.join_as.clone(),
+            invite_hash: self.options.invite_hash.clone(),
+        }));
+        self.phase = Phase::Joining { request: Some(id), give_up: now + JOIN_REPLY_TIMEOUT };
+    }
+
+    /// The peer could not be built or does not understand the answer.
+    pub(super) fn handle_peer_error(&mut self, error: JoinError) {
+        self.fail(error);
+    }
+
+    /// Something from the signaling side.
+    pub(super) fn handle_incoming(&mut self, incoming: Incoming, now: Instant) {
+        match incoming {
+            Incoming::Reply { id, result } => self.handle_reply(id, result, now),
+            Incoming::Update(update) => self.handle_update(update, now),
+        }
+    }
+
+    /// The signaling side is gone; the call cannot be steered any more.
+    pub(super) fn handle_signaling_closed(&mut self) {
+        if self.phase != Phase::Over {
+            self.end(LeftReason::Failed(JoinError::Signaling(SignalingError::Closed)), false);
+        }
+    }
+
+    /// Something happened to the transport.
+    pub(super) fn handle_transport(&mut self, transport: Transport, now: Instant) {
+        match (self.phase, transport) {
+            (Phase::Connecting { give_up, .. }, Transport::IceConnected) => {
+                self.reachable = true;
+                self.phase = Phase::Connecting { ice: true, give_up };
+            }
+            (Phase::Connecting { .. }, Transport::Connected) => {
+                self.phase = Phase::Up { confirmed: false, disconnected: None };
+                self.tries = 0;
+                self.was_up = true;
+                self.series_began = None;
+                self.next_check = Some(now + CHECK_INTERVAL);
+                self.outputs.push_back(Output::Status(CallStatus::Connected));
+            }
+            (Phase::Connecting { .. }, Transport::Failed) => self.try_again("the transport failed", now),
+            (Phase::Up { confirmed, disconnected: None }, Transport::IceDisconnected) => {
+                self.phase = Phase::Up { confirmed, disconnected: Some(now + DISCONNECTED_TIMEOUT) };
+                self.next_check = Some(now + CHECK_INTERVAL_DISCONNECTED);
+            }
+            (Phase::Up { confirmed, .. }, Transport::IceConnected) => {
+                self.phase = Phase::Up { confirmed, disconnected: None };
+                self.next_check = Some(now + CHECK_INTERVAL);
+            }
+            (Phase::Up { .. }, Transport::Failed) => self.reconnect("the transport failed", now),
+            _ => {}
+        }
+    }
+
+    /// The server has shown that our media arrives.
+    pub(super) fn handle_confirmation(&mut self) {
+        if let Phase::Up { confirmed: false, disconnected } = self.phase {
+            self.phase = Phase::Up { confirmed: true, disconnected };
+            self.outputs.push_back(Output::Status(CallStatus::Joined));
+        }
+    }
+
+    /// Switches the microphone, as others see it.
+    pub(super) fn set_muted(&mut self, muted: bool) {
+        self.muted = muted;
+        if matches!(self.phase, Phase::Up { .. }) {
+            self.request(Method::Edit(Edit { muted: Some(muted), ..Edit::default() }));
+        }
+    }
+
+    /// Leaves for `reason`.
+    pub(super) fn leave(&mut self, reason: LeftReason) {
+        if self.phase != Phase::Over {
+            self.end(reason, true);
+        }
+    }
+
+    /// May sound be sent: the transport is up, and neither we nor an admin has muted us.
+    pub(super) fn audible(&self) -> bool {
+        matches!(self.phase, Phase::Up { .. }) && !self.muted && !self.muted_by_admin
+    }
+
+    /// May pictures be sent: the transport is up and no admin has muted us.
+    pub(super) fn visible(&self) -> bool {
+        matches!(self.phase, Phase::Up { .. }) && self.options.video && !self.muted_by_admin
+    }
+
+    /// The next thing to do.
+    pub(super) fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let phase = match self.phase {
+            Phase::Joining { give_up, .. } => Some(give_up),
+            Phase::Connecting { give_up, .. } => Some(give_up),
+            Phase::Up { disconnected, .. } => disconnected,
+            Phase::Pausing { until } => Some(until),
+            Phase::New | Phase::Over => None,
+        };
+        [phase, self.next_check.filter(|_| matches!(self.phase, Phase::Up { .. }))]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Time has passed.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Joining { request, give_up } if give_up <= now => {
+                self.abandoned.extend(request.map(|id| (id, self.source)));
+                self.fail(JoinError::Signaling(SignalingError::Timeout(JOIN_REPLY_TIMEOUT)));
+            }
+            Phase::Connecting { give_up, ice } if give_up <= now => {
+                let why = if ice { "DTLS did not finish" } else { "the server does not answer ICE" };
+                self.try_again(why, now);
+            }
+            Phase::Up { disconnected: Some(at), .. } if at <= now => {
+                self.reconnect("the server stopped answering", now);
+            }
+            Phase::Pausing { until } if until <= now => self.try_once(now),
+            _ => {}
+        }
+        if let Phase::Up { disconnected, .. } = self.phase
+            && self.next_check.is_some_and(|at| at <= now)
+        {
+            let interval = if disconnected.is_some() { CHECK_INTERVAL_DISCONNECTED } else { CHECK_INTERVAL };
+            self.next_check = Some(now + interval);
+            self.checking = Some(self.request(Method::Check { sources: vec![self.source] }));
+        }
+    }
+
+    fn handle_reply(&mut self, id: RequestId, result: Result<Reply, SignalingError>, now: Instant) {
+        if let Phase::Joining { request: Some(expected), .. } = self.phase
+            && expected == id
+        {
+            return match result {
+                Ok(Reply::Joined { params }) => self.handle_answer(&params, now),
+                Ok(_) => self.fail(JoinError::UnexpectedReply),
+                Err(error) => self.handle_refusal(error, now),
+            };
+        }
+        if let Some(at) = self.abandoned.iter().position(|(abandoned, _)| *abandoned == id) {
+            // A join that was given up has succeeded after all: nobody may be left behind.
+            let (_, source) = self.abandoned.remove(at).expect("the position was just found");
+            if result.is_ok() {
+                self.request(Method::Leave { source });
+            }
+            return;
+        }
+        if self.checking == Some(id) {
+            self.checking = None;
+            let unknown = match result {
+                Ok(Reply::Sources(sources)) => !sources.contains(&self.source),
+                Err(SignalingError::Rpc { message, .. }) => message == "GROUPCALL_JOIN_MISSING",
+                // No answer says nothing: the next check asks again.
+                _ => false,
+            };
+            if unknown && matches!(self.phase, Phase::Up { .. }) {
+                self.reconnect("the server does not know us any more", now);
+            }
+        }
+    }
+
+    fn handle_answer(&mut self, params: &str, now: Instant) {
+        match Answer::parse(params) {
+            Ok(Answer::WebRtc(remote)) => {
+                let began = *self.series_began.get_or_insert(now);
+                let unreachable = began + UNREACHABLE_TIMEOUT;
+                let give_up = now + ATTEMPT_TIMEOUT;
+                let free = self.reachable || self.was_up;
+                let give_up = if free { give_up } else { give_up.min(unreachable.max(now)) };
+                self.phase = Phase::Connecting { ice: false, give_up };
+                self.outputs.push_back(Output::Answer { attempt: self.attempt, remote });
+                if !self.was_up {
+                    self.outputs.push_back(Output::Status(CallStatus::Connecting));
+                }
+            }
+            Ok(Answer::Stream) => self.fail(JoinError::BroadcastOnly),
+            Ok(Answer::Rtmp { .. }) => self.fail(JoinError::Rtmp),
+            Err(error) => self.fail(error.into()),
+        }
+    }
+
+    fn handle_refusal(&mut self, error: SignalingError, now: Instant) {
+        if let SignalingError::Rpc { message, .. } = &error {
+            if message == "GROUPCALL_SSRC_DUPLICATE_MUCH" && self.tries < MAX_ATTEMPTS {
+                return self.try_once(now);
+            }
+            if let Some(wait) = flood_wait(message).filter(|wait| *wait <= MAX_FLOOD_WAIT) {
+                self.outputs.push_back(Output::Notice(Notice::FloodWait(wait)));
+                self.outputs.push_back(Output::DropPeer);
+                self.phase = Phase::Pausing { until: now + wait };
+                return;
+            }
+        }
+        self.fail(JoinError::Signaling(error));
+    }
+
+    fn handle_update(&mut self, update: Update, now: Instant) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        match update {
+            Update::Discarded => self.end(LeftReason::Discarded, false),
+            Update::Participants { participants, .. } => {
+                for row in participants.iter().filter(|row| row.is_self) {
+                    self.handle_self_row(row, now);
+                }
+            }
+            // A server-side move of a transport that works: the answer to our join has been
+            // applied already, and its repetition inside the updates says the same.
+            Update::Connection { .. } | Update::Call { .. } => {}
+        }
+    }
+
+    fn handle_self_row(&mut self, row: &ParticipantRow, now: Instant) {
+        let ours = row.source == self.source;
+        if !ours && (row.left || self.past_sources.contains(&row.source) || row.source == 0) {
+            return;
+        }
+        match (ours, row.left) {
+            (true, true) if matches!(self.phase, Phase::Up { .. }) => self.end(LeftReason::Kicked, false),
+            (true, false) => {
+                let muted_by_admin = row.muted && !row.can_self_unmute;
+                if std::mem::replace(&mut self.muted_by_admin, muted_by_admin) != muted_by_admin {
+                    self.outputs.push_back(Output::Notice(Notice::MutedByAdmin(muted_by_admin)));
+                }
+                self.handle_confirmation();
+            }
+            (false, _) if matches!(self.phase, Phase::Up { .. }) => self.end(LeftReason::Elsewhere, false),
+            _ => tracing::trace!(source = row.source, ?now, "own row ignored"),
+        }
+    }
+
+    /// A new peer and a new join, now.
+    fn try_once(&mut self, now: Instant) {
+        self.attempt += 1;
+        self.tries += 1;
+        self.phase = Phase::Joining { request: None, give_up: now + JOIN_REPLY_TIMEOUT };
+        self.outputs.push_back(Output::NewPeer { attempt: self.attempt, setup: self.setup });
+    }
+
+    /// The present try has failed; the next one takes the other DTLS role.
+    fn try_again(&mut self, why: &str, now: Instant) {
+        let began = *self.series_began.get_or_insert(now);
+        let hopeless = if self.was_up {
+            now >= began + self.options.reconnect_for
+        } else {
+            self.tries >= MAX_ATTEMPTS || !self.reachable && now >= began + UNREACHABLE_TIMEOUT
+        };
+        if hopeless {
+            let stage = if self.reachable { ConnectStage::Dtls } else { ConnectStage::Ice };
+            return self.fail(JoinError::ConnectTimeout { stage, after: now - began, attempts: self.tries });
+        }
+        self.setup = self.setup.opposite();
+        self.outputs
+            .push_back(Output::Notice(Notice::Retrying { attempt: self.attempt + 1, why: why.to_owned() }));
+        if self.was_up {
+            self.outputs.push_back(Output::DropPeer);
+            let pause = MAX_RECONNECT_PAUSE.min(RECONNECT_PAUSE * self.tries);
+            self.phase = Phase::Pausing { until: now + pause };
+        } else {
+            self.try_once(now);
+        }
+    }
+
+    /// The transport was up and is lost.
+    fn reconnect(&mut self, why: &str, now: Instant) {
+        self.series_began = Some(now);
+        self.reachable = false;
+        self.next_check = None;
+        self.outputs.push_back(Output::Status(CallStatus::Reconnecting));
+        self.outputs
+            .push_back(Output::Notice(Notice::Retrying { attempt: self.attempt + 1, why: why.to_owned() }));
+        self.try_once(now);
+    }
+
+    fn fail(&mut self, error: JoinError) {
+        // The server may count us in although we cannot talk to it: say goodbye where it has answered.
+        let known = !matches!(self.phase, Phase::Joining { .. } | Phase::New);
+        self.end(LeftReason::Failed(error), known);
+    }
+
+    fn end(&mut self, reason: LeftReason, say_goodbye: bool) {
+        match self.phase {
+            Phase::Joining { request: Some(_), .. } if say_goodbye => {
+                // The join may still succeed; the leave that follows it undoes it.
+                self.request(Method::Leave { source: self.source });
+            }
+            Phase::Connecting { .. } | Phase::Up { .. } if say_goodbye => {
+                self.request(Method::Leave { source: self.source });
+            }
+            _ => {}
+        }
+        self.phase = Phase::Over;
+        self.outputs.push_back(Output::DropPeer);
+        self.outputs.push_back(Output::Status(CallStatus::Left(reason)));
+    }
+
+    fn request(&mut self, method: Method) -> RequestId {
+        let id = self.next_request;
+        self.next_request += 1;
+        self.outputs.push_back(Output::Request(Request { id, method }));
+        id
+    }
+
+    fn remember_source(&mut self) {
+        if self.past_sources.len() == MAX_PAST_SOURCES {
+            self.past_sources.pop_front();
+        }
+        self.past_sources.push_back(self.source);
+    }
+}
+
+/// The seconds of `FLOOD_WAIT_n`.
+fn flood_wait(message: &str) -> Option<Duration> {
+    message.strip_prefix("FLOOD_WAIT_")?.parse().ok().map(Duration::from_secs)
+}

@@ -1,0 +1,79 @@
+//! Answers that cannot be used: a typed error, and nothing left behind.
+
+use std::time::Duration;
+
+use super::lab::Lab;
+use crate::call::params::Setup;
+use crate::call::signaling::{Incoming, Method, Reply, SignalingError};
+use crate::call::state::{CallStatus, JOIN_REPLY_TIMEOUT};
+use crate::call::{CallEvent, LeftReason};
+
+/// Joins with this as the server's answer; gives the error's code.
+fn code_for(answer: Result<String, SignalingError>) -> String {
+    let mut lab = Lab::new(Setup::Passive, "");
+    let mut answer = Some(answer);
+    lab.tamper = Box::new(move |real| Some(answer.take().unwrap_or(Ok(real))));
+    lab.join(Duration::from_secs(1));
+    assert!(lab.bot.poll_timeout().is_none(), "nothing may be left running");
+    match lab.left() {
+        Some(LeftReason::Failed(error)) => error.code().to_owned(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refused(code: i32, message: &str) -> Result<String, SignalingError> {
+    Err(SignalingError::Rpc { code, message: message.to_owned() })
+}
+
+#[test]
+fn unusable_answers_are_told_apart() {
+    for (answer, code) in [
+        ("", "bad_answer"),
+        ("not json", "bad_answer"),
+        ("[]", "bad_answer"),
+        ("{}", "bad_answer"),
+        (r#"{"transport":null}"#, "bad_answer"),
+        (r#"{"stream":true}"#, "broadcast_only"),
+        (r#"{"stream":true,"rtmp":true}"#, "rtmp"),
+    ] {
+        assert_eq!(code_for(Ok(answer.to_owned())), code, "{answer}");
+    }
+    assert_eq!(code_for(refused(403, "GROUPCALL_FORBIDDEN")), "GROUPCALL_FORBIDDEN");
+    assert_eq!(code_for(refused(420, "FLOOD_WAIT_3600")), "FLOOD_WAIT_3600");
+}
+
+#[test]
+fn a_used_ssrc_and_a_short_flood_wait_are_tried_again() {
+    let mut lab = Lab::new(Setup::Passive, "");
+    let mut refusals =
+        vec![refused(420, "FLOOD_WAIT_3"), refused(400, "GROUPCALL_SSRC_DUPLICATE_MUCH")].into_iter();
+    lab.tamper = Box::new(move |answer| Some(refusals.next().unwrap_or(Ok(answer))));
+    lab.join(Duration::from_secs(5));
+    assert!(lab.when(|status| *status == CallStatus::Connected) > Some(Duration::from_secs(3)));
+    assert!(lab.events.contains(&CallEvent::FloodWait { wait: Duration::from_secs(3) }));
+    let mut sources: Vec<i32> = lab
+        .requests
+        .iter()
+        .filter_map(|request| match &request.method {
+            Method::Join(join) => Some(join.source),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sources.len(), 3);
+    sources.dedup();
+    assert_eq!(sources.len(), 3, "every try has SSRCs of its own");
+}
+
+#[test]
+fn a_join_that_succeeds_too_late_is_undone() {
+    let mut lab = Lab::new(Setup::Passive, "");
+    lab.tamper = Box::new(|_| None);
+    lab.join(JOIN_REPLY_TIMEOUT + Duration::from_secs(1));
+    let Some(LeftReason::Failed(error)) = lab.left() else { panic!("{:?}", lab.statuses) };
+    assert_eq!(error.code(), "rpc_timeout");
+    let Method::Join(join) = lab.requests[0].method.clone() else { panic!("the first request is the join") };
+    assert_eq!(lab.asked(|method| matches!(method, Method::Leave { .. })), 0);
+    let id = lab.requests[0].id;
+    lab.deliver(Incoming::Reply { id, result: Ok(Reply::Joined { params: "{}".into() }) });
+    assert_eq!(lab.asked(|method| *method == Method::Leave { source: join.source }), 1);
+}

@@ -1,0 +1,125 @@
+//! From the join request to confirmed media, in fair weather and foul.
+
+use std::time::Duration;
+
+use super::lab::Lab;
+use crate::call::params::Setup;
+use crate::call::state::{CallStatus, UNREACHABLE_TIMEOUT};
+use crate::call::{ConnectStage, JoinError, JoinOptions, LeftReason};
+use crate::emulator::AnswerSetup;
+
+const ROLES: [Setup; 2] = [Setup::Passive, Setup::Active];
+
+fn connected(status: &CallStatus) -> bool {
+    *status == CallStatus::Connected
+}
+
+fn joined(status: &CallStatus) -> bool {
+    *status == CallStatus::Joined
+}
+
+#[test]
+fn both_roles_join_and_the_server_gets_every_packet() {
+    for setup in ROLES {
+        let mut lab = Lab::new(setup, "");
+        lab.play();
+        lab.join(Duration::from_secs(5));
+        assert_eq!(lab.status(), Some(&CallStatus::Joined), "{setup}: {:?}", lab.statuses);
+        let seen = lab.seen().expect("the server knows the bot");
+        for stream in &seen.streams {
+            assert!(stream.packets > 200, "{setup}: {stream:?}");
+            assert_eq!(stream.lost, 0, "{setup}: {stream:?}");
+            assert!(stream.sender_reports >= 4, "{setup}: {stream:?}");
+        }
+        assert_eq!(seen.streams.len(), 2, "{setup}");
+        // As the DTLS server the engine never opens SCTP; as the client it does.
+        assert_eq!(seen.data_channel, setup == Setup::Active);
+    }
+}
+
+#[test]
+fn the_transport_is_up_within_a_few_round_trips() {
+    for (weather, limit) in [("", 60), ("delay=40ms", 230)] {
+        for setup in ROLES {
+            let mut lab = Lab::new(setup, weather);
+            lab.join(Duration::from_secs(3));
+            let took = lab.when(connected).expect("connected");
+            assert!(took < Duration::from_millis(limit), "{setup} {weather}: {took:?}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_repeats_our_role_does_not_matter() {
+    for setup in ROLES {
+        let options = JoinOptions { setup, ..JoinOptions::default() };
+        let mut lab = Lab::against(options, "", 1, AnswerSetup::Echo);
+        lab.join(Duration::ZERO);
+        assert!(lab.run_to(Duration::from_secs(3), connected), "{setup}");
+    }
+}
+
+#[test]
+fn any_one_of_the_first_datagrams_may_get_lost() {
+    for setup in ROLES {
+        for direction in ["up", "down"] {
+            for nth in 1..=12 {
+                let weather = format!("delay=40ms,drop={direction}:{nth}");
+                let mut lab = Lab::new(setup, &weather);
+                lab.join(Duration::ZERO);
+                let in_time = lab.run_to(Duration::from_secs(4), connected);
+                assert!(in_time, "{setup} {weather}: {:?}", lab.statuses);
+            }
+        }
+    }
+}
+
+#[test]
+fn of_150_joins_in_foul_weather_every_one_connects() {
+    for setup in ROLES {
+        let mut took: Vec<Duration> = (0..150)
+            .map(|seed| {
+                let options = JoinOptions { setup, ..JoinOptions::default() };
+                let mut lab = Lab::with(options, "loss=15%,delay=40ms", seed);
+                lab.join(Duration::ZERO);
+                let up = lab.run_to(Duration::from_secs(20), connected);
+                assert!(up, "{setup}, seed {seed}: {:?}", lab.statuses);
+                lab.when(connected).expect("connected")
+            })
+            .collect();
+        took.sort_unstable();
+        println!("{setup}: p50 {:?}, p90 {:?}, max {:?}", took[75], took[135], took[149]);
+        assert!(took[75] < Duration::from_secs(1), "{setup}: {:?}", took[75]);
+    }
+}
+
+#[test]
+fn a_server_that_never_answers_is_given_up_after_ten_seconds() {
+    let mut lab = Lab::new(Setup::Passive, "");
+    lab.cut = true;
+    lab.join(Duration::from_secs(60));
+    let Some(LeftReason::Failed(JoinError::ConnectTimeout { stage, after, .. })) = lab.left() else {
+        panic!("{:?}", lab.statuses)
+    };
+    assert_eq!((*stage, *after), (ConnectStage::Ice, UNREACHABLE_TIMEOUT));
+    assert_eq!(lab.when(|status| matches!(status, CallStatus::Left(_))), Some(UNREACHABLE_TIMEOUT));
+}
+
+#[test]
+fn a_server_with_another_certificate_is_not_trusted() {
+    for setup in ROLES {
+        let mut lab = Lab::new(setup, "");
+        lab.play();
+        lab.tamper = Box::new(|answer| {
+            let at = answer.find("\"fingerprint\":\"").expect("a fingerprint") + 15;
+            let mut answer = answer.into_bytes();
+            answer[at] = if answer[at] == b'0' { b'1' } else { b'0' };
+            Some(Ok(String::from_utf8(answer).expect("still text")))
+        });
+        lab.join(Duration::from_secs(60));
+        let Some(LeftReason::Failed(error)) = lab.left() else { panic!("{setup}: {:?}", lab.statuses) };
+        assert_eq!(error.code(), "dtls_timeout", "{setup}");
+        assert_eq!(lab.when(connected), None, "{setup}: it must never have been up");
+        assert_eq!(lab.when(joined), None);
+    }
+}

@@ -1,0 +1,319 @@
+//! A whole call under a clock of the test's own: the real participant (rtc) on one side, the
+//! emulator's server (str0m) on the other, and nothing between them but the weather.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+
+use crate::call::params::Setup;
+use crate::call::participant::{Config, Effect, Participant};
+use crate::call::signaling::{Incoming, Method, ParticipantRow, Reply, Request, SignalingError, Update};
+use crate::call::state::CallStatus;
+use crate::call::{CallEvent, JoinOptions, LeftReason};
+use crate::emulator::{AnswerSetup, JoinRequest, ParticipantStats, Sfu, SfuConfig, SfuEvent, Weather};
+use crate::media::{AudioLevel, Frame, MediaKind};
+use crate::player::DueFrame;
+use crate::time::MediaTime;
+
+const CHAT: &str = "lab";
+const NAME: &str = "bot";
+
+/// What happens to a join on its way; the default is the server's own answer at once.
+pub(super) type Tamper = Box<dyn FnMut(String) -> Option<Result<String, SignalingError>>>;
+
+/// One bot, one server.
+pub(super) struct Lab {
+    pub(super) now: Instant,
+    pub(super) begin: Instant,
+    pub(super) bot: Participant,
+    pub(super) sfu: Sfu,
+    pub(super) statuses: Vec<(Duration, CallStatus)>,
+    pub(super) events: Vec<CallEvent>,
+    pub(super) requests: Vec<Request>,
+    pub(super) tamper: Tamper,
+    /// Nothing passes in either direction while this holds.
+    pub(super) cut: bool,
+    local: SocketAddr,
+    server: SocketAddr,
+    incoming: VecDeque<Incoming>,
+    media: Option<Media>,
+}
+
+/// A programme of 20 ms of sound and, at 30 frames a second, pictures of 4 kB.
+struct Media {
+    origin: Instant,
+    next_audio: i64,
+    next_video: i64,
+}
+
+impl Lab {
+    pub(super) fn new(setup: Setup, weather: &str) -> Self {
+        Self::with(JoinOptions { setup, ..JoinOptions::default() }, weather, 1)
+    }
+
+    pub(super) fn with(options: JoinOptions, weather: &str, seed: u64) -> Self {
+        Self::against(options, weather, seed, AnswerSetup::Opposite)
+    }
+
+    /// With a server that writes this role into its answers.
+    #[expect(clippy::disallowed_methods, reason = "an arbitrary origin for a clock of our own")]
+    pub(super) fn against(options: JoinOptions, weather: &str, seed: u64, answer_setup: AnswerSetup) -> Self {
+        let now = Instant::now();
+        let server = SocketAddr::from(([127, 0, 0, 1], 32_001));
+        let mut weather = Weather::parse(weather).expect("the weather makes sense");
+        weather.seed ^= seed;
+        let config = SfuConfig { weather: Some(weather), answer_setup, ..SfuConfig::new(server) };
+        let bot = Participant::new(Config {
+            options,
+            anchor: crate::rtp::clock::NtpAnchor::new(
+                now,
+                SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000),
+            ),
+            seed,
+            route: Some,
+        });
+        Self {
+            now,
+            begin: now,
+            bot,
+            sfu: Sfu::new(config, now),
+            statuses: Vec::new(),
+            events: Vec::new(),
+            requests: Vec::new(),
+            tamper: Box::new(|answer| Some(Ok(answer))),
+            cut: false,
+            local: SocketAddr::from(([127, 0, 0, 1], 40_000)),
+            server,
+            incoming: VecDeque::new(),
+            media: None,
+        }
+    }
+
+    /// Starts the bot and runs for this long.
+    pub(super) fn join(&mut self, length: Duration) {
+        self.bot.start(self.now);
+        self.run(length);
+    }
+
+    /// Plays from now on.
+    pub(super) fn play(&mut self) {
+        self.media = Some(Media { origin: self.now, next_audio: 0, next_video: 0 });
+    }
+
+    /// Lets this much time pass.
+    pub(super) fn run(&mut self, length: Duration) {
+        let end = self.now + length;
+        self.run_until(end, |_| false);
+        self.now = end;
+    }
+
+    /// Lets time pass until the status is reached; false if it was not within `length`.
+    pub(super) fn run_to(&mut self, length: Duration, reached: impl Fn(&CallStatus) -> bool) -> bool {
+        self.run_until(self.now + length, |lab| lab.statuses.iter().any(|(_, status)| reached(status)))
+    }
+
+    /// Something from the signaling side, at once.
+    pub(super) fn deliver(&mut self, incoming: Incoming) {
+        self.incoming.push_back(incoming);
+        self.run(Duration::ZERO);
+    }
+
+    /// The newest status.
+    pub(super) fn status(&self) -> Option<&CallStatus> {
+        self.statuses.last().map(|(_, status)| status)
+    }
+
+    /// Why the call ended, if it did.
+    pub(super) fn left(&self) -> Option<&LeftReason> {
+        match self.status() {
+            Some(CallStatus::Left(reason)) => Some(reason),
+            _ => None,
+        }
+    }
+
+    /// When this status came first.
+    pub(super) fn when(&self, reached: impl Fn(&CallStatus) -> bool) -> Option<Duration> {
+        self.statuses.iter().find(|(_, status)| reached(status)).map(|(at, _)| *at)
+    }
+
+    /// How often this was asked of the signaling side.
+    pub(super) fn asked(&self, what: impl Fn(&Method) -> bool) -> usize {
+        self.requests.iter().filter(|request| what(&request.method)).count()
+    }
+
+    /// What the server has seen of the bot.
+    pub(super) fn seen(&mut self) -> Option<ParticipantStats> {
+        let now = self.now;
+        self.sfu.stats(CHAT, now).into_iter().find(|stats| stats.name == NAME)
+    }
+
+    fn run_until(&mut self, end: Instant, done: impl Fn(&Self) -> bool) -> bool {
+        // Far more turns than any honest second needs: a machine that spins fails here.
+        let allowance = 20_000 + 20_000 * usize::try_from((end - self.now).as_secs()).expect("a short test");
+        for _ in 0..allowance {
+            while self.turn() {}
+            if done(self) {
+                return true;
+            }
+            let next = [self.bot.poll_timeout(), self.sfu.poll_timeout(), self.next_frame_due()];
+            let Some(next) = next.into_iter().flatten().min().filter(|at| *at <= end) else { return false };
+            self.now = self.now.max(next);
+            self.feed();
+            if self.bot.poll_timeout().is_some_and(|at| at <= self.now) {
+                self.bot.handle_timeout(self.now);
+            }
+            if self.sfu.poll_timeout().is_some_and(|at| at <= self.now) {
+                self.sfu.handle_timeout(self.now);
+            }
+        }
+        panic!("the lab does not come to rest: {:?}", self.statuses);
+    }
+
+    /// Moves everything that waits; false when nothing did.
+    fn turn(&mut self) -> bool {
+        let mut moved = false;
+        while let Some(transmit) = self.bot.poll_transmit() {
+            moved = true;
+            if !self.cut {
+                self.sfu.handle_datagram(self.local, &transmit.payload, self.now);
+            }
+        }
+        while let Some((to, bytes)) = self.sfu.poll_transmit() {
+            moved = true;
+            if !self.cut && to == self.local {
+                self.bot.handle_datagram(self.server, &bytes, self.now);
+            }
+        }
+        while let Some(effect) = self.bot.poll_effect() {
+            moved = true;
+            self.handle_effect(effect);
+        }
+        while let Some(event) = self.sfu.poll_event() {
+            moved = true;
+            if let SfuEvent::Participants { rows, version, .. } = event {
+                let source = self.bot_source();
+                let own = |row: ParticipantRow| ParticipantRow { is_self: Some(row.source) == source, ..row };
+                let participants = rows.into_iter().map(own).collect();
+                self.incoming.push_back(Incoming::Update(Update::Participants { participants, version }));
+            }
+        }
+        while let Some(incoming) = self.incoming.pop_front() {
+            moved = true;
+            self.bot.handle_incoming(incoming, self.now);
+        }
+        moved
+    }
+
+    fn handle_effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::NewSocket => {
+                self.local.set_port(self.local.port() + 1);
+                self.bot.handle_socket(self.local, self.now);
+            }
+            Effect::Status(status) => self.statuses.push((self.now - self.begin, status)),
+            Effect::Event(event) => self.events.push(event),
+            Effect::Request(request) => {
+                self.requests.push(request.clone());
+                if let Some(result) = self.answer(&request.method) {
+                    self.incoming.push_back(Incoming::Reply { id: request.id, result });
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, method: &Method) -> Option<Result<Reply, SignalingError>> {
+        let refused = |error: crate::emulator::RpcError| {
+            Some(Err(SignalingError::Rpc { code: error.code, message: error.message }))
+        };
+        match method {
+            Method::Join(join) => {
+                let request = JoinRequest {
+                    chat: CHAT.into(),
+                    name: NAME.into(),
+                    params: join.params.clone(),
+                    muted: join.muted,
+                    video_stopped: join.video_stopped,
+                    observer: false,
+                };
+                match self.sfu.join(&request, self.now) {
+                    Ok(joined) => {
+                        let answer = (self.tamper)(joined.params)?;
+                        Some(answer.map(|params| Reply::Joined { params }))
+                    }
+                    Err(error) => refused(error),
+                }
+            }
+            Method::Check { sources } => match self.sfu.check(CHAT, NAME, sources) {
+                Ok(sources) => Some(Ok(Reply::Sources(sources))),
+                Err(error) => refused(error),
+            },
+            Method::Leave { source } => match self.sfu.leave(CHAT, NAME, *source, self.now) {
+                Ok(()) => Some(Ok(Reply::Done)),
+                Err(error) => refused(error),
+            },
+            _ => Some(Ok(Reply::Done)),
+        }
+    }
+
+    fn bot_source(&self) -> Option<i32> {
+        self.requests.iter().rev().find_map(|request| match &request.method {
+            Method::Join(join) => Some(join.source),
+            _ => None,
+        })
+    }
+
+    fn next_frame_due(&self) -> Option<Instant> {
+        let media = self.media.as_ref()?;
+        Some(media.due(media.audio_at()).min(media.due(media.video_at())))
+    }
+
+    /// Hands the frames over that are due.
+    fn feed(&mut self) {
+        while let Some(media) = &mut self.media {
+            let (audio, video) = (media.audio_at(), media.video_at());
+            let (kind, at) =
+                if audio <= video { (MediaKind::Audio, audio) } else { (MediaKind::Video, video) };
+            if media.due(at) > self.now {
+                return;
+            }
+            let due = media.due(at);
+            let frame = media.next(kind, at);
+            self.bot.handle_frame(Arc::new(DueFrame { item: None, at, due, frame }), self.now);
+        }
+    }
+}
+
+impl Media {
+    fn audio_at(&self) -> MediaTime {
+        MediaTime::from_millis(20) * self.next_audio
+    }
+
+    fn video_at(&self) -> MediaTime {
+        MediaTime::from_ticks(self.next_video, 30)
+    }
+
+    fn due(&self, at: MediaTime) -> Instant {
+        self.origin + at.to_duration()
+    }
+
+    fn next(&mut self, kind: MediaKind, at: MediaTime) -> Frame {
+        let frame = |data, duration, key, level| Frame { kind, pts: at, duration, key, data, level };
+        if kind == MediaKind::Audio {
+            self.next_audio += 1;
+            let level = Some(AudioLevel::from_neg_dbov(20));
+            return frame(Bytes::from(vec![0xfc; 240]), MediaTime::from_millis(20), true, level);
+        }
+        let key = self.next_video % 30 == 0;
+        self.next_video += 1;
+        let mut data = Vec::new();
+        if key {
+            data.extend([0, 0, 0, 1, 0x67, 0x42, 0xc0, 0x1f, 1, 0, 0, 0, 1, 0x68, 1]);
+        }
+        data.extend([0, 0, 0, 1, if key { 0x65 } else { 0x41 }]);
+        data.extend(vec![0x5a; 4000]);
+        frame(Bytes::from(data), MediaTime::from_ticks(1, 30), key, None)
+    }
+}

@@ -1,0 +1,6 @@
+//! The life of a call as stories, each in a fraction of a second of real time.
+
+mod bad_input;
+mod connecting;
+mod lab;
+mod staying;
