@@ -4,12 +4,16 @@ use super::MediaKind;
 use super::codec::opus::OpusError;
 use super::demux::DemuxError;
 use super::plan::Refusal;
+use super::source::SourceError;
 use crate::time::MediaTime;
 
 /// Media that cannot be used. None of these goes away by trying again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MediaError {
+    /// The file itself cannot be read: take another path.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// The container is unknown, damaged, cut off or of a kind that is not supported: take another file.
     #[error(transparent)]
     Demux(#[from] DemuxError),

@@ -11,10 +11,12 @@
 //! Copied Opus packets dictate where that grid lies, because they cannot be cut: the clock then
 //! starts up to 20 ms earlier, for both tracks.
 
+use std::path::Path;
+
 use super::codec::opus::{EncoderOptions, FRAME};
-use super::demux::{DemuxError, Demuxer, Packet, Track};
+use super::demux::{self, DemuxError, Demuxer, Packet, Track};
 use super::plan::{Plan, PlanOptions, Planner, Selection, TrackPlan, remedy};
-use super::{Frame, MediaError, MediaKind};
+use super::{Frame, MediaError, MediaKind, source};
 use crate::time::MediaTime;
 
 use self::pictures::Pictures;
@@ -111,6 +113,16 @@ impl std::fmt::Debug for Reader {
 }
 
 impl Reader {
+    /// Opens a file and makes its plan.
+    ///
+    /// # Errors
+    /// When it cannot be read, or not be played; the error says what to do.
+    pub fn open(path: impl AsRef<Path>, options: ReaderOptions) -> Result<Self, MediaError> {
+        let path = path.as_ref();
+        let demuxer = demux::open(source::open(path)?)?;
+        Self::new(demuxer, path.to_string_lossy(), options)
+    }
+
     /// Reads the first packets of an opened container and makes the plan. `input` is what the
     /// command in an error message calls the file.
     ///

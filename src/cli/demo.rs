@@ -1,0 +1,192 @@
+//! `telecast demo`: a video chat on this machine, a bot in it, and a page or a watcher to judge.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::exit::{self, Because, Exit};
+use super::status::StatusLine;
+use super::{stop, values};
+use crate::call::{Call, ChatId, JoinOptions, LeftReason};
+use crate::emulator::measure::{Report, Verdict, Wanted};
+use crate::emulator::watcher::{WatchOptions, Watcher};
+use crate::emulator::{Emulator, EmulatorOptions, Weather};
+use crate::media::plan::Plan;
+use crate::media::{Reader, ReaderOptions};
+use crate::player::{Item, Player, PlayerOptions};
+
+/// The chat's name, and the bot's in it.
+const CHAT: &str = "demo";
+const BOT: &str = "bot";
+/// What is played when nothing is given: clips that carry frame numbers, flashes and beeps.
+const DEFAULT_CLIPS: [&str; 2] = ["media/clip.mp4", "media/clip.mkv"];
+
+/// Start a video chat on this machine and let a bot play into it, through the same code that
+/// joins Telegram.
+///
+/// Prints a link to a page that shows and plays the chat. With `--headless` an independent
+/// watcher decodes what arrives instead, and says whether it was good.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  telecast demo
+  telecast demo film.mp4 music.mp3
+  telecast demo --headless --for 10s --json
+  telecast demo --headless --for 20s --impair 'loss=5%,delay=40ms,seed=7'")]
+pub(super) struct DemoArgs {
+    /// What to play, in a loop; the clips in media/ when nothing is given
+    #[arg(value_name = "SOURCE")]
+    sources: Vec<PathBuf>,
+
+    /// No page: a watcher decodes what arrives and gives a verdict; exit code 8 when it is bad
+    #[arg(long)]
+    headless: bool,
+
+    /// End after this long, for example 10s; without it, Ctrl-C ends
+    #[arg(long = "for", value_name = "DURATION", value_parser = values::duration)]
+    length: Option<Duration>,
+
+    /// The verdict as one JSON object
+    #[arg(long, requires = "headless")]
+    json: bool,
+
+    /// The network between bot and chat, for example 'loss=5%,delay=40ms,repair=off,seed=7'
+    #[arg(long, value_name = "WEATHER", value_parser = Weather::parse)]
+    impair: Option<Weather>,
+
+    /// Where the page listens; port 0 takes any free one
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDR", conflicts_with = "headless")]
+    http: SocketAddr,
+}
+
+pub(super) fn run(args: DemoArgs) -> anyhow::Result<Exit> {
+    let sources = sources(&args)?;
+    let plans = plans(&sources)?;
+    super::runtime()?.block_on(async {
+        let stop = stop::on_signal()?;
+        let options = EmulatorOptions { weather: args.impair.clone(), ..EmulatorOptions::default() };
+        let emulator = Emulator::start(options).await?;
+        let result = Demo { args: &args, emulator: &emulator, stop, sources, plans }.run().await;
+        emulator.shutdown().await;
+        result
+    })
+}
+
+fn sources(args: &DemoArgs) -> anyhow::Result<Vec<PathBuf>> {
+    if !args.sources.is_empty() {
+        return Ok(args.sources.clone());
+    }
+    // One clip is enough to be judged by; two make a nicer loop to look at.
+    let clips = if args.headless { &DEFAULT_CLIPS[..1] } else { &DEFAULT_CLIPS[..] };
+    if let Some(missing) = clips.iter().find(|clip| !Path::new(clip).exists()) {
+        let text = format!("there is no {missing} here: run this inside the repository, or name a SOURCE");
+        return Err(Because(Exit::Usage, text).into());
+    }
+    Ok(clips.iter().map(PathBuf::from).collect())
+}
+
+/// Opens every source once: what cannot be played is told before anything starts.
+fn plans(sources: &[PathBuf]) -> anyhow::Result<Vec<Plan>> {
+    let open = |source: &PathBuf| {
+        let reader = Reader::open(source, ReaderOptions::default());
+        Ok(reader.with_context(|| format!("cannot play {}", source.display()))?.plan().clone())
+    };
+    sources.iter().map(open).collect()
+}
+
+struct Demo<'a> {
+    args: &'a DemoArgs,
+    emulator: &'a Emulator,
+    stop: CancellationToken,
+    sources: Vec<PathBuf>,
+    plans: Vec<Plan>,
+}
+
+impl Demo<'_> {
+    async fn run(self) -> anyhow::Result<Exit> {
+        let chat = ChatId(CHAT.to_owned());
+        let watcher = if self.args.headless {
+            let link = self.emulator.observer("watcher").open(&chat);
+            let options = WatchOptions { of: Some(BOT.to_owned()), ..WatchOptions::default() };
+            Some(Watcher::join(link, options).await?)
+        } else {
+            let http = self.emulator.serve_http(self.args.http).await?;
+            println!("http://{http}/?chat={CHAT}");
+            eprintln!("open the link in a browser; Ctrl-C leaves the chat");
+            None
+        };
+
+        let player = Player::start(PlayerOptions { loop_all: true, ..PlayerOptions::default() });
+        for source in &self.sources {
+            player.enqueue(Item::file(source)).await?;
+        }
+        #[expect(clippy::disallowed_methods, reason = "how long the join takes is part of the verdict")]
+        let asked = Instant::now();
+        let join = JoinOptions { video: self.wanted().video, ..JoinOptions::default() };
+        let call = Call::join(chat, &*self.emulator.signaling(BOT), &player, join);
+
+        let ended = self.watch_over(&call, &player).await;
+        let report = match &watcher {
+            Some(watcher) => Some(watcher.report(self.wanted(), Some(asked)).await?),
+            None => None,
+        };
+        call.leave(LeftReason::Command).await;
+        let reason = call.closed().await;
+        player.close().await;
+        if let Some(watcher) = watcher {
+            watcher.stop().await?;
+        }
+        if let Some(LeftReason::Failed(error)) = ended {
+            return Err(error.into());
+        }
+        tracing::info!(?reason, "left");
+        match report {
+            Some(report) => self.judge(report),
+            None => Ok(Exit::Ok),
+        }
+    }
+
+    /// Waits for the end, with a line that shows how it goes. Gives what ended the call early.
+    async fn watch_over(&self, call: &Call, player: &Player) -> Option<LeftReason> {
+        let mut line = StatusLine::new(call, player, self.emulator, CHAT, BOT);
+        let length = async {
+            match self.args.length {
+                // The verdict is about media: the clock starts when the first has been confirmed.
+                Some(length) if call.joined().await.is_ok() => tokio::time::sleep(length).await,
+                _ => std::future::pending().await,
+            }
+        };
+        let ended = tokio::select! {
+            reason = call.closed() => Some(reason),
+            () = length => None,
+            () = self.stop.cancelled() => None,
+            () = line.run() => None,
+        };
+        line.clear();
+        ended
+    }
+
+    fn wanted(&self) -> Wanted {
+        Wanted {
+            video: self.plans.iter().any(|plan| plan.video.played_track().is_some()),
+            audio: self.plans.iter().any(|plan| plan.audio.played_track().is_some()),
+        }
+    }
+
+    fn judge(&self, mut report: Report) -> anyhow::Result<Exit> {
+        let plan = &self.plans[0];
+        report.plan = Some(json!({ "audio": plan.audio.to_string(), "video": plan.video.to_string() }));
+        if self.args.json {
+            println!("{}", serde_json::to_string(&report)?);
+        } else {
+            print!("{report}");
+        }
+        let good = report.verdict == Verdict::Ok;
+        Ok(if good { Exit::Ok } else { exit::Exit::Expectations })
+    }
+}

@@ -1,0 +1,121 @@
+//! Which exit code a failure has, and how it is told.
+
+use std::process::ExitCode;
+
+use crate::call::{JoinError, LeftReason, SignalingError};
+use crate::media::MediaError;
+
+/// How the process ends. The numbers are part of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    Ok = 0,
+    Failure = 1,
+    Usage = 2,
+    Auth = 4,
+    Chat = 5,
+    Network = 6,
+    Media = 7,
+    Expectations = 8,
+    FloodWait = 9,
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// An exit code of its own choice, where the error's type does not say it.
+#[derive(Debug)]
+pub(super) struct Because(pub(super) Exit, pub(super) String);
+
+impl std::fmt::Display for Because {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.1)
+    }
+}
+
+impl std::error::Error for Because {}
+
+/// Tells a failure on stderr and turns it into its exit code.
+pub(super) fn report(result: anyhow::Result<Exit>) -> ExitCode {
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) if broken_pipe(&error) => Exit::Ok.into(),
+        Err(error) => {
+            eprintln!("telecast: {error:#}");
+            code(&error).into()
+        }
+    }
+}
+
+/// The exit code for what ended a call.
+pub(super) fn of_reason(reason: &LeftReason) -> Exit {
+    match reason {
+        LeftReason::Failed(error) => of_join(error),
+        LeftReason::Kicked => Exit::Chat,
+        _ => Exit::Ok,
+    }
+}
+
+fn code(error: &anyhow::Error) -> Exit {
+    for cause in error.chain() {
+        if let Some(Because(exit, _)) = cause.downcast_ref() {
+            return *exit;
+        }
+        if let Some(error) = cause.downcast_ref::<JoinError>() {
+            return of_join(error);
+        }
+        if cause.downcast_ref::<MediaError>().is_some() {
+            return Exit::Media;
+        }
+    }
+    Exit::Failure
+}
+
+fn of_join(error: &JoinError) -> Exit {
+    match error {
+        JoinError::ConnectTimeout { .. } | JoinError::Socket(_) => Exit::Network,
+        JoinError::BroadcastOnly | JoinError::Rtmp => Exit::Chat,
+        JoinError::Signaling(SignalingError::Rpc { code: 401, .. }) => Exit::Auth,
+        JoinError::Signaling(SignalingError::Rpc { code: 420, .. }) => Exit::FloodWait,
+        JoinError::Signaling(SignalingError::Rpc { code: 400 | 403 | 406, .. }) => Exit::Chat,
+        JoinError::Signaling(SignalingError::Timeout(_)) => Exit::Network,
+        _ => Exit::Failure,
+    }
+}
+
+/// `telecast … | head` is no failure.
+fn broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::ConnectStage;
+
+    #[test]
+    fn failures_have_the_documented_codes() {
+        let rpc = |code| {
+            anyhow::Error::from(JoinError::Signaling(SignalingError::Rpc { code, message: "X".into() }))
+                .context("while joining")
+        };
+        assert_eq!(code(&rpc(401)), Exit::Auth);
+        assert_eq!(code(&rpc(403)), Exit::Chat);
+        assert_eq!(code(&rpc(420)), Exit::FloodWait);
+        assert_eq!(code(&rpc(500)), Exit::Failure);
+        let silent = JoinError::ConnectTimeout {
+            stage: ConnectStage::Ice,
+            after: std::time::Duration::from_secs(10),
+            attempts: 3,
+        };
+        assert_eq!(code(&silent.into()), Exit::Network);
+        assert_eq!(code(&Because(Exit::Expectations, "x".into()).into()), Exit::Expectations);
+        assert_eq!(Exit::Interrupted as u8, 130);
+    }
+}

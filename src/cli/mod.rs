@@ -1,0 +1,72 @@
+//! The program: arguments → a command → an exit code.
+//!
+//! Results go to stdout, everything else to stderr.
+
+mod demo;
+mod exit;
+mod local;
+mod log;
+mod play;
+mod probe;
+mod status;
+mod stop;
+mod values;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use exit::Exit;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  ok                      5  chat not found, or no rights
+  1  failure                 6  network unreachable
+  2  wrong usage             7  media unusable
+  3  bad configuration       8  expectations not met
+  4  not signed in           9  flood wait over budget
+                           130  interrupted";
+
+/// Join video chats and stream audio and video files into them.
+#[derive(Debug, Parser)]
+#[command(name = "telecast", version, about, after_help = EXIT_CODES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    log: log::LogArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::DemoArgs),
+    Local(local::LocalArgs),
+    Play(play::PlayArgs),
+    Probe(probe::ProbeArgs),
+}
+
+/// Parses the arguments and runs what they ask for.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are results; a broken pipe to a pager is nobody's failure.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
+        }
+    };
+    cli.log.install();
+    match cli.command {
+        Command::Demo(args) => exit::report(demo::run(args)),
+        Command::Local(args) => exit::report(local::run(args)),
+        Command::Play(args) => exit::report(play::run(args)),
+        Command::Probe(args) => exit::report(probe::run(&args)),
+    }
+}
+
+/// The runtime that every command runs on.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("telecast").build()?)
+}
