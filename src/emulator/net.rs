@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::http::HttpDoor;
 use super::rpc::RpcError;
 use super::sfu::{AnswerSetup, DROP_AFTER, JoinRequest, Joined, Sfu, SfuConfig, SfuEvent};
 use super::signaling::EmulatedSignaling;
@@ -70,6 +71,9 @@ pub enum EmulatorError {
         #[source]
         cause: std::io::Error,
     },
+    /// A door for this machine only was asked for elsewhere.
+    #[error("{0} is not on the loopback interface; the emulator's page serves this machine only")]
+    NotLoopback(SocketAddr),
     /// The request was refused as Telegram would refuse it.
     #[error("the emulator answered {0}")]
     Rpc(#[from] RpcError),
@@ -140,6 +144,19 @@ impl Emulator {
     pub fn signaling(&self, name: impl Into<String>) -> Arc<dyn Signaling> {
         let (tasks, runtime) = (self.shared.tasks.clone(), self.shared.runtime.clone());
         Arc::new(EmulatedSignaling::new(self.control.clone(), name.into(), tasks, runtime))
+    }
+
+    /// The in-process door for an instrument: its link has no weather.
+    pub fn observer(&self, name: impl Into<String>) -> Arc<dyn Signaling> {
+        let (tasks, runtime) = (self.shared.tasks.clone(), self.shared.runtime.clone());
+        Arc::new(EmulatedSignaling::new(self.control.clone(), name.into(), tasks, runtime).observing())
+    }
+
+    /// Opens the HTTP door for other processes and the viewer page at `addr`, which must be on the
+    /// loopback interface; port 0 takes any free one.
+    pub async fn serve_http(&self, addr: SocketAddr) -> Result<HttpDoor, EmulatorError> {
+        let spawn = |serving| drop(self.shared.tasks.spawn(serving));
+        super::http::open(self.control.clone(), addr, spawn).await
     }
 
     /// Joins with Telegram's JSON, without updates.

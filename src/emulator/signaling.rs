@@ -17,6 +17,7 @@ use crate::call::signaling::{
 pub(super) struct EmulatedSignaling {
     control: Control,
     name: String,
+    observer: bool,
     tasks: TaskTracker,
     runtime: tokio::runtime::Handle,
 }
@@ -28,7 +29,13 @@ impl EmulatedSignaling {
         tasks: TaskTracker,
         runtime: tokio::runtime::Handle,
     ) -> Self {
-        Self { control, name, tasks, runtime }
+        Self { control, name, observer: false, tasks, runtime }
+    }
+
+    /// An instrument rather than a subject: its link has no weather.
+    pub(super) const fn observing(mut self) -> Self {
+        self.observer = true;
+        self
     }
 }
 
@@ -40,6 +47,7 @@ impl Signaling for EmulatedSignaling {
             control: self.control.clone(),
             chat: chat.0.clone(),
             name: self.name.clone(),
+            observer: self.observer,
             outbox,
             n_dropped: 0,
         };
@@ -55,6 +63,7 @@ struct Door {
     control: Control,
     chat: String,
     name: String,
+    observer: bool,
     outbox: mpsc::Sender<Incoming>,
     n_dropped: u64,
 }
@@ -100,7 +109,7 @@ impl Door {
                     params: join.params,
                     muted: join.muted,
                     video_stopped: join.video_stopped,
-                    observer: false,
+                    observer: self.observer,
                 };
                 let joined = with.with(move |sfu, now| sfu.join(&request, now)).await.map_err(closed)??;
                 Ok(Reply::Joined { params: joined.params })
