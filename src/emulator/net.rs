@@ -71,6 +71,9 @@ pub enum EmulatorError {
         #[source]
         cause: std::io::Error,
     },
+    /// Clients must be told one address to send to.
+    #[error("clients cannot send to {0}; choose the address of one interface, such as 127.0.0.1")]
+    Unspecified(SocketAddr),
     /// A door for this machine only was asked for elsewhere.
     #[error("{0} is not on the loopback interface; the emulator's page serves this machine only")]
     NotLoopback(SocketAddr),
@@ -117,6 +120,9 @@ impl Emulator {
         let bind = |cause| EmulatorError::Bind { addr: options.udp, cause };
         let socket = UdpSocket::bind(options.udp).await.map_err(bind)?;
         let local = socket.local_addr().map_err(bind)?;
+        if local.ip().is_unspecified() {
+            return Err(EmulatorError::Unspecified(options.udp));
+        }
         let config = SfuConfig {
             answer_setup: options.answer_setup,
             weather: options.weather,
@@ -174,6 +180,11 @@ impl Emulator {
     pub async fn mute_by_admin(&self, chat: &str, name: &str, muted: bool) -> Result<(), EmulatorError> {
         let (chat, name) = (chat.to_owned(), name.to_owned());
         Ok(self.control.with(move |sfu, now| sfu.mute_by_admin(&chat, &name, muted, now)).await??)
+    }
+
+    /// Lets the next join that is not yet spoken for fail with `error`.
+    pub async fn fail_next_join(&self, error: RpcError) -> Result<(), EmulatorError> {
+        self.control.with(move |sfu, _| sfu.fail_next_join(error)).await
     }
 
     /// What the server has seen of everybody in `chat`.
