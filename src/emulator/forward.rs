@@ -3,10 +3,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use str0m::media::{MediaTime, Mid};
-
-/// Layers exist in video only.
-const VIDEO_CLOCK_RATE: f64 = 90_000.0;
+use str0m::media::{MediaKind, MediaTime, Mid};
 
 /// How far the reconstructed capture time is put into the past, so that a packet sent a little
 /// ahead of its sender report is never in the future. The same for all streams of a publisher,
@@ -18,6 +15,7 @@ const CLOCK_MARGIN: Duration = Duration::from_millis(500);
 pub(super) struct Forward {
     /// The receiver's m-line.
     pub(super) mid: Mid,
+    clock_rate: f64,
     /// The publisher's SSRC that is shown: one of its layers.
     source: Option<u32>,
     sequence: Sequence,
@@ -27,9 +25,13 @@ pub(super) struct Forward {
 }
 
 impl Forward {
-    pub(super) const fn new(mid: Mid) -> Self {
+    pub(super) const fn new(mid: Mid, kind: MediaKind) -> Self {
         let sequence = Sequence { shift: None, last: None, floor: None };
-        Self { mid, source: None, sequence, timestamp_shift: 0, last_sent: None }
+        let clock_rate = match kind {
+            MediaKind::Audio => 48_000.0,
+            MediaKind::Video => 90_000.0,
+        };
+        Self { mid, clock_rate, source: None, sequence, timestamp_shift: 0, last_sent: None }
     }
 
     /// Which of the publisher's SSRCs is shown.
@@ -37,11 +39,11 @@ impl Forward {
         self.source
     }
 
-    /// Shows another layer from a packet with this timestamp on.
+    /// Shows another layer, or another publisher, from a packet with this timestamp on.
     pub(super) fn show(&mut self, ssrc: u32, timestamp: u32, captured_at: Instant) {
         if let Some((last, at)) = self.last_sent {
-            // At least one tick: two pictures cannot have the same time.
-            let ticks = captured_at.saturating_duration_since(at).as_secs_f64() * VIDEO_CLOCK_RATE;
+            // At least one tick: two frames cannot have the same time.
+            let ticks = captured_at.saturating_duration_since(at).as_secs_f64() * self.clock_rate;
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
@@ -162,7 +164,7 @@ mod tests {
 
     #[test]
     fn numbers_pass_through_until_a_pause_and_then_go_on() {
-        let mut forward = Forward::new("0".into());
+        let mut forward = Forward::new("0".into(), MediaKind::Video);
         let roc = 3 << 16;
         assert_eq!(forward.number(roc + 7), Some(7));
         assert_eq!(forward.number(roc + 9), Some(9));
@@ -176,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_shorter_numbering_can_follow_a_pause() {
-        let mut forward = Forward::new("0".into());
+        let mut forward = Forward::new("0".into(), MediaKind::Video);
         assert_eq!(forward.number(60_000), Some(60_000));
         forward.pause();
         assert_eq!(forward.number(3), Some(60_001));

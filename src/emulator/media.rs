@@ -87,14 +87,16 @@ impl Sfu {
                 let chat = participant.chat.clone();
                 self.update_demand(&chat, now);
             }
+            Event::Closed => self.handle_closed(id, now),
             Event::MediaAdded(media) => {
-                let viewer =
-                    self.participants.get_mut(&id).and_then(|participant| participant.viewer.as_mut());
-                match (viewer, media.kind) {
-                    (Some(viewer), MediaKind::Audio) => viewer.audio.push(media.mid),
-                    (Some(viewer), MediaKind::Video) => viewer.video.push(media.mid),
-                    (None, _) => {}
+                let Some(participant) = self.participants.get_mut(&id) else { return };
+                let Some(viewer) = &mut participant.viewer else { return };
+                match media.kind {
+                    MediaKind::Audio => viewer.audio.push(media.mid),
+                    MediaKind::Video => viewer.video.push(media.mid),
                 }
+                let taken = participant.transport.take_stream(media.mid);
+                viewer.announced.extend(taken.map(|ssrcs| (media.mid, ssrcs)));
             }
             Event::MediaIngressStats(stats) => {
                 let Some(participant) = self.participants.get_mut(&id) else { return };
@@ -148,16 +150,15 @@ impl Sfu {
     pub(super) fn stop_forwarding(&mut self, chat: &str, gone: ParticipantId, now: Instant) {
         for receiver in self.participants.values_mut().filter(|p| p.chat == chat) {
             receiver.demand.remove(&gone);
-            let gone_forwards =
-                [MediaKind::Audio, MediaKind::Video].map(|kind| receiver.forwards.remove(&(gone, kind)));
-            match &mut receiver.viewer {
-                Some(viewer) => {
-                    viewer.slots.iter_mut().filter(|slot| **slot == Some(gone)).for_each(|slot| *slot = None)
+            for kind in [MediaKind::Audio, MediaKind::Video] {
+                let Some(forward) = receiver.forwards.remove(&(gone, kind)) else { continue };
+                match &mut receiver.viewer {
+                    Some(viewer) => drop(viewer.idle.insert(forward.mid, forward)),
+                    None => receiver.transport.undeclare(forward.mid),
                 }
-                None => gone_forwards
-                    .into_iter()
-                    .flatten()
-                    .for_each(|forward| receiver.transport.undeclare(forward.mid)),
+            }
+            if let Some(viewer) = &mut receiver.viewer {
+                viewer.slots.iter_mut().filter(|slot| **slot == Some(gone)).for_each(|slot| *slot = None);
             }
         }
         self.tell_slots(chat, now);
@@ -271,16 +272,16 @@ impl Sfu {
         let Some(receiver) = self.participants.get_mut(&to) else { return };
         let key = (parcel.from, parcel.kind);
         if !receiver.forwards.contains_key(&key) {
-            let Some(mid) = open_forward(receiver, parcel) else { return };
-            receiver.forwards.insert(key, Forward::new(mid));
+            let Some(forward) = open_forward(receiver, parcel) else { return };
+            receiver.forwards.insert(key, forward);
             if receiver.is_viewer() {
                 let chat = receiver.chat.clone();
                 self.tell_slots(&chat, now);
             }
         }
         let Some(receiver) = self.participants.get_mut(&to) else { return };
-        let Some(pt) = receiver.transport.payload_type(parcel.codec) else { return };
         let Some(forward) = receiver.forwards.get_mut(&key) else { return };
+        let Some(pt) = receiver.transport.payload_type(forward.mid, parcel.codec) else { return };
 
         let ssrc = *parcel.packet.header.ssrc;
         let alone = parcel.kind.is_audio() || parcel.n_layers == 1;
@@ -321,6 +322,14 @@ impl Sfu {
         let layers: Vec<u32> =
             publisher.video_tracks().take(wanted + 1).filter(sent).map(|track| track.ssrc).collect();
         layers.last().copied().or_else(|| publisher.video_tracks().find(sent).map(|track| track.ssrc))
+    }
+
+    /// The other side has said good-bye. A page is gone then; a client may come again within the
+    /// time that the server gives to everybody.
+    fn handle_closed(&mut self, id: ParticipantId, now: Instant) {
+        if self.participants.get(&id).is_some_and(Participant::is_viewer) {
+            self.remove(id, now);
+        }
     }
 
     fn handle_keyframe_request(&mut self, from: ParticipantId, mid: Mid, now: Instant) {
@@ -394,18 +403,23 @@ impl Sfu {
 }
 
 /// Finds or makes the m-line for a publisher's stream at a receiver; pages may have none left.
-fn open_forward(receiver: &mut Participant, parcel: &Parcel) -> Option<Mid> {
-    if let Some(viewer) = &mut receiver.viewer {
-        let slot = viewer.seat(parcel.from)?;
-        return viewer.mid(slot, parcel.kind);
+fn open_forward(receiver: &mut Participant, parcel: &Parcel) -> Option<Forward> {
+    // Streams are declared with their first packet and not before: one without a packet would get
+    // sender reports that map the present to the timestamp 0.
+    let Some(viewer) = &mut receiver.viewer else {
+        let letter = if parcel.kind.is_audio() { 'a' } else { 'v' };
+        let mid = Mid::from(&format!("{letter}from{}", parcel.from.0)[..]);
+        let (ssrc, rtx) = parcel.shown_as;
+        receiver.transport.declare_media(mid, parcel.kind);
+        receiver.transport.declare_stream(mid, ssrc, rtx);
+        return Some(Forward::new(mid, parcel.kind));
+    };
+    let slot = viewer.seat(parcel.from)?;
+    let mid = viewer.mid(slot, parcel.kind)?;
+    if let Some((ssrc, rtx)) = viewer.announced.remove(&mid) {
+        receiver.transport.declare_stream(mid, ssrc, rtx);
     }
-    // Declared with the first packet and not before: a stream without one would get sender
-    // reports that map the present to the timestamp 0.
-    let letter = if parcel.kind.is_audio() { 'a' } else { 'v' };
-    let mid = Mid::from(&format!("{letter}from{}", parcel.from.0)[..]);
-    let (ssrc, rtx) = parcel.shown_as;
-    receiver.transport.declare(mid, parcel.kind, ssrc, rtx);
-    Some(mid)
+    Some(viewer.idle.remove(&mid).unwrap_or_else(|| Forward::new(mid, parcel.kind)))
 }
 
 /// Whether a decoder can start with this payload.

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 mod answer;
 mod colibri;
 mod forward;
+mod http;
 mod ice;
 pub mod marks;
 pub mod measure;
@@ -35,6 +36,7 @@ mod transport;
 pub mod watcher;
 mod weather;
 
+pub use http::HttpDoor;
 pub use net::{Emulator, EmulatorError, EmulatorOptions};
 pub use participant::Slot;
 pub use rpc::RpcError;

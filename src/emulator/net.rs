@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::http::HttpDoor;
 use super::rpc::RpcError;
 use super::sfu::{AnswerSetup, DROP_AFTER, JoinRequest, Joined, Sfu, SfuConfig, SfuEvent};
 use super::signaling::EmulatedSignaling;
@@ -71,6 +72,12 @@ pub enum EmulatorError {
         #[source]
         cause: std::io::Error,
     },
+    /// Clients must be told one address to send to.
+    #[error("clients cannot send to {0}; choose the address of one interface, such as 127.0.0.1")]
+    Unspecified(SocketAddr),
+    /// A door for this machine only was asked for elsewhere.
+    #[error("{0} is not on the loopback interface; the emulator's page serves this machine only")]
+    NotLoopback(SocketAddr),
     /// The request was refused as Telegram would refuse it.
     #[error("the emulator answered {0}")]
     Rpc(#[from] RpcError),
@@ -114,6 +121,9 @@ impl Emulator {
         let bind = |cause| EmulatorError::Bind { addr: options.udp, cause };
         let socket = UdpSocket::bind(options.udp).await.map_err(bind)?;
         let local = socket.local_addr().map_err(bind)?;
+        if local.ip().is_unspecified() {
+            return Err(EmulatorError::Unspecified(options.udp));
+        }
         let config = SfuConfig {
             answer_setup: options.answer_setup,
             weather: options.weather,
@@ -152,6 +162,19 @@ impl Emulator {
         Watcher::join(signaling.open(chat), self.control.clone(), chat, options).await
     }
 
+    /// The in-process door for an instrument: its link has no weather.
+    pub fn observer(&self, name: impl Into<String>) -> Arc<dyn Signaling> {
+        let (tasks, runtime) = (self.shared.tasks.clone(), self.shared.runtime.clone());
+        Arc::new(EmulatedSignaling::new(self.control.clone(), name.into(), tasks, runtime).observing())
+    }
+
+    /// Opens the HTTP door for other processes and the viewer page at `addr`, which must be on the
+    /// loopback interface; port 0 takes any free one.
+    pub async fn serve_http(&self, addr: SocketAddr) -> Result<HttpDoor, EmulatorError> {
+        let spawn = |serving| drop(self.shared.tasks.spawn(serving));
+        super::http::open(self.control.clone(), addr, spawn).await
+    }
+
     /// Joins with Telegram's JSON, without updates.
     pub async fn join_raw(&self, request: JoinRequest) -> Result<Joined, EmulatorError> {
         Ok(self.control.with(move |sfu, now| sfu.join(&request, now)).await??)
@@ -167,6 +190,11 @@ impl Emulator {
     pub async fn mute_by_admin(&self, chat: &str, name: &str, muted: bool) -> Result<(), EmulatorError> {
         let (chat, name) = (chat.to_owned(), name.to_owned());
         Ok(self.control.with(move |sfu, now| sfu.mute_by_admin(&chat, &name, muted, now)).await??)
+    }
+
+    /// Lets the next join that is not yet spoken for fail with `error`.
+    pub async fn fail_next_join(&self, error: RpcError) -> Result<(), EmulatorError> {
+        self.control.with(move |sfu, _| sfu.fail_next_join(error)).await
     }
 
     /// What the server has seen of everybody in `chat`.

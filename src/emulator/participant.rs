@@ -74,6 +74,10 @@ pub(super) struct Viewer {
     pub(super) video: Vec<Mid>,
     /// Who is shown where.
     pub(super) slots: Vec<Option<ParticipantId>>,
+    /// The SSRC and RTX that the answer announced for each m-line, until it is first used.
+    pub(super) announced: HashMap<Mid, (u32, Option<u32>)>,
+    /// M-lines whose publisher is gone; the next one goes on where it stopped.
+    pub(super) idle: HashMap<Mid, Forward>,
 }
 
 /// Which of a page's m-lines show whom.

@@ -144,13 +144,19 @@ pub struct Sfu {
     pub(super) events: VecDeque<SfuEvent>,
     next_remb: Instant,
     n_unrouted: u64,
+    join_failures: VecDeque<RpcError>,
 }
 
 impl Sfu {
     /// An empty server.
+    ///
+    /// # Panics
+    /// When `config.local` is no address that a client can send to: unspecified, or port 0.
     pub fn new(config: SfuConfig, now: Instant) -> Self {
+        let addr = config.local;
+        assert!(!addr.ip().is_unspecified() && addr.port() != 0, "{addr} is not an address to send to");
         Self {
-            site: Site::new(config.local),
+            site: Site::new(addr),
             config,
             next_id: 1,
             rooms: BTreeMap::new(),
@@ -162,11 +168,15 @@ impl Sfu {
             events: VecDeque::new(),
             next_remb: now + REMB_INTERVAL,
             n_unrouted: 0,
+            join_failures: VecDeque::new(),
         }
     }
 
     /// `phone.joinGroupCall`.
     pub fn join(&mut self, request: &JoinRequest, now: Instant) -> Result<Joined, RpcError> {
+        if let Some(error) = self.join_failures.pop_front() {
+            return Err(error);
+        }
         let payload = JoinPayload::parse(&request.params)?;
         let room = self.rooms.entry(request.chat.clone()).or_default();
         if payload.ssrcs().any(|ssrc| room.uses(ssrc)) {
@@ -216,6 +226,11 @@ impl Sfu {
         self.announce(&request.chat, change);
         tracing::debug!(participant = id.0, chat = request.chat, name = request.name, "joined");
         Ok(Joined { participant: id, params })
+    }
+
+    /// Lets the next join that is not yet spoken for fail with `error`.
+    pub fn fail_next_join(&mut self, error: RpcError) {
+        self.join_failures.push_back(error);
     }
 
     /// Lets a web page watch: SDP offer in, SDP answer out. Pages are in no list and have no weather.

@@ -8,8 +8,8 @@ use super::net::{Control, EmulatorError};
 use super::rpc::RpcError;
 use super::sfu::{JoinRequest, SfuEvent};
 use crate::call::signaling::{
-    ChatId, Incoming, LINK_CAPACITY, Link, Method, ParticipantRow, Reply, Request, Signaling, SignalingError,
-    Update,
+    ChatId, Incoming, Join, LINK_CAPACITY, Link, Method, ParticipantRow, Reply, Request, Signaling,
+    SignalingError, Update,
 };
 
 /// The emulator as one participant's way to Telegram.
@@ -79,6 +79,9 @@ impl Door {
                     let Some(Request { id, method }) = request else { return };
                     // Telegram sends updates and answer in one container, in any order.
                     let updates_first = matches!(&method, Method::Join(join) if join.attempt % 2 == 0);
+                    if let Method::Join(Join { join_as: Some(name), .. }) = &method {
+                        self.name.clone_from(name);
+                    }
                     let result = self.answer(method).await;
                     while updates_first && let Ok(event) = events.try_recv() {
                         self.pass_on(event);
@@ -105,7 +108,7 @@ impl Door {
             Method::Join(join) => {
                 let request = JoinRequest {
                     chat,
-                    name: join.join_as.unwrap_or(name),
+                    name,
                     params: join.params,
                     muted: join.muted,
                     video_stopped: join.video_stopped,
@@ -182,7 +185,6 @@ fn closed(_: EmulatorError) -> SignalingError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::signaling::Join;
     use crate::emulator::{Emulator, EmulatorOptions};
 
     const FINGERPRINT: &str = "3B:91:0C:5E:77:AA:14:D2:60:8F:E1:49:B3:02:CD:7A:\

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use str0m::change::SdpOffer;
 use str0m::config::{DtlsCert, Fingerprint};
 use str0m::crypto::CryptoProvider;
-use str0m::format::{Codec, FormatParams};
+use str0m::format::{Codec, FormatParams, PayloadParams};
 use str0m::ice::StunMessage;
 use str0m::media::{Frequency, MediaKind, Mid, Pt};
 use str0m::net::{Protocol, Receive};
@@ -181,7 +181,7 @@ impl Transport {
 
     /// Ready for media in both directions.
     pub(super) fn is_connected(&self) -> bool {
-        self.failure.is_none() && self.rtc.is_connected()
+        self.failure.is_none() && self.rtc.is_alive() && self.rtc.is_connected()
     }
 
     /// Why the connection can never work, such as a certificate that is not the announced one.
@@ -244,11 +244,15 @@ impl Transport {
         direct.expect_stream_rx(ssrc.into(), rtx.map(Ssrc::from), mid, None).suppress_nack(!repair);
     }
 
-    /// Declares a stream that is forwarded to this participant under its own SSRCs.
-    pub(super) fn declare(&mut self, mid: Mid, kind: MediaKind, ssrc: u32, rtx: Option<u32>) {
-        let mut direct = self.rtc.direct_api();
-        direct.declare_media(mid, kind);
+    /// Makes an m-line for a stream that is forwarded to this participant.
+    pub(super) fn declare_media(&mut self, mid: Mid, kind: MediaKind) {
+        self.rtc.direct_api().declare_media(mid, kind);
+    }
+
+    /// Declares a stream that is forwarded to this participant on an m-line that exists.
+    pub(super) fn declare_stream(&mut self, mid: Mid, ssrc: u32, rtx: Option<u32>) {
         let (packets, age) = RTX_CACHE;
+        let mut direct = self.rtc.direct_api();
         direct
             .declare_stream_tx(ssrc.into(), rtx.map(Ssrc::from), mid, None)
             .set_rtx_cache(packets, age, None);
@@ -267,10 +271,26 @@ impl Transport {
         self.handle_timeout(now, out);
     }
 
-    /// The payload type that this participant knows `codec` by.
-    pub(super) fn payload_type(&self, codec: Codec) -> Option<Pt> {
-        let params = self.rtc.codec_config().params();
-        params.iter().find(|params| params.spec().codec == codec).map(str0m::format::PayloadParams::pt)
+    /// The payload type that this participant knows `codec` by on one m-line. Of several H.264
+    /// ones the one with packetization mode 1, which is what everybody sends.
+    pub(super) fn payload_type(&self, mid: Mid, codec: Codec) -> Option<Pt> {
+        let offered = self.rtc.media(mid)?.remote_pts();
+        let fits = |params: &&PayloadParams| {
+            params.spec().codec == codec && (offered.is_empty() || offered.contains(&params.pt()))
+        };
+        let params = || self.rtc.codec_config().params().iter().filter(fits);
+        let fragments = |params: &&PayloadParams| params.spec().format.packetization_mode == Some(1);
+        params().find(fragments).or_else(|| params().next()).map(PayloadParams::pt)
+    }
+
+    /// Takes the sending stream that an SDP exchange made away again; gives its SSRC and RTX. A
+    /// stream without packets would get sender reports that map the present to the timestamp 0.
+    pub(super) fn take_stream(&mut self, mid: Mid) -> Option<(u32, Option<u32>)> {
+        let mut direct = self.rtc.direct_api();
+        let stream = direct.stream_tx_by_mid(mid, None)?;
+        let (ssrc, rtx) = (stream.ssrc(), stream.rtx());
+        direct.remove_stream_tx(ssrc);
+        Some((*ssrc, rtx.map(|rtx| *rtx)))
     }
 
     fn receive(&mut self, bytes: &[u8], now: Instant, out: &mut Drained) {

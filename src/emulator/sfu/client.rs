@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use str0m::change::{SdpAnswer, SdpPendingOffer};
 use str0m::channel::{ChannelConfig, ChannelId};
 use str0m::config::Fingerprint;
 use str0m::format::{Codec, FormatParams};
-use str0m::media::{Frequency, KeyframeRequestKind, MediaKind, Mid};
+use str0m::media::{Direction, Frequency, KeyframeRequestKind, MediaKind, Mid};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, ExtensionMap, RawPacket, RtpPacket, RtpWrite, Ssrc};
 use str0m::{Candidate, Event, IceCreds, Input, Output, Rtc, RtcConfig};
@@ -119,7 +120,43 @@ impl Client {
             "fingerprints": [{ "hash": "sha-256", "setup": script.setup, "fingerprint": fingerprint }],
             "ssrc-groups": [{ "semantics": "FID", "sources": [script.ssrc + 1, script.ssrc + 2] }],
         });
-        let client = Self {
+        let client = Self::from_rtc(addr, script, rtc, now);
+        (client, params.to_string())
+    }
+
+    /// Makes a browser-like agent with `n_slots` m-lines of each kind, its offer, and what it needs
+    /// to take the answer.
+    pub(super) fn page(port: u16, n_slots: usize, now: Instant) -> (Self, String, SdpPendingOffer) {
+        let addr = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut rtc = RtcConfig::new().set_rtp_mode(true).enable_raw_packets(true).build(now);
+        rtc.add_local_candidate(Candidate::host(addr, Protocol::Udp).expect("an address"));
+        let mut changes = rtc.sdp_api();
+        for _ in 0..n_slots {
+            changes.add_media(MediaKind::Audio, Direction::RecvOnly, None, None, None);
+            changes.add_media(MediaKind::Video, Direction::RecvOnly, None, None, None);
+        }
+        changes.add_channel("data".into());
+        let (offer, pending) = changes.apply().expect("an offer");
+        let script = Script::new("page", 0, "active");
+        (Self::from_rtc(addr, script, rtc, now), offer.to_sdp_string(), pending)
+    }
+
+    /// Applies the answer to a page's offer and starts.
+    pub(super) fn apply_sdp(
+        &mut self,
+        server: SocketAddr,
+        answer: &str,
+        pending: SdpPendingOffer,
+        now: Instant,
+    ) {
+        self.server = server;
+        let answer = SdpAnswer::from_sdp_string(answer).expect("SDP");
+        self.rtc.sdp_api().accept_answer(pending, answer).expect("fits the offer");
+        self.handle_timeout(now);
+    }
+
+    fn from_rtc(addr: SocketAddr, script: Script, rtc: Rtc, now: Instant) -> Self {
+        Self {
             addr,
             script,
             rtc,
@@ -135,8 +172,7 @@ impl Client {
             n_sent: (0, 0),
             reports: Vec::new(),
             n_rtcp: std::collections::BTreeMap::new(),
-        };
-        (client, params.to_string())
+        }
     }
 
     /// Applies the answer and starts.
@@ -302,6 +338,16 @@ impl World {
         client.apply(&joined.params, self.now);
         self.clients.push(client);
         (self.clients.len() - 1, joined)
+    }
+
+    /// Joins a page and returns its index.
+    pub(super) fn join_page(&mut self, n_slots: usize) -> usize {
+        let port = 50_000 + u16::try_from(self.clients.len()).expect("few clients");
+        let (mut page, offer, pending) = Client::page(port, n_slots, self.now);
+        let joined = self.sfu.join_browser("c", "page", &offer, self.now).expect("joins");
+        page.apply_sdp(self.sfu.config.local, &joined.params, pending, self.now);
+        self.clients.push(page);
+        self.clients.len() - 1
     }
 
     /// Lets time pass, one millisecond at a time.

@@ -260,3 +260,148 @@ fn hostile_datagrams_do_no_harm() {
     let (audio, _) = publish(&mut world, 0, Duration::from_millis(200));
     assert_eq!(world.clients[1].received(1000).len(), audio.len());
 }
+
+/// The latest slots that a page was told: name and m-lines.
+fn slots(world: &World, page: usize) -> Vec<(String, String, String)> {
+    let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
+    let messages = world.clients[page].messages.iter().rev();
+    let latest = messages.filter_map(|message| message["slots"].as_array()).next().expect("was told");
+    latest
+        .iter()
+        .map(|slot| (text(&slot["name"]), text(&slot["audio_mid"]), text(&slot["video_mid"])))
+        .collect()
+}
+
+/// The packets that a page got on one m-line: SSRC, sequence number, RTP time.
+fn on_mid(world: &World, page: usize, mid: &str) -> Vec<(u32, u64, u32)> {
+    let of = |packet: &&str0m::rtp::RtpPacket| packet.header.ext_vals.mid.is_none_or(|of| &*of == mid);
+    let packets = world.clients[page].packets.iter().map(|(_, packet)| packet).filter(of);
+    packets.map(|packet| (*packet.header.ssrc, *packet.seq_no, packet.header.timestamp)).collect()
+}
+
+#[test]
+fn a_page_sees_and_hears_everybody_and_is_in_no_list() {
+    let mut world = pair(config());
+    let page = world.join_page(2);
+    world.run_until(Duration::from_secs(3), |world| world.clients[page].channel.is_some());
+    assert_eq!(world.sfu.list("c", &[], "").participants.len(), 2);
+    assert_eq!(world.clients[0].heights(), [0, 720], "a page wants to see everybody");
+    let (audio, video) = publish(&mut world, 0, Duration::from_secs(1));
+    let told = slots(&world, page);
+    assert_eq!((told.len(), &told[0].0[..]), (1, "speaker"));
+    let received = world.clients[page].packets.len();
+    assert_eq!(received, audio.len() + video.len());
+    assert_eq!(world.clients[0].keyframe_requests, 0, "a stream that begins later begins with a key frame");
+    assert!(!on_mid(&world, page, &told[0].1).is_empty() && !on_mid(&world, page, &told[0].2).is_empty());
+}
+
+#[test]
+fn a_page_goes_on_where_the_last_connection_stopped() {
+    let mut world = pair(config());
+    let page = world.join_page(1);
+    world.run_until(Duration::from_secs(3), |world| world.clients[page].channel.is_some());
+    publish(&mut world, 0, Duration::from_millis(500));
+    let before = world.clients[page].packets.len();
+    let (again, _) = world.join(Script::new("speaker", 5000, "active"));
+    world.run_until(Duration::from_secs(3), |world| is_connected(world, again));
+    publish(&mut world, again, Duration::from_millis(500));
+    let by_ssrc = |packets: &[(Instant, str0m::rtp::RtpPacket)]| {
+        let mut streams = BTreeMap::<u32, Vec<(u64, u32)>>::new();
+        for (_, packet) in packets {
+            streams.entry(*packet.header.ssrc).or_default().push((*packet.seq_no, packet.header.timestamp));
+        }
+        streams
+    };
+    let (old, new) = world.clients[page].packets.split_at(before);
+    let (old, new) = (by_ssrc(old), by_ssrc(new));
+    assert_eq!(old.keys().collect::<Vec<_>>(), new.keys().collect::<Vec<_>>(), "the page's SSRCs stay");
+    for (ssrc, packets) in &new {
+        let (last, first) = (old[ssrc].last().expect("some"), packets.first().expect("some"));
+        assert_eq!(first.0, last.0 + 1, "numbers go on");
+        assert!(first.1.wrapping_sub(last.1) < 90_000, "time goes on: {last:?} {first:?}");
+    }
+    assert_eq!(slots(&world, page).len(), 1);
+}
+
+#[test]
+fn a_page_with_nothing_to_show_is_told_no_times() {
+    let mut world = pair(config());
+    let page = world.join_page(2);
+    world.run_until(Duration::from_secs(3), |world| world.clients[page].channel.is_some());
+    world.run(Duration::from_secs(3));
+    assert_eq!(world.clients[page].reports, []);
+}
+
+/// A native client: controlled, and it never nominates.
+#[test]
+fn a_client_that_never_nominates_gets_a_client_hello_after_its_first_check() {
+    use str0m::ice::{StunMessage, TransId};
+    let mut world = World::new(config());
+    let (client, params) = client::Client::new(60_000, Script::new("native", 1000, "passive"), world.now);
+    let offer: serde_json::Value = serde_json::from_str(&params).expect("JSON");
+    let request = JoinRequest { chat: "c".into(), name: "native".into(), params, ..JoinRequest::default() };
+    let joined = world.sfu.join(&request, world.now).expect("joins");
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.sfu.poll_transmit(), None, "the server waits for the first check");
+
+    let answer: serde_json::Value = serde_json::from_str(&joined.params).expect("JSON");
+    let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
+    let (ufrag, pwd) = (text(&answer["transport"]["ufrag"]), text(&answer["transport"]["pwd"]));
+    assert!(ufrag.len() >= 4 && pwd.len() >= 22, "what browsers demand");
+    let username = format!("{ufrag}:{}", text(&offer["ufrag"]));
+    let check = StunMessage::binding_request(&username, TransId::new(), false, 7, 1, false);
+    let crypto = str0m::crypto::from_feature_flags();
+    let mut bytes = vec![0; 512];
+    let hmac = |key: &[u8], parts: &[&[u8]]| crypto.sha1_hmac_provider.sha1_hmac(key, parts);
+    let len = check.to_bytes(Some(pwd.as_bytes()), &mut bytes, hmac).expect("fits");
+    world.sfu.handle_datagram(client.addr, &bytes[..len], world.now);
+    let sent: Vec<_> = std::iter::from_fn(|| world.sfu.poll_transmit()).collect();
+    assert!(sent.iter().all(|(to, _)| *to == client.addr));
+    let reply = StunMessage::parse(&sent[0].1).expect("a reply comes first");
+    assert_eq!((reply.is_successful_binding_response(), reply.mapped_address()), (true, Some(client.addr)));
+    assert_eq!((sent[1].1[0], sent[1].1[13]), (22, 1), "then a ClientHello");
+}
+
+#[test]
+fn any_single_loss_in_the_handshake_is_survived() {
+    for setup in ["passive", "active"] {
+        for direction in ["up", "down"] {
+            for nth in 1..=6 {
+                let weather = format!("delay=20ms,drop={direction}:{nth}");
+                let weather = Some(Weather::parse(&weather).expect("weather"));
+                let mut world = World::new(SfuConfig { weather, ..config() });
+                let (idx, _) = world.join(Script::new("bot", 1000, setup));
+                let limit = Duration::from_secs(6);
+                world.run_until(limit, |world| is_connected(world, idx));
+                world.run_until(limit, |world| {
+                    world.events.iter().any(|e| matches!(e, SfuEvent::Connected { .. }))
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn a_join_can_be_made_to_fail() {
+    let mut world = World::new(config());
+    world.sfu.fail_next_join(RpcError::new(420, "FLOOD_WAIT_3"));
+    let (_, params) = client::Client::new(60_000, Script::new("bot", 1000, "active"), world.now);
+    let request = JoinRequest { chat: "c".into(), name: "bot".into(), params, ..JoinRequest::default() };
+    assert_eq!(world.sfu.join(&request, world.now), Err(RpcError::new(420, "FLOOD_WAIT_3")));
+    assert!(world.sfu.join(&request, world.now).is_ok());
+}
+
+#[test]
+fn the_same_weather_gives_the_same_call() {
+    let run = || {
+        let weather = Weather::parse("loss=10%,jitter=20ms,delay=30ms,seed=5").expect("weather");
+        let mut world = pair(SfuConfig { weather: Some(weather), ..config() });
+        publish(&mut world, 0, Duration::from_secs(1));
+        world.run(Duration::from_secs(1));
+        let stats = world.sfu.stats("c", world.now).remove(0);
+        assert!(stats.weather_lost > 0, "{stats:?}");
+        assert!(world.sfu.stats("c", world.now).remove(1).weather_lost == 0, "observers have clean links");
+    };
+    run();
+    run();
+}
