@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -14,7 +14,7 @@ use super::status::StatusLine;
 use super::{stop, values};
 use crate::call::{Call, ChatId, JoinOptions, LeftReason};
 use crate::emulator::measure::{Report, Verdict, Wanted};
-use crate::emulator::watcher::{WatchOptions, Watcher};
+use crate::emulator::watcher::WatchOptions;
 use crate::emulator::{Emulator, EmulatorOptions, Weather};
 use crate::media::plan::Plan;
 use crate::media::{Reader, ReaderOptions};
@@ -111,9 +111,8 @@ impl Demo<'_> {
     async fn run(self) -> anyhow::Result<Exit> {
         let chat = ChatId(CHAT.to_owned());
         let watcher = if self.args.headless {
-            let link = self.emulator.observer("watcher").open(&chat);
             let options = WatchOptions { of: Some(BOT.to_owned()), ..WatchOptions::default() };
-            Some(Watcher::join(link, options).await?)
+            Some(self.emulator.watch(&chat, options).await?)
         } else {
             let http = self.emulator.serve_http(self.args.http).await?;
             println!("http://{http}/?chat={CHAT}");
@@ -125,14 +124,12 @@ impl Demo<'_> {
         for source in &self.sources {
             player.enqueue(Item::file(source)).await?;
         }
-        #[expect(clippy::disallowed_methods, reason = "how long the join takes is part of the verdict")]
-        let asked = Instant::now();
         let join = JoinOptions { video: self.wanted().video, ..JoinOptions::default() };
         let call = Call::join(chat, &*self.emulator.signaling(BOT), &player, join);
 
         let ended = self.watch_over(&call, &player).await;
         let report = match &watcher {
-            Some(watcher) => Some(watcher.report(self.wanted(), Some(asked)).await?),
+            Some(watcher) => Some(watcher.report(self.wanted()).await?),
             None => None,
         };
         call.leave(LeftReason::Command).await;
@@ -184,9 +181,57 @@ impl Demo<'_> {
         if self.args.json {
             println!("{}", serde_json::to_string(&report)?);
         } else {
-            print!("{report}");
+            print!("{}", Summary(&report));
         }
         let good = report.verdict == Verdict::Ok;
         Ok(if good { Exit::Ok } else { exit::Exit::Expectations })
+    }
+}
+
+/// The verdict for people.
+struct Summary<'a>(&'a Report);
+
+impl std::fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let report = self.0;
+        let verdict = if report.verdict == Verdict::Ok { "ok" } else { "bad" };
+        writeln!(f, "verdict  {verdict}")?;
+        for reason in &report.reasons {
+            writeln!(f, "         {reason}")?;
+        }
+        writeln!(f, "join     {} ms until the first media", report.join_ms)?;
+        if let Some(video) = &report.video {
+            write!(
+                f,
+                "video    {} {}x{}, {} pictures at {:.1} fps",
+                video.codec, video.width, video.height, video.frames_decoded, video.fps
+            )?;
+            if let Some(missing) = video.frame_numbers_missing {
+                write!(f, ", {missing} missing")?;
+            }
+            writeln!(f, ", {} freezes", video.freezes)?;
+        }
+        if let Some(audio) = &report.audio {
+            write!(
+                f,
+                "audio    {}, {} packets, {} ms made up",
+                audio.codec, audio.packets, audio.concealed_ms
+            )?;
+            if let Some(hz) = audio.dominant_hz {
+                write!(f, ", {hz:.0} Hz")?;
+            }
+            if let (Some(left), Some(right)) = (audio.left_dbfs, audio.right_dbfs) {
+                write!(f, ", left {left:.1} dBFS, right {right:.1} dBFS")?;
+            }
+            writeln!(f)?;
+        }
+        if let Some(skew) = &report.av_skew_ms {
+            writeln!(
+                f,
+                "a/v      sound {:+.1} ms after the picture, at most {:+.1} ms",
+                skew.median, skew.max
+            )?;
+        }
+        writeln!(f, "network  {} packets lost, {} repaired", report.packets_lost, report.packets_repaired)
     }
 }

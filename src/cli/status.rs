@@ -48,7 +48,8 @@ impl<'a> StatusLine<'a> {
             let now = interval.tick().await;
             let Some(stats) = self.call.stats().await else { return };
             let viewers = self.emulator.stats(self.chat).await.unwrap_or_default();
-            let n_viewers = viewers.iter().filter(|viewer| viewer.name != self.bot && viewer.connected).count();
+            let n_viewers =
+                viewers.iter().filter(|viewer| viewer.name != self.bot && viewer.connected).count();
             let line = self.line(&stats, n_viewers, now);
             eprint!("{ERASE}{line}");
             // A terminal that is gone needs no status.
@@ -71,12 +72,15 @@ impl<'a> StatusLine<'a> {
         let name = source.rsplit('/').next().unwrap_or(source);
         let mark = if player.state == PlayerState::Paused { "paused" } else { "playing" };
         let position = clock(player.position.to_duration());
-        let duration = player.duration.map_or_else(String::new, |whole| format!("/{}", clock(whole.to_duration())));
+        let duration =
+            player.duration.map_or_else(String::new, |whole| format!("/{}", clock(whole.to_duration())));
         let bitrate = self.bitrate(stats, now);
         let loss = loss(stats).map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", share * 100.0));
         let status = self.call.status();
         let status = status.borrow().word();
-        format!("{status} · {mark} {name} {position}{duration} · {bitrate} · loss {loss} · viewers {n_viewers}")
+        format!(
+            "{status} · {mark} {name} {position}{duration} · {bitrate} · loss {loss} · viewers {n_viewers}"
+        )
     }
 
     fn bitrate(&mut self, stats: &CallStats, now: Instant) -> String {
@@ -94,5 +98,10 @@ impl<'a> StatusLine<'a> {
 /// The worse of both streams, by the last receiver reports.
 fn loss(stats: &CallStats) -> Option<f64> {
     let streams = [&stats.media.audio, &stats.media.video];
-    streams.into_iter().flatten().filter_map(|stream| stream.remote).map(|remote| remote.fraction_lost).reduce(f64::max)
+    streams
+        .into_iter()
+        .flatten()
+        .filter_map(|stream| stream.remote)
+        .map(|remote| remote.fraction_lost)
+        .reduce(f64::max)
 }

@@ -10,8 +10,7 @@ use super::exit::Exit;
 /// Cancelled by the first SIGINT or SIGTERM; the second ends the process at once.
 pub(super) fn on_signal() -> anyhow::Result<CancellationToken> {
     let token = CancellationToken::new();
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let first = token.clone();
     tokio::spawn(async move {
         loop {

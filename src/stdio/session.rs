@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -215,9 +214,13 @@ impl Session {
         }
     }
 
-    async fn command(&mut self, chat: Option<&ChatId>, command: Command) -> Result<(), (&'static str, String)> {
+    async fn command(
+        &mut self,
+        chat: Option<&ChatId>,
+        command: Command,
+    ) -> Result<(), (&'static str, String)> {
         if command == Command::Join {
-            let chat = chat.ok_or(("bad_command", "join needs the key \"chat\"".to_owned()))?;
+            let chat = chat.ok_or_else(|| ("bad_command", "join needs the key \"chat\"".to_owned()))?;
             if self.chats.get(chat).is_some_and(|seat| !seat.over) {
                 return Err(("already_joined", format!("{chat} is joined already")));
             }
@@ -231,7 +234,7 @@ impl Session {
         let seat = seat.transpose()?;
         match command {
             Command::Mute | Command::Unmute | Command::Leave | Command::Stats => {
-                let seat = seat.ok_or(("bad_command", "this command needs the key \"chat\"".to_owned()))?;
+                let seat = seat.ok_or_else(|| ("bad_command", "this command needs the key \"chat\"".to_owned()))?;
                 match command {
                     Command::Leave => seat.call.leave(LeftReason::Command).await,
                     Command::Stats => {
@@ -247,7 +250,10 @@ impl Session {
                     (Some(programme), _) => programme.clone(),
                     (None, Some(seat)) => seat.player.clone(),
                     (None, None) => {
-                        return Err(("bad_command", "with --separate this command needs the key \"chat\"".into()));
+                        return Err((
+                            "bad_command",
+                            "with --separate this command needs the key \"chat\"".into(),
+                        ));
                     }
                 };
                 steer(&player, command).await.map_err(|error| ("failed", told(&error)))
@@ -437,7 +443,9 @@ async fn read_lines(mut input: impl AsyncBufRead + Unpin, notes: mpsc::Sender<No
         }
         let whole = line.ends_with(b"\n");
         let too_long = !whole && line.len() > MAX_LINE_BYTES;
-        if std::mem::replace(&mut skipping, too_long || (skipping && !whole)) {
+        let rest_of_long_line = skipping;
+        skipping = too_long || (skipping && !whole);
+        if rest_of_long_line {
             continue;
         }
         let note = if too_long {

@@ -129,29 +129,11 @@ impl From<Method> for WireMethod {
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(super) enum Event {
-    Status {
-        status: &'static str,
-        reason: Option<&'static str>,
-        error: Option<WireError>,
-    },
-    ItemStarted {
-        item: u64,
-        source: String,
-        plan: WirePlan,
-    },
-    Position {
-        item: u64,
-        position_ms: i64,
-        duration_ms: Option<i64>,
-    },
-    ItemEnded {
-        item: u64,
-        reason: &'static str,
-        error: Option<String>,
-    },
-    Stats {
-        stats: Vec<Value>,
-    },
+    Status { status: &'static str, reason: Option<&'static str>, error: Option<WireError> },
+    ItemStarted { item: u64, source: String, plan: WirePlan },
+    Position { item: u64, position_ms: i64, duration_ms: Option<i64> },
+    ItemEnded { item: u64, reason: &'static str, error: Option<String> },
+    Stats { stats: Vec<Value> },
 }
 
 /// Why a call failed.
@@ -212,8 +194,8 @@ pub(super) fn read(line: &str) -> Result<Option<In>, Rejected> {
     if line.trim().is_empty() {
         return Ok(None);
     }
-    let value: Value =
-        serde_json::from_str(line).map_err(|error| bad("bad_json", format!("this line is no JSON: {error}")))?;
+    let value: Value = serde_json::from_str(line)
+        .map_err(|error| bad("bad_json", format!("this line is no JSON: {error}")))?;
     let Value::Object(ref object) = value else {
         return Err(bad("bad_json", "a line holds one JSON object".into()));
     };
@@ -229,9 +211,9 @@ pub(super) fn read(line: &str) -> Result<Option<In>, Rejected> {
         Some("update") => {
             let update: UpdateLine = serde_json::from_value(value).map_err(field)?;
             let chat = update.chat.clone();
-            let update = update
-                .into_update()
-                .ok_or_else(|| bad("bad_field", "an update needs params, participants, call or discarded".into()))?;
+            let update = update.into_update().ok_or_else(|| {
+                bad("bad_field", "an update needs params, participants, call or discarded".into())
+            })?;
             Ok(Some(In::Update { chat, update }))
         }
         Some("command") => {
@@ -239,7 +221,10 @@ pub(super) fn read(line: &str) -> Result<Option<In>, Rejected> {
             let command = line.into_command().map_err(|message| bad("bad_command", message))?;
             Ok(Some(In::Command { reference: reference.clone(), chat: chat.clone(), command }))
         }
-        Some(other) => Err(bad("unknown_type", format!("there is no type {other:?}; known are reply, update and command"))),
+        Some(other) => Err(bad(
+            "unknown_type",
+            format!("there is no type {other:?}; known are reply, update and command"),
+        )),
         None => Err(bad("unknown_type", "the key \"type\" is missing".into())),
     }
 }
@@ -308,7 +293,11 @@ impl UpdateLine {
             return Some(Update::Discarded);
         }
         if let Some(params) = self.params {
-            return Some(Update::Connection { params, attempt: self.attempt, presentation: self.presentation });
+            return Some(Update::Connection {
+                params,
+                attempt: self.attempt,
+                presentation: self.presentation,
+            });
         }
         if let Some(participants) = self.participants {
             return Some(Update::Participants { participants, version: self.version });
@@ -406,7 +395,10 @@ mod tests {
         assert_eq!(read(r#"{"type":"reply","id":2}"#), In::Reply { id: 2, result: Ok(Reply::Done) });
         assert_eq!(
             read(r#"{"type":"reply","id":1,"error":{"code":400,"message":"GROUPCALL_FORBIDDEN"}}"#),
-            In::Reply { id: 1, result: Err(SignalingError::Rpc { code: 400, message: "GROUPCALL_FORBIDDEN".into() }) }
+            In::Reply {
+                id: 1,
+                result: Err(SignalingError::Rpc { code: 400, message: "GROUPCALL_FORBIDDEN".into() })
+            }
         );
         assert_eq!(
             read(r#"{"type":"update","chat":"a","discarded":true}"#),

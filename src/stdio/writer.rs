@@ -24,7 +24,9 @@ pub(super) struct Lines {
 impl Lines {
     /// A writer of lines. The task ends, with the reason, when all senders are gone or the
     /// other side has closed.
-    pub(super) fn to(output: impl AsyncWrite + Send + Unpin + 'static) -> (Self, JoinHandle<std::io::Result<()>>) {
+    pub(super) fn to(
+        output: impl AsyncWrite + Send + Unpin + 'static,
+    ) -> (Self, JoinHandle<std::io::Result<()>>) {
         let (queue, lines) = mpsc::channel(CAPACITY);
         (Self { queue, dropped: Arc::default() }, tokio::spawn(write(lines, output)))
     }
@@ -52,10 +54,7 @@ impl Lines {
     }
 }
 
-async fn write(
-    mut lines: mpsc::Receiver<Out>,
-    mut output: impl AsyncWrite + Unpin,
-) -> std::io::Result<()> {
+async fn write(mut lines: mpsc::Receiver<Out>, mut output: impl AsyncWrite + Unpin) -> std::io::Result<()> {
     while let Some(line) = lines.recv().await {
         let mut text = serde_json::to_vec(&line).map_err(std::io::Error::other)?;
         text.push(b'\n');
