@@ -1,0 +1,133 @@
+//! The program as a person runs it: verdicts, exit codes, messages.
+
+#![expect(clippy::disallowed_methods, reason = "how long the program takes to end is the point")]
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::realtime;
+
+/// The level of the 440 Hz bed in every clip, RMS per channel (media/README.md).
+const LEFT_DBFS: f64 = -18.0;
+const RIGHT_DBFS: f64 = -24.0;
+
+fn telecast(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_telecast"));
+    command.args(args).current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    telecast(args).output().expect("the program starts")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Plays one clip to the watcher; gives exit code and report.
+fn verdict(args: &[&str]) -> (Option<i32>, Value) {
+    let mut all = vec!["demo", "--headless", "--json"];
+    all.extend(args);
+    let output = run(&all);
+    let report = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {} {}", output.status, stderr(&output)));
+    (output.status.code(), report)
+}
+
+#[test]
+fn every_clip_that_can_be_played_arrives_whole() {
+    let _alone = realtime();
+    for (clip, video, audio) in [
+        ("media/clip.mp4", Some("copy"), "transcode: aac"),
+        ("media/clip.mkv", Some("copy"), "copy"),
+        ("media/long-gop.mp4", Some("copy"), "transcode: aac"),
+        ("media/music.ogg", None, "copy"),
+        ("media/music.mp3", None, "transcode: mp3"),
+    ] {
+        let (code, report) = verdict(&[clip, "--for", "5s"]);
+        assert_eq!(code, Some(0), "{clip}: {report:#}");
+        assert_eq!(report["verdict"], "ok", "{clip}");
+        assert_eq!(report["packets_lost"], 0, "{clip}");
+        assert_eq!(report["plan"]["audio"], audio, "{clip}");
+        assert_eq!(report["plan"]["video"].as_str().filter(|plan| *plan != "none"), video, "{clip}");
+        let sound = &report["audio"];
+        let number = |key: &str| sound[key].as_f64().unwrap_or_else(|| panic!("{clip}: {key} in {report:#}"));
+        assert!((number("dominant_hz") - 440.0).abs() < 2.0, "{clip}: {sound}");
+        assert!((number("left_dbfs") - LEFT_DBFS).abs() < 1.0, "{clip}: {sound}");
+        assert!((number("right_dbfs") - RIGHT_DBFS).abs() < 1.0, "{clip}: {sound}");
+        match video {
+            Some(_) => {
+                assert_eq!(report["video"]["frame_numbers_missing"], 0, "{clip}: {report:#}");
+                let skew = report["av_skew_ms"]["median"].as_f64().expect("flashes and beeps were found");
+                assert!(skew.abs() <= 5.0, "{clip}: {report:#}");
+            }
+            None => assert_eq!(report["video"], Value::Null, "{clip}"),
+        }
+    }
+}
+
+#[test]
+fn a_stream_in_pieces_is_called_bad() {
+    let _alone = realtime();
+    let (code, report) = verdict(&["media/clip.mp4", "--for", "5s", "--impair", "loss=30%,repair=off,seed=3"]);
+    assert_eq!((code, &report["verdict"]), (Some(8), &Value::from("bad")), "{report:#}");
+    assert!(report["reasons"].as_array().is_some_and(|reasons| !reasons.is_empty()), "{report:#}");
+}
+
+#[test]
+fn what_cannot_be_played_is_told_before_anything_starts() {
+    for (source, words) in [
+        ("media/bframes.mp4", "ffmpeg"),
+        ("no-such-file.mp4", "no file"),
+        ("README.md", "not a media file"),
+        ("media", "directory"),
+    ] {
+        let output = run(&["demo", "--headless", "--for", "5s", source]);
+        assert_eq!(output.status.code(), Some(7), "{source}: {}", stderr(&output));
+        assert!(stderr(&output).contains(words), "{source}: {}", stderr(&output));
+        assert!(output.stdout.is_empty(), "{source}: results only on stdout");
+    }
+    let empty = tempfile::NamedTempFile::new().expect("a temporary file");
+    let output = run(&["demo", "--headless", &empty.path().to_string_lossy()]);
+    assert_eq!(output.status.code(), Some(7), "{}", stderr(&output));
+}
+
+#[test]
+fn wrong_usage_exits_with_two() {
+    for args in [
+        &["demo", "--for", "soon"][..],
+        &["demo", "--headless", "--impair", "loss=lots"],
+        &["demo", "--json"],
+        &["play", "media/music.ogg", "--signaling", "stdio"],
+        &["play", "-", "--signaling", "stdio", "--chat", "a"],
+        &["dance"],
+    ] {
+        let output = run(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
+    }
+    assert_eq!(run(&["--help"]).status.code(), Some(0));
+    assert_eq!(run(&["--version"]).status.code(), Some(0));
+}
+
+#[test]
+fn sigterm_leaves_in_time() {
+    let _alone = realtime();
+    let mut child = telecast(&["demo", "--headless", "--json", "-v", "media/music.ogg"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut log = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+    let joined = log.by_ref().map_while(Result::ok).any(|line| line.contains("Joined"));
+    assert!(joined, "the log tells when the call is joined");
+    let asked = Instant::now();
+    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill");
+    assert!(killed.success());
+    let status = child.wait().expect("the program ends");
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    assert_eq!(status.code(), Some(0));
+}
