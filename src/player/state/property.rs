@@ -7,8 +7,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use super::slots::LATE;
 use super::*;
+use crate::media::MediaKind;
 use crate::player::testing::{Clip, Pace, Rig, number};
+use crate::player::timeline::SLOT;
 
 /// Set to run more sequences than the gate does, for example 100000.
 const CASES_VARIABLE: &str = "TELECAST_PROPERTY_CASES";

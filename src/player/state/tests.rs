@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use super::slots::{LATE, SILENCE};
 use super::*;
+use crate::media::MediaKind;
 use crate::player::testing::{Clip, Pace, Rig, number};
+use crate::player::timeline::SLOT;
 
 fn ms(millis: i64) -> MediaTime {
     MediaTime::from_millis(millis)
