@@ -85,6 +85,8 @@ pub(super) struct State {
     next: Option<Deck>,
     last_worker: u64,
     paused: bool,
+    /// Nobody has listened yet, and the first item is kept for whoever does.
+    unheard: bool,
     volume: u16,
     /// The seek that waits for its landing.
     ticket: Option<Ticket>,
@@ -114,6 +116,7 @@ impl State {
             next: None,
             last_worker: 0,
             paused: false,
+            unheard: options.wait_for_listener,
             volume: options.volume_percent,
             ticket: None,
             last_ticket: 0,
@@ -167,6 +170,16 @@ impl State {
     /// Goes on.
     pub(super) fn resume(&mut self) {
         self.paused = false;
+    }
+
+    /// Somebody listens.
+    pub(super) fn handle_listener(&mut self) {
+        self.unheard = false;
+    }
+
+    /// Items do not move, whatever is there to play.
+    fn is_held(&self) -> bool {
+        self.paused || self.unheard
     }
 
     /// Goes to a place in the current item; the answer comes as [`Output::Sought`].
@@ -358,7 +371,7 @@ impl State {
     fn arrange_current(&mut self) -> bool {
         if let Some(deck) = &self.current {
             let is_cued = self.timeline.placement() == Placement::Cued && !deck.is_seeking();
-            let is_over = is_cued && deck.is_exhausted() && (deck.failed.is_some() || !self.paused);
+            let is_over = is_cued && deck.is_exhausted() && (deck.failed.is_some() || !self.is_held());
             if is_over {
                 self.finish_by_itself();
             }

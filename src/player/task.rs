@@ -194,7 +194,10 @@ impl Driver {
                 self.state.stop();
                 answer(reply, ());
             }
-            Command::Listen { tap } => self.taps.push(tap),
+            Command::Listen { tap } => {
+                self.taps.push(tap);
+                self.state.handle_listener();
+            }
             Command::Close => self.state.close(),
         }
     }

@@ -81,7 +81,7 @@ fn whatever_people_do() {
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let story = (any::<bool>(), pace(), prop::collection::vec(step(), 1..40));
     let told = TestRunner::new(config).run(&story, |(loop_all, pace, steps)| {
-        let options = PlayerOptions { loop_all, ..PlayerOptions::default() };
+        let options = PlayerOptions { loop_all, wait_for_listener: false, ..PlayerOptions::default() };
         let mut story = Story::new(options, pace);
         for step in steps {
             story.take(step);

@@ -85,7 +85,8 @@ impl State {
     /// What the current item, or the one after it, has for the next slot.
     fn play_slot(&mut self) -> (Option<Frame>, Vec<Frame>) {
         loop {
-            let Some(deck) = self.current.as_mut().filter(|_| !self.paused) else {
+            let is_held = self.is_held();
+            let Some(deck) = self.current.as_mut().filter(|_| !is_held) else {
                 return (None, Vec::new());
             };
             let placement = self.timeline.placement();

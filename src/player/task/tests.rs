@@ -18,6 +18,11 @@ const TURN: Duration = Duration::from_millis(10);
 /// Far more turns than any test needs.
 const MAX_TURNS: usize = 1_000_000;
 
+/// Nobody has to listen for these programmes to play.
+fn options() -> PlayerOptions {
+    PlayerOptions { wait_for_listener: false, ..PlayerOptions::default() }
+}
+
 /// Lets a little virtual time pass and gives the driver and the reader threads a chance to work.
 async fn turn() {
     tokio::time::advance(TURN).await;
@@ -165,7 +170,7 @@ async fn a_late_call_begins_at_a_key_frame_and_a_slow_one_slows_nobody() {
 
 #[tokio::test(start_paused = true)]
 async fn closing_leaves_no_reader() {
-    let player = Player::start(PlayerOptions { loop_all: true, ..PlayerOptions::default() });
+    let player = Player::start(PlayerOptions { loop_all: true, ..options() });
     let mut events = player.events();
     let (item, gone) = watched(Clip::of_secs(1), || {});
     let id = player.enqueue(item).await.unwrap();
@@ -194,7 +199,7 @@ async fn closing_leaves_no_reader() {
 
 #[tokio::test(start_paused = true)]
 async fn the_last_handle_ends_the_programme() {
-    let player = Player::start(PlayerOptions::default());
+    let player = Player::start(options());
     let clone = player.clone();
     let mut listener = player.listen().await;
     let mut events = player.events();
@@ -213,7 +218,7 @@ fn a_runtime_that_goes_away_takes_the_readers_along() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let (item, gone) = watched(Clip::of_secs(100), || {});
     let player = runtime.block_on(async {
-        let player = Player::start(PlayerOptions::default());
+        let player = Player::start(options());
         player.enqueue(item).await.unwrap();
         player
     });
@@ -224,7 +229,7 @@ fn a_runtime_that_goes_away_takes_the_readers_along() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_panics_ends_its_item_alone() {
-    let player = Player::start(PlayerOptions::default());
+    let player = Player::start(options());
     let mut events = player.events();
     let (item, gone) = watched(Clip::of_secs(5), || panic!("on purpose"));
     let bad = player.enqueue(item).await.unwrap();
@@ -243,7 +248,7 @@ async fn a_reader_that_panics_ends_its_item_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_hangs_holds_up_neither_the_next_item_nor_the_end() {
-    let player = Player::start(PlayerOptions::default());
+    let player = Player::start(options());
     let mut events = player.events();
     let (release, held) = mpsc::channel::<()>();
     let held = Arc::new(std::sync::Mutex::new(held));
@@ -274,7 +279,7 @@ async fn a_reader_that_hangs_holds_up_neither_the_next_item_nor_the_end() {
 
 #[tokio::test(start_paused = true)]
 async fn commands_are_answered() {
-    let player = Player::start(PlayerOptions::default());
+    let player = Player::start(options());
     let mut events = player.events();
     assert!(matches!(player.seek(MediaTime::ZERO).await, Err(PlayError::NothingPlaying)));
     assert!(matches!(player.skip().await, Err(PlayError::NothingPlaying)));
