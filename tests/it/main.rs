@@ -1,5 +1,7 @@
 //! One binary for all scenarios: links once, shares the lab.
 
+#[cfg(all(feature = "emulator", feature = "openh264"))]
+mod clips;
 mod layers;
 mod negotiation;
 #[cfg(feature = "emulator")]
