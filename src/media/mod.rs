@@ -11,9 +11,15 @@ use bytes::Bytes;
 
 use crate::time::MediaTime;
 
+pub use self::error::MediaError;
+pub use self::reader::{Reader, ReaderOptions};
+
 pub mod audio;
 pub mod codec;
 pub mod demux;
+pub mod error;
+pub mod plan;
+pub mod reader;
 pub mod source;
 
 /// What a track carries.

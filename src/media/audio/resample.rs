@@ -64,9 +64,7 @@ impl Resampler {
     /// # Errors
     /// When no sound has that rate.
     pub fn new(rate: u32) -> Result<Self, ResampleError> {
-        if !RATES.contains(&rate) {
-            return Err(ResampleError::Rate { rate });
-        }
+        Self::check(rate)?;
         let mut resampler =
             Self { rate, filter: None, pending: Vec::new(), block: Vec::new(), n_in: 0, n_out: 0, skip: 0 };
         if rate != SAMPLE_RATE {
@@ -82,6 +80,14 @@ impl Resampler {
             resampler.filter = Some(filter);
         }
         Ok(resampler)
+    }
+
+    /// Whether `rate` is one that sound has.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn check(rate: u32) -> Result<(), ResampleError> {
+        if RATES.contains(&rate) { Ok(()) } else { Err(ResampleError::Rate { rate }) }
     }
 
     /// The rate of the input.

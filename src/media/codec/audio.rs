@@ -12,7 +12,7 @@ use symphonia::default::codecs::{AacDecoder, MpaDecoder};
 
 use super::aac::{AacConfig, AacConfigError};
 use super::opus;
-use crate::media::audio::AudioBuffer;
+use crate::media::audio::{AudioBuffer, ResampleError, Resampler};
 use crate::media::demux::{Packet, Shape, Track};
 use crate::media::{Codec, MediaKind};
 
@@ -60,6 +60,9 @@ pub enum Undecodable {
     /// The `OpusHead` is damaged, or libopus failed.
     #[error("the Opus configuration is unusable")]
     Opus(#[from] opus::OpusError),
+    /// No rate that sound has.
+    #[error("the sound cannot be resampled")]
+    Rate(#[from] ResampleError),
     /// Symphonia refuses the configuration.
     #[error("the decoder refuses the {codec} configuration")]
     Symphonia {
@@ -111,12 +114,14 @@ impl AudioDecoder {
             return Err(Undecodable::NotSound);
         };
         debug_assert_eq!(track.kind, MediaKind::Audio, "the shape belongs to the kind");
-        match &track.codec {
-            Codec::Opus => Self::opus(track, channels),
-            Codec::Aac => Self::aac(track, sample_rate),
-            Codec::Mp3 => Self::mp3(sample_rate, channels),
-            other => Err(Undecodable::Codec { codec: other.name().to_owned() }),
-        }
+        let decoder = match &track.codec {
+            Codec::Opus => Self::opus(track, channels)?,
+            Codec::Aac => Self::aac(track, sample_rate)?,
+            Codec::Mp3 => Self::mp3(sample_rate, channels)?,
+            other => return Err(Undecodable::Codec { codec: other.name().to_owned() }),
+        };
+        Resampler::check(decoder.rate)?;
+        Ok(decoder)
     }
 
     fn opus(track: &Track, channels: u16) -> Result<Self, Undecodable> {
@@ -126,7 +131,7 @@ impl AudioDecoder {
             config => Some(opus::Head::parse(config)?),
         };
         let channels = head.map_or(channels, |head| u16::from(head.channels));
-        if channels > 2 {
+        if channels > 2 || head.is_some_and(|head| head.n_streams > 1) {
             return Err(Undecodable::Channels { channels });
         }
         let decoder = opus::Decoder::new(head.map_or(0, |head| head.output_gain))?;
@@ -209,6 +214,12 @@ impl AudioDecoder {
                 }
                 (buffer.rate, buffer.channels) = (rate, n_planes as u16);
                 decoded.copy_to_vec_interleaved(&mut buffer.samples);
+                // Damage that decodes all the same may come out as anything.
+                buffer
+                    .samples
+                    .iter_mut()
+                    .filter(|sample| !sample.is_finite())
+                    .for_each(|sample| *sample = 0.0);
                 (self.rate, self.channels) = (buffer.rate, buffer.channels);
             }
         }
@@ -221,6 +232,11 @@ impl AudioDecoder {
             Inner::Opus(_) => opus::Shape::of(&packet.data).map_or(self.packet_samples, opus::Shape::samples),
             Inner::Symphonia(_) => self.packet_samples,
         }
+    }
+
+    /// Samples per second and channel of what comes out.
+    pub const fn rate(&self) -> u32 {
+        self.rate
     }
 
     /// Damaged packets so far.

@@ -195,8 +195,8 @@ pub struct Head {
     pub pre_skip: u16,
     /// What a player adds to the volume, in 1/256 dB.
     pub output_gain: i16,
-    /// 0: mono or stereo. Others carry several streams.
-    pub mapping_family: u8,
+    /// Streams in each packet: more than one for surround sound.
+    pub n_streams: u8,
 }
 
 impl Head {
@@ -215,11 +215,17 @@ impl Head {
         if channels == 0 || mapping_family == 0 && channels > 2 {
             return Err(OpusError::Head("its channel count is impossible"));
         }
+        // Mapping family 0 is one stream of mono or stereo; the others say how many they have.
+        let n_streams = match (mapping_family, fields.get(11)) {
+            (0, _) => 1,
+            (_, None | Some(0)) => return Err(OpusError::Head("it is cut off")),
+            (_, Some(&n_streams)) => n_streams,
+        };
         Ok(Self {
             channels,
             pre_skip: u16::from_le_bytes([skip0, skip1]),
             output_gain: i16::from_le_bytes([gain0, gain1]),
-            mapping_family,
+            n_streams,
         })
     }
 }
@@ -355,6 +361,28 @@ impl Decoder {
     }
 }
 
+/// Rounds off peaks over full scale, which would crackle when a receiver cuts them.
+pub struct SoftClip(::opus::SoftClip);
+
+impl std::fmt::Debug for SoftClip {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SoftClip")
+    }
+}
+
+impl Default for SoftClip {
+    fn default() -> Self {
+        Self(::opus::SoftClip::new(::opus::Channels::Stereo))
+    }
+}
+
+impl SoftClip {
+    /// Bends interleaved stereo into ±1.
+    pub fn apply(&mut self, stereo: &mut [f32]) {
+        self.0.apply(stereo);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -427,7 +455,11 @@ mod tests {
     fn reads_a_head() {
         let bytes = b"OpusHead\x01\x02\x38\x01\x80\xbb\x00\x00\x00\xfe\x00";
         let head = Head::parse(bytes).unwrap();
-        assert_eq!(head, Head { channels: 2, pre_skip: 312, output_gain: -512, mapping_family: 0 });
+        assert_eq!(head, Head { channels: 2, pre_skip: 312, output_gain: -512, n_streams: 1 });
+        let surround =
+            b"OpusHead\x01\x06\x38\x01\x80\xbb\x00\x00\x00\x00\x01\x04\x02\x00\x04\x01\x02\x03\x05";
+        assert_eq!(Head::parse(surround).unwrap().n_streams, 4);
+        assert!(Head::parse(&surround[..19]).is_err());
         assert!(matches!(Head::parse(&bytes[..12]), Err(OpusError::Head(_))));
     }
 

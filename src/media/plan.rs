@@ -1,0 +1,476 @@
+//! Tracks and their first packets → what is copied, what is transcoded, and why.
+//!
+//! The plan is made once per item, before its first frame. Absence of B-frames cannot be
+//! proven that early (only the stream's own promise counts), so the reader goes on watching.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::codec::audio::{AudioDecoder, Undecodable};
+use super::codec::h264::{ReorderWatch, Reordering, Sps, nal_type, nal_units};
+use super::codec::{h264, opus};
+use super::demux::{Packet, Track};
+use super::{Codec, MediaKind};
+
+/// Pictures to look at for B-frames: encoders use them within the first dozen or not at all.
+const LOOK_AT_PICTURES: usize = 64;
+/// Pictures to wait for the first IDR: 20 s at 30 fps.
+const WAIT_FOR_KEY: usize = 600;
+/// Opus packets to look at: encoders keep the length that they begin with.
+const LOOK_AT_SOUND: usize = 4;
+/// Packets and bytes after which the plan is made from what is known.
+const MAX_PACKETS: usize = 4000;
+const MAX_BYTES: usize = 32 << 20;
+/// Profiles with 4:2:0 pictures of 8 bits, which is what every receiver decodes.
+const PLAYABLE_PROFILES: [u8; 3] = [66, 77, 100];
+
+/// What is wanted of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Play the sound, if there is any.
+    pub audio: bool,
+    /// Play the picture, if there is any.
+    pub video: bool,
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self { audio: true, video: true }
+    }
+}
+
+/// How an item is played.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Its sound.
+    pub audio: TrackPlan,
+    /// Its picture.
+    pub video: TrackPlan,
+}
+
+/// How one track is played. [`Display`](fmt::Display) gives the short words that programs
+/// read: `copy`, `transcode: aac`, `none`, `refused: h264`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum TrackPlan {
+    /// Its packets go out as they are.
+    Copy {
+        /// Which track of the file.
+        track: usize,
+        /// Its codec.
+        codec: Codec,
+        /// Why, as a sentence.
+        reason: String,
+    },
+    /// It is decoded and encoded.
+    Transcode {
+        /// Which track of the file.
+        track: usize,
+        /// Its codec.
+        from: Codec,
+        /// The codec that goes out.
+        to: Codec,
+        /// Why, as a sentence.
+        reason: String,
+    },
+    /// There is nothing to play.
+    None {
+        /// Why, as a sentence.
+        reason: String,
+    },
+    /// There is something, and it cannot be played.
+    Refused {
+        /// Which track of the file.
+        track: usize,
+        /// Its codec.
+        codec: Codec,
+        /// Why not.
+        refusal: Refusal,
+    },
+}
+
+impl TrackPlan {
+    /// The track that is played; none when it is refused.
+    pub const fn played_track(&self) -> Option<usize> {
+        match self {
+            Self::Copy { track, .. } | Self::Transcode { track, .. } => Some(*track),
+            Self::None { .. } | Self::Refused { .. } => None,
+        }
+    }
+
+    /// Its packets go out as they are.
+    pub const fn is_copy(&self) -> bool {
+        matches!(self, Self::Copy { .. })
+    }
+
+    /// Why, as a full sentence.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Copy { reason, .. } | Self::Transcode { reason, .. } | Self::None { reason } => {
+                reason.clone()
+            }
+            Self::Refused { refusal, .. } => refusal.sentence(),
+        }
+    }
+}
+
+impl fmt::Display for TrackPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Copy { .. } => f.write_str("copy"),
+            Self::Transcode { from, .. } => write!(f, "transcode: {}", from.name()),
+            Self::None { .. } => f.write_str("none"),
+            Self::Refused { codec, .. } => write!(f, "refused: {}", codec.name()),
+        }
+    }
+}
+
+/// Why a track cannot be played as it is.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Pictures are shown in another order than they are decoded in.
+    #[error("the picture has B-frames, which a live call cannot carry")]
+    BFrames,
+    /// Fields instead of frames.
+    #[error("the picture is interlaced, which receivers in a call do not decode")]
+    Interlaced,
+    /// Nowhere to start.
+    #[error(
+        "the picture has no keyframe (IDR) in its first {n_pictures} pictures, so nobody could start watching"
+    )]
+    NoKeyframe {
+        /// Pictures that were looked at.
+        n_pictures: usize,
+    },
+    /// More than 8 bits or other colors than 4:2:0.
+    #[error("the picture is H.264 {profile}, which receivers in a call do not decode")]
+    Profile {
+        /// Its name.
+        profile: &'static str,
+    },
+    /// No readable sequence parameter set.
+    #[error("the picture's H.264 parameters (SPS) are missing or damaged")]
+    NoParameters,
+    /// Another codec.
+    #[error("the picture is {codec}; telecast sends H.264")]
+    VideoCodec {
+        /// Its name.
+        codec: String,
+    },
+    /// The sound cannot be decoded.
+    #[error(transparent)]
+    Sound(Arc<Undecodable>),
+}
+
+impl Refusal {
+    fn sentence(&self) -> String {
+        let text = self.to_string();
+        let mut chars = text.chars();
+        chars.next().map_or_else(String::new, |first| format!("{}{}.", first.to_uppercase(), chars.as_str()))
+    }
+}
+
+/// The tracks of a file that are to be played: the first of each kind that can be, else the
+/// first that is there, so that its refusal can be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Selection {
+    pub(super) audio: Option<usize>,
+    pub(super) video: Option<usize>,
+}
+
+impl Selection {
+    fn of(tracks: &[Track], options: PlanOptions) -> Self {
+        let pick = |kind, wanted: bool, good: &dyn Fn(&Track) -> bool| {
+            let of_kind =
+                || tracks.iter().enumerate().filter(move |(_, t)| t.kind == kind && !is_still(&t.codec));
+            let best = of_kind().find(|(_, track)| good(track)).or_else(|| of_kind().next());
+            best.filter(|_| wanted).map(|(index, _)| index)
+        };
+        Self {
+            audio: pick(MediaKind::Audio, options.audio, &|track| AudioDecoder::new(track).is_ok()),
+            video: pick(MediaKind::Video, options.video, &|track| track.codec == Codec::H264),
+        }
+    }
+}
+
+/// Cover art, which some containers keep as a track of one picture.
+fn is_still(codec: &Codec) -> bool {
+    let Codec::Unknown(name) = codec else { return false };
+    let name = name.to_ascii_lowercase();
+    ["jpeg", "jpg", "mjpg", "png", "bmp", "gif"].iter().any(|still| name.contains(still))
+}
+
+/// Looks at the first packets of an item until it is sure how to play it.
+#[derive(Debug)]
+pub(super) struct Planner {
+    options: PlanOptions,
+    tracks: Vec<Track>,
+    selection: Selection,
+    sound: Sound,
+    pictures: Pictures,
+    n_packets: usize,
+    n_bytes: usize,
+}
+
+/// What the first packets of the sound tell.
+#[derive(Debug, Default)]
+struct Sound {
+    n_packets: usize,
+    /// The first packet that is not one frame of 20 ms.
+    odd: Option<opus::Shape>,
+}
+
+/// What the first packets of the picture tell.
+#[derive(Debug, Default)]
+struct Pictures {
+    n_pictures: usize,
+    sps: Option<Sps>,
+    key_seen: bool,
+    watch: ReorderWatch,
+}
+
+impl Planner {
+    pub(super) fn new(tracks: &[Track], options: PlanOptions) -> Self {
+        let selection = Selection::of(tracks, options);
+        let mut pictures = Pictures::default();
+        if let Some(track) = selection.video.map(|index| &tracks[index]) {
+            pictures.learn(&track.config);
+        }
+        Self {
+            options,
+            tracks: tracks.to_vec(),
+            selection,
+            sound: Sound::default(),
+            pictures,
+            n_packets: 0,
+            n_bytes: 0,
+        }
+    }
+
+    pub(super) const fn selection(&self) -> Selection {
+        self.selection
+    }
+
+    /// Takes the next packet of the file into account, whichever track it belongs to.
+    pub(super) fn look_at(&mut self, packet: &Packet) {
+        self.n_packets += 1;
+        self.n_bytes += packet.data.len();
+        if Some(packet.track) == self.selection.audio {
+            self.sound.n_packets += 1;
+            let shape = opus::Shape::of(&packet.data).ok();
+            self.sound.odd = self.sound.odd.or_else(|| shape.filter(|shape| shape.samples() != 960));
+        }
+        if Some(packet.track) == self.selection.video && self.codec_of(packet.track) == &Codec::H264 {
+            self.pictures.look_at(packet);
+        }
+    }
+
+    /// No further packet changes the plan, or enough is enough.
+    pub(super) fn is_sure(&self) -> bool {
+        let sound_sure = match self.selection.audio {
+            None => true,
+            Some(_) => self.sound.n_packets >= LOOK_AT_SOUND,
+        };
+        let pictures_sure = match self.selection.video {
+            Some(track) if self.codec_of(track) == &Codec::H264 => self.pictures.is_sure(),
+            // Not looked into, so one packet too many would be read for nothing.
+            Some(_) | None => true,
+        };
+        sound_sure && pictures_sure || self.n_packets >= MAX_PACKETS || self.n_bytes >= MAX_BYTES
+    }
+
+    /// The plan from all that was seen.
+    pub(super) fn decide(&self) -> Plan {
+        Plan { audio: self.decide_audio(), video: self.decide_video() }
+    }
+
+    /// The stream itself promises that its pictures are never reordered.
+    pub(super) fn order_is_promised(&self) -> bool {
+        self.pictures.sps.as_ref().is_some_and(keeps_order)
+    }
+
+    fn decide_audio(&self) -> TrackPlan {
+        let Some(index) = self.selection.audio else {
+            return nothing(self.options.audio, "sound");
+        };
+        let track = &self.tracks[index];
+        if let Err(undecodable) = AudioDecoder::new(track) {
+            let refusal = Refusal::Sound(Arc::new(undecodable));
+            return TrackPlan::Refused { track: index, codec: track.codec.clone(), refusal };
+        }
+        match self.why_no_copy(track) {
+            None => TrackPlan::Copy {
+                track: index,
+                codec: Codec::Opus,
+                reason: "The sound is Opus in packets of 20 ms without output gain, which is exactly what a \
+                         call carries, so it is copied."
+                    .to_owned(),
+            },
+            Some(why) => TrackPlan::Transcode {
+                track: index,
+                from: track.codec.clone(),
+                to: Codec::Opus,
+                reason: format!(
+                    "The sound is {why}, so it is decoded and encoded as Opus in packets of 20 ms."
+                ),
+            },
+        }
+    }
+
+    /// What follows "the sound is".
+    fn why_no_copy(&self, track: &Track) -> Option<String> {
+        if track.codec != Codec::Opus {
+            let name = match track.codec {
+                Codec::Aac => "AAC",
+                Codec::Mp3 => "mp3",
+                ref other => other.name(),
+            };
+            return Some(format!("{name}, which a call does not carry"));
+        }
+        let gain = opus::Head::parse(&track.config).map_or(0, |head| head.output_gain);
+        if gain != 0 {
+            return Some(format!("Opus with an output gain of {:+.1} dB", f64::from(gain) / 256.0));
+        }
+        let odd = self.sound.odd?;
+        let milliseconds = f64::from(odd.samples()) / 48.0;
+        Some(format!("Opus in packets of {milliseconds} ms, and a call gets packets of 20 ms"))
+    }
+
+    fn decide_video(&self) -> TrackPlan {
+        let Some(index) = self.selection.video else {
+            if self.options.video && self.tracks.iter().any(|track| track.kind == MediaKind::Video) {
+                let reason = "The only picture is cover art, so nothing is sent as video.".to_owned();
+                return TrackPlan::None { reason };
+            }
+            return nothing(self.options.video, "picture");
+        };
+        let codec = self.codec_of(index).clone();
+        let verdict = match codec {
+            Codec::H264 => self.pictures.verdict(),
+            ref other => Err(Refusal::VideoCodec { codec: other.name().to_owned() }),
+        };
+        match verdict {
+            Ok(profile) => TrackPlan::Copy {
+                track: index,
+                codec,
+                reason: format!(
+                    "The picture is H.264 {profile} without B-frames, which receivers decode as it is, so it is copied."
+                ),
+            },
+            Err(refusal) => TrackPlan::Refused { track: index, codec, refusal },
+        }
+    }
+
+    fn codec_of(&self, track: usize) -> &Codec {
+        &self.tracks[track].codec
+    }
+}
+
+impl Pictures {
+    /// Keeps the first sequence parameter set of an Annex B stream.
+    fn learn(&mut self, annex_b: &[u8]) {
+        if self.sps.is_none() {
+            self.sps = nal_units(annex_b).filter(|nal| nal_type(nal) == h264::NAL_SPS).find_map(Sps::parse);
+        }
+    }
+
+    fn look_at(&mut self, packet: &Packet) {
+        self.n_pictures += 1;
+        self.learn(&packet.data);
+        self.key_seen |= packet.key;
+        // Pictures before the first IDR are never sent.
+        if self.key_seen {
+            self.watch.push(packet.pts, &packet.data);
+        }
+    }
+
+    fn is_sure(&self) -> bool {
+        if self.key_seen {
+            let promised = self.sps.as_ref().is_some_and(keeps_order);
+            promised || self.reordering().is_some() || self.n_pictures >= LOOK_AT_PICTURES
+        } else {
+            self.n_pictures >= WAIT_FOR_KEY
+        }
+    }
+
+    /// A promise of the stream outweighs a B-slice: such slices only look back.
+    fn reordering(&self) -> Option<Reordering> {
+        let promised = self.sps.as_ref().is_some_and(keeps_order);
+        self.watch.found().filter(|found| !(promised && *found == Reordering::BSlice))
+    }
+
+    /// The profile's name when the pictures can be copied.
+    fn verdict(&self) -> Result<&'static str, Refusal> {
+        let sps = self.sps.as_ref().ok_or(Refusal::NoParameters)?;
+        if !PLAYABLE_PROFILES.contains(&sps.profile_idc) {
+            return Err(Refusal::Profile { profile: sps.profile_name() });
+        }
+        if !sps.frame_mbs_only {
+            return Err(Refusal::Interlaced);
+        }
+        if !self.key_seen {
+            return Err(Refusal::NoKeyframe { n_pictures: self.n_pictures });
+        }
+        if self.reordering().is_some() {
+            return Err(Refusal::BFrames);
+        }
+        Ok(sps.profile_name())
+    }
+}
+
+/// Baseline has no B-slices at all; the others may promise to show pictures in decoding order.
+fn keeps_order(sps: &Sps) -> bool {
+    sps.profile_idc == 66 || sps.promises_no_reordering()
+}
+
+fn nothing(wanted: bool, what: &str) -> TrackPlan {
+    let reason =
+        if wanted { format!("The file has no {what}.") } else { format!("The {what} was not asked for.") };
+    TrackPlan::None { reason }
+}
+
+/// The `ffmpeg` command that writes a copy of `input` which is copied from then on.
+///
+/// Keyframes every two seconds, so that nobody waits long for a picture. `None` when there is
+/// nothing in the file to keep.
+pub fn remedy(input: &str, plan: &Plan) -> Option<String> {
+    let video = match &plan.video {
+        TrackPlan::None { .. } => None,
+        TrackPlan::Copy { .. } => Some("-c:v copy".to_owned()),
+        TrackPlan::Refused { refusal, .. } => Some(encode_h264(matches!(refusal, Refusal::Interlaced))),
+        TrackPlan::Transcode { .. } => Some(encode_h264(false)),
+    };
+    let audio = match &plan.audio {
+        TrackPlan::None { .. } => None,
+        TrackPlan::Copy { .. } => Some("-c:a copy"),
+        TrackPlan::Transcode { .. } | TrackPlan::Refused { .. } => Some("-c:a libopus -b:a 128k -ac 2"),
+    };
+    let extension = match (&video, audio) {
+        (None, None) => return None,
+        (Some(_), _) => "mp4",
+        (None, Some(_)) => "ogg",
+    };
+    let stem = input.rsplit_once('.').filter(|(stem, tail)| !stem.is_empty() && !tail.contains('/'));
+    let output = format!("{}-telecast.{extension}", stem.map_or(input, |(stem, _)| stem));
+    let video = video.as_deref().unwrap_or("-vn");
+    let audio = audio.unwrap_or("-an");
+    Some(format!("ffmpeg -i {} {video} {audio} {}", shell_word(input), shell_word(&output)))
+}
+
+/// The part of an `ffmpeg` command that encodes pictures which can be copied.
+pub(super) fn encode_h264(interlaced: bool) -> String {
+    let filter = if interlaced { "-vf bwdif " } else { "" };
+    format!("{filter}-c:v libx264 -bf 0 -pix_fmt yuv420p -force_key_frames 'expr:gte(t,2*n_forced)'")
+}
+
+/// Quoted for a POSIX shell where needed, and never taken for an option.
+fn shell_word(word: &str) -> String {
+    let word = if word.starts_with('-') { format!("./{word}") } else { word.to_owned() };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}

@@ -1,0 +1,414 @@
+//! A file → frames that are ready for RTP: both tracks on one clock, in the order of their times.
+//!
+//! ```text
+//!                      ┌─► Sound:    packets ─ decode ─ resample ─ grid ─ copy or encode ─┐
+//! Demuxer ─► Reader ───┤                                                                  ├─► Frame
+//!                      └─► Pictures: packets ─ watch for B-frames ────────────────────────┘
+//! ```
+//!
+//! The item's clock starts with its first sound or picture, whichever comes first; the tracks
+//! are never moved against each other. Sound lies on a grid of 20 ms from the start of the item.
+//! Copied Opus packets dictate where that grid lies, because they cannot be cut: the clock then
+//! starts up to 20 ms earlier, for both tracks.
+
+use super::codec::opus::{EncoderOptions, FRAME};
+use super::demux::{DemuxError, Demuxer, Packet, Track};
+use super::plan::{Plan, PlanOptions, Planner, Selection, TrackPlan, remedy};
+use super::{Frame, MediaError, MediaKind};
+use crate::time::MediaTime;
+
+use self::pictures::Pictures;
+use self::sound::Sound;
+
+mod pictures;
+mod sound;
+
+/// How much of one track is held while the other one has nothing. Muxers keep tracks within a
+/// second or two of each other; longer means that the other track pauses or has ended.
+const PATIENCE: MediaTime = MediaTime::from_secs(10);
+/// The same in bytes: ten seconds of the highest bitrate that makes sense.
+const PATIENCE_BYTES: usize = 32 << 20;
+
+/// How an item is read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ReaderOptions {
+    /// Which tracks are wanted.
+    pub plan: PlanOptions,
+    /// How loud: 1.0 is as recorded. See [`Reader::set_volume`].
+    pub volume: f32,
+    /// How sound is encoded that cannot be copied.
+    pub opus: EncoderOptions,
+}
+
+impl Default for ReaderOptions {
+    fn default() -> Self {
+        Self { plan: PlanOptions::default(), volume: 1.0, opus: EncoderOptions::default() }
+    }
+}
+
+/// What had to be repaired so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReaderStats {
+    /// Packets of sound that could not be decoded and became silence.
+    pub damaged_sound: u64,
+    /// Silence put where the file has a gap in its sound.
+    pub silence: MediaTime,
+    /// Sound dropped because the file has two sounds for one instant.
+    pub overlap: MediaTime,
+    /// Pictures before the first keyframe, which nobody could decode.
+    pub skipped_pictures: u64,
+    /// Places where the container is damaged.
+    pub damaged_places: u64,
+}
+
+/// Whether a track has a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// Yes, of this time.
+    At(MediaTime),
+    /// Not before more packets come.
+    Starved,
+    /// Never again.
+    End,
+}
+
+/// An opened item.
+///
+/// Nothing here reads a clock; every call does just the work for its frame.
+pub struct Reader {
+    demuxer: Box<dyn Demuxer>,
+    /// How the command that repairs the file calls it.
+    input: String,
+    plan: Plan,
+    /// Where the item's clock starts, on the clock of the file.
+    origin: MediaTime,
+    duration: Option<MediaTime>,
+    sound: Option<Sound>,
+    pictures: Option<Pictures>,
+    at_end: bool,
+    /// Damage that nothing readable followed so far.
+    damage: Option<DemuxError>,
+    n_damaged: u64,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { input, plan, origin, duration, .. } = self;
+        f.debug_struct("Reader")
+            .field("input", input)
+            .field("plan", plan)
+            .field("origin", origin)
+            .field("duration", duration)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Reader {
+    /// Reads the first packets of an opened container and makes the plan. `input` is what the
+    /// command in an error message calls the file.
+    ///
+    /// # Errors
+    /// When the file is damaged, has nothing to play, or has a track that cannot be played.
+    pub fn new(
+        mut demuxer: Box<dyn Demuxer>,
+        input: impl Into<String>,
+        options: ReaderOptions,
+    ) -> Result<Self, MediaError> {
+        let input = input.into();
+        let mut planner = Planner::new(demuxer.tracks(), options.plan);
+        let selection = planner.selection();
+        let (mut packets, mut at_end, mut damage, mut n_damaged) = (Vec::new(), false, None, 0);
+        while !planner.is_sure() {
+            match demuxer.next_packet() {
+                Ok(Some(packet)) => {
+                    damage = None;
+                    planner.look_at(&packet);
+                    packets.push(packet);
+                }
+                Ok(None) => {
+                    at_end = true;
+                    break;
+                }
+                Err(error) => {
+                    n_damaged += 1;
+                    damage = Some(error);
+                }
+            }
+        }
+        if let (true, Some(error)) = (packets.is_empty(), damage.take()) {
+            return Err(error.into());
+        }
+        let plan = planner.decide();
+        tracing::debug!(%input, audio = %plan.audio, video = %plan.video, "the plan is made");
+        refuse(&plan, &input)?;
+        let origin = origin_of(&plan, selection, demuxer.tracks(), &packets);
+        let sound = match plan.audio.played_track() {
+            Some(index) => Some(Sound::new(&demuxer.tracks()[index], plan.audio.is_copy(), origin, options)?),
+            None => None,
+        };
+        let pictures = plan.video.played_track().map(|_| Pictures::new(origin, planner.order_is_promised()));
+        let duration = duration_of(&plan, demuxer.tracks(), &packets, origin);
+        let mut reader = Self {
+            demuxer,
+            input,
+            plan,
+            origin,
+            duration,
+            sound,
+            pictures,
+            at_end: false,
+            damage,
+            n_damaged,
+        };
+        for packet in packets {
+            reader.sort(packet);
+        }
+        if at_end {
+            reader.end();
+        }
+        Ok(reader)
+    }
+
+    /// How each track is played, and why.
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// How long the item is, where the container knows it.
+    pub const fn duration(&self) -> Option<MediaTime> {
+        self.duration
+    }
+
+    /// All tracks of the file.
+    pub fn tracks(&self) -> &[Track] {
+        self.demuxer.tracks()
+    }
+
+    /// The track whose pictures are played.
+    pub fn video_track(&self) -> Option<&Track> {
+        self.plan.video.played_track().map(|index| &self.demuxer.tracks()[index])
+    }
+
+    /// What had to be repaired so far.
+    pub fn stats(&self) -> ReaderStats {
+        let mut stats = ReaderStats { damaged_places: self.n_damaged, ..ReaderStats::default() };
+        if let Some(sound) = &self.sound {
+            sound.add_stats(&mut stats);
+        }
+        stats.skipped_pictures = self.pictures.as_ref().map_or(0, Pictures::n_skipped);
+        stats
+    }
+
+    /// The next frame of either track in the order of their times; `Ok(None)` is the end.
+    ///
+    /// Sound comes every 20 ms without a gap. A file that is cut off plays up to the cut and
+    /// fails there.
+    ///
+    /// # Errors
+    /// When nothing more can be played; after that comes `Ok(None)`, and a seek is possible.
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, MediaError> {
+        let result = self.advance();
+        if result.is_err() {
+            self.abandon();
+        }
+        result
+    }
+
+    fn advance(&mut self) -> Result<Option<Frame>, MediaError> {
+        loop {
+            let sound = self.sound.as_mut().map_or(Ok(Next::End), Sound::peek)?;
+            let picture = self.peek_picture()?;
+            match (sound, picture) {
+                (Next::End, Next::End) => {
+                    return self.damage.take().map_or(Ok(None), |damage| Err(damage.into()));
+                }
+                (Next::At(heard), Next::At(seen)) if heard <= seen => return self.pop_sound(),
+                (Next::At(_), Next::End) => return self.pop_sound(),
+                (Next::At(_) | Next::End, Next::At(_)) => return Ok(self.pop_picture()),
+                (Next::At(_), Next::Starved) if self.sound.as_ref().is_some_and(Sound::is_impatient) => {
+                    return self.pop_sound();
+                }
+                (Next::Starved, Next::At(seen))
+                    if self.pictures.as_ref().is_some_and(Pictures::is_impatient) =>
+                {
+                    let sound = self.sound.as_mut().expect("a track that is starved exists");
+                    sound.fill_with_silence(seen);
+                }
+                (Next::Starved, _) | (_, Next::Starved) => self.pull(),
+            }
+        }
+    }
+
+    /// Goes to `to`, or to the last keyframe before it where pictures are played, and returns
+    /// that place: the first picture is seen there, the first sound is heard within 20 ms from
+    /// there. Also possible after the end and after an error.
+    ///
+    /// # Errors
+    /// When the file cannot be read there.
+    pub fn seek(&mut self, to: MediaTime) -> Result<MediaTime, MediaError> {
+        let to = to.max(MediaTime::ZERO).min(self.duration.unwrap_or(MediaTime::MAX));
+        let landed = self.demuxer.seek(to + self.origin)?;
+        (self.at_end, self.damage) = (false, None);
+        let place = match &mut self.pictures {
+            Some(pictures) => {
+                pictures.seek();
+                (pictures::shown_at(landed) - self.origin).max(MediaTime::ZERO)
+            }
+            None => to.floor_to(FRAME),
+        };
+        if let Some(sound) = &mut self.sound {
+            sound.seek(place);
+        }
+        tracing::debug!(?to, ?place, "seek");
+        Ok(place)
+    }
+
+    /// How loud sound is from the next frame on: 1.0 is as recorded, 2.0 the most.
+    ///
+    /// A copied track is decoded and encoded for as long as the volume is not 1.0. Steps are
+    /// spread over 20 ms, so that nothing clicks.
+    pub fn set_volume(&mut self, volume: f32) {
+        if let Some(sound) = &mut self.sound {
+            sound.set_volume(volume);
+        }
+    }
+
+    /// Reads one packet, whatever it is.
+    fn pull(&mut self) {
+        match self.demuxer.next_packet() {
+            Ok(Some(packet)) => {
+                self.damage = None;
+                self.sort(packet);
+            }
+            Ok(None) => self.end(),
+            Err(error) => {
+                tracing::debug!(%error, "the container is damaged here");
+                self.n_damaged += 1;
+                self.damage = Some(error);
+            }
+        }
+    }
+
+    fn sort(&mut self, packet: Packet) {
+        let track = Some(packet.track);
+        if track == self.plan.audio.played_track() {
+            self.sound.as_mut().expect("a played track has its sound").push(packet);
+        } else if track == self.plan.video.played_track() {
+            self.pictures.as_mut().expect("a played track has its pictures").push(packet);
+        }
+    }
+
+    fn end(&mut self) {
+        self.at_end = true;
+        if let Some(sound) = &mut self.sound {
+            sound.end();
+        }
+    }
+
+    /// After an error: nothing more until a seek.
+    fn abandon(&mut self) {
+        self.end();
+        self.damage = None;
+        if let Some(sound) = &mut self.sound {
+            sound.abandon();
+        }
+        if let Some(pictures) = &mut self.pictures {
+            pictures.seek();
+        }
+    }
+
+    fn peek_picture(&self) -> Result<Next, MediaError> {
+        let Some(pictures) = &self.pictures else { return Ok(Next::End) };
+        match (pictures.peek(), pictures.reordered_at()) {
+            (Some(pts), _) => Ok(Next::At(pts)),
+            (None, Some(at)) => Err(MediaError::BFrameAt { at, remedy: self.remedy() }),
+            (None, None) if self.at_end => Ok(Next::End),
+            (None, None) => Ok(Next::Starved),
+        }
+    }
+
+    fn pop_sound(&mut self) -> Result<Option<Frame>, MediaError> {
+        self.sound.as_mut().map_or(Ok(None), Sound::pop)
+    }
+
+    fn pop_picture(&mut self) -> Option<Frame> {
+        self.pictures.as_mut().and_then(Pictures::pop)
+    }
+
+    /// The plan took the picture for copyable; now it is known not to be.
+    fn remedy(&self) -> Option<String> {
+        let mut plan = self.plan.clone();
+        if let TrackPlan::Copy { track, codec, .. } = &self.plan.video {
+            plan.video = TrackPlan::Refused {
+                track: *track,
+                codec: codec.clone(),
+                refusal: super::plan::Refusal::BFrames,
+            };
+        }
+        remedy(&self.input, &plan)
+    }
+}
+
+/// A refused track, or no track at all, is an error.
+fn refuse(plan: &Plan, input: &str) -> Result<(), MediaError> {
+    for (kind, track) in [(MediaKind::Video, &plan.video), (MediaKind::Audio, &plan.audio)] {
+        if let TrackPlan::Refused { refusal, .. } = track {
+            let (refusal, remedy) = (refusal.clone(), remedy(input, plan));
+            return Err(MediaError::Refused { kind, refusal, remedy });
+        }
+    }
+    if plan.audio.played_track().is_none() && plan.video.played_track().is_none() {
+        return Err(MediaError::Nothing { why: format!("{} {}", plan.audio.reason(), plan.video.reason()) });
+    }
+    Ok(())
+}
+
+/// Where the item's clock starts: with the first sound or picture, and, for sound that is
+/// copied, a whole number of packets before it.
+fn origin_of(plan: &Plan, selection: Selection, tracks: &[Track], packets: &[Packet]) -> MediaTime {
+    debug_assert!(
+        plan.audio.played_track().is_none_or(|track| Some(track) == selection.audio),
+        "the plan plays what was selected"
+    );
+    let first_sound = first_sound(plan, tracks, packets);
+    let first_picture = first_picture(plan, packets);
+    let heard = first_sound.map(|(pts, skipped)| pts + skipped);
+    let origin = heard.into_iter().chain(first_picture).min().unwrap_or(MediaTime::ZERO);
+    match first_sound {
+        Some((pts, _)) if plan.audio.is_copy() => pts + (origin - pts).floor_to(FRAME),
+        _ => origin,
+    }
+}
+
+/// The first packet that anything of is heard, and how much of it is thrown away.
+fn first_sound(plan: &Plan, tracks: &[Track], packets: &[Packet]) -> Option<(MediaTime, MediaTime)> {
+    let index = plan.audio.played_track()?;
+    let super::demux::Shape::Audio { sample_rate, .. } = tracks[index].shape else { return None };
+    packets.iter().filter(|packet| packet.track == index).find_map(|packet| {
+        let skipped = MediaTime::from_ticks(i64::from(packet.trim_start), sample_rate);
+        let heard = packet.duration == MediaTime::ZERO || skipped < packet.duration;
+        heard.then_some((packet.pts, skipped))
+    })
+}
+
+fn first_picture(plan: &Plan, packets: &[Packet]) -> Option<MediaTime> {
+    let index = plan.video.played_track()?;
+    let first_key = packets.iter().find(|packet| packet.track == index && packet.key)?;
+    Some(pictures::shown_at(first_key.pts))
+}
+
+/// The end of the longest track that is played.
+fn duration_of(plan: &Plan, tracks: &[Track], packets: &[Packet], origin: MediaTime) -> Option<MediaTime> {
+    let starts = [
+        first_sound(plan, tracks, packets).map(|(pts, skipped)| pts + skipped),
+        first_picture(plan, packets),
+    ];
+    let played = [plan.audio.played_track(), plan.video.played_track()];
+    let ends = played.into_iter().zip(starts).filter_map(|(index, start)| {
+        let duration = tracks[index?].duration?;
+        Some(start.unwrap_or(origin).max(MediaTime::ZERO) + duration - origin)
+    });
+    ends.max()
+}

@@ -1,0 +1,358 @@
+//! The sound track of an item: everything is decoded, what can be copied is copied.
+//!
+//! Copied packets are decoded too: their loudness is announced with every packet, and the
+//! samples are there when a volume other than 1.0, a gap or an odd packet asks for encoding.
+//! So "copy" is a property of each slot and may change with every one of them.
+//!
+//! The encoder lags [`LOOKAHEAD`] samples behind its input. It is fed that far ahead, so that
+//! an encoded slot sounds exactly when a copied one would.
+
+use std::collections::VecDeque;
+
+use super::{Next, PATIENCE, PATIENCE_BYTES, ReaderOptions, ReaderStats};
+use crate::media::audio::{AudioBuffer, Grid, Resampler, Slot, apply_gain};
+use crate::media::codec::audio::AudioDecoder;
+use crate::media::codec::opus::{CHANNELS, Encoder, FRAME, FRAME_SAMPLES, LOOKAHEAD, SAMPLE_RATE, SoftClip};
+use crate::media::demux::{Packet, Track};
+use crate::media::plan::Refusal;
+use crate::media::{AudioLevel, Frame, MediaError, MediaKind};
+use crate::time::MediaTime;
+
+/// A packet that is off by less follows the one before: Matroska rounds times to milliseconds,
+/// live recordings jitter. More is a gap or an overlap. Below what anybody hears as unsynchronous.
+const TOLERANCE: MediaTime = MediaTime::from_millis(15);
+/// A run of copied packets that begins this close to the grid is put on it (2.5 ms).
+const SNAP_SAMPLES: i64 = 120;
+/// [`FRAME_SAMPLES`] for arithmetic on positions.
+const SLOT: i64 = FRAME_SAMPLES as i64;
+/// Telegram's own limit.
+const MAX_VOLUME: f32 = 2.0;
+/// Five seconds of AAC without a single packet that can be decoded: nobody waits longer.
+const MAX_FAILURES_IN_ROW: u32 = 250;
+
+/// Packets → slots of 20 ms → frames.
+#[derive(Debug)]
+pub(super) struct Sound {
+    origin: MediaTime,
+    /// The plan allows slots to be copied.
+    copy: bool,
+    packets: VecDeque<Packet>,
+    n_bytes: usize,
+    /// No packet comes any more.
+    ended: bool,
+    /// The last slot is complete.
+    finished: bool,
+    decoder: AudioDecoder,
+    resampler: Resampler,
+    run: Option<Run>,
+    grid: Grid,
+    /// The slot that is sent next and the one behind it, which the encoder looks ahead into.
+    ready: VecDeque<Slot>,
+    /// Slots before this one are only history.
+    first: i64,
+    output: Output,
+}
+
+/// Packets that follow each other without a gap.
+#[derive(Debug)]
+struct Run {
+    /// When its first sample is heard, on the clock of the file.
+    start: MediaTime,
+    rate: u32,
+    n_in: i64,
+    /// Where it goes on, in samples at 48 kHz from the start of the item.
+    at: i64,
+}
+
+impl Run {
+    /// When the sample is heard that comes next.
+    fn expected(&self) -> MediaTime {
+        self.start + MediaTime::from_ticks(self.n_in, self.rate)
+    }
+}
+
+impl Sound {
+    pub(super) fn new(
+        track: &Track,
+        copy: bool,
+        origin: MediaTime,
+        options: ReaderOptions,
+    ) -> Result<Self, MediaError> {
+        let refused = |undecodable| MediaError::Refused {
+            kind: MediaKind::Audio,
+            refusal: Refusal::Sound(std::sync::Arc::new(undecodable)),
+            remedy: None,
+        };
+        let decoder = AudioDecoder::new(track).map_err(refused)?;
+        let resampler = Resampler::new(decoder.rate()).map_err(|error| refused(error.into()))?;
+        let volume = usable(options.volume).unwrap_or(1.0);
+        Ok(Self {
+            origin,
+            copy,
+            packets: VecDeque::new(),
+            n_bytes: 0,
+            ended: false,
+            finished: false,
+            decoder,
+            resampler,
+            run: None,
+            grid: Grid::default(),
+            ready: VecDeque::new(),
+            first: 0,
+            output: Output::new(Encoder::new(options.opus)?, volume),
+        })
+    }
+
+    pub(super) fn push(&mut self, packet: Packet) {
+        self.n_bytes += packet.data.len();
+        self.packets.push_back(packet);
+    }
+
+    /// No packet comes any more.
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// No frame comes any more.
+    pub(super) fn abandon(&mut self) {
+        self.forget(self.first);
+        (self.ended, self.finished) = (true, true);
+    }
+
+    /// Whether a frame is ready; decodes as many packets as that takes.
+    pub(super) fn peek(&mut self) -> Result<Next, MediaError> {
+        loop {
+            self.cut();
+            if self.ready.len() == 2 {
+                break;
+            }
+            if let Some(packet) = self.packets.pop_front() {
+                self.n_bytes -= packet.data.len();
+                self.decode(&packet)?;
+            } else if !self.ended {
+                return Ok(Next::Starved);
+            } else if !self.finished {
+                self.finish_run();
+                self.grid.finish();
+                self.finished = true;
+            } else {
+                break;
+            }
+        }
+        Ok(self.ready.front().map_or(Next::End, |slot| Next::At(slot.pts())))
+    }
+
+    /// The frame that [`peek`](Self::peek) announced.
+    pub(super) fn pop(&mut self) -> Result<Option<Frame>, MediaError> {
+        let Some(slot) = self.ready.pop_front() else { return Ok(None) };
+        Ok(Some(self.output.frame(slot, self.ready.front())?))
+    }
+
+    /// So much waits here that the other track is not waited for any more.
+    pub(super) fn is_impatient(&self) -> bool {
+        let span = match (self.packets.front(), self.packets.back()) {
+            (Some(first), Some(last)) => last.pts - first.pts,
+            _ => MediaTime::ZERO,
+        };
+        span > PATIENCE || self.n_bytes > PATIENCE_BYTES
+    }
+
+    /// The other track went on to `until` without any sound coming.
+    pub(super) fn fill_with_silence(&mut self, until: MediaTime) {
+        self.finish_run();
+        // One slot more than what is due, for the encoder to look into.
+        let slots = until.to_ticks(SAMPLE_RATE).div_euclid(SLOT).saturating_add(2);
+        self.grid.silence_until(slots.saturating_mul(SLOT));
+    }
+
+    pub(super) fn set_volume(&mut self, volume: f32) {
+        if let Some(volume) = usable(volume) {
+            self.output.target = volume;
+        }
+    }
+
+    /// Goes on at the first slot from `place` on.
+    pub(super) fn seek(&mut self, place: MediaTime) {
+        let first = place.ceil_to(FRAME).to_ticks(SAMPLE_RATE).div_euclid(SLOT);
+        self.forget(first);
+        (self.ended, self.finished) = (false, false);
+    }
+
+    pub(super) fn add_stats(&self, stats: &mut ReaderStats) {
+        let time =
+            |n_samples| MediaTime::from_ticks(i64::try_from(n_samples).unwrap_or(i64::MAX), SAMPLE_RATE);
+        stats.damaged_sound = self.decoder.failures();
+        stats.silence = time(self.grid.silence());
+        stats.overlap = time(self.grid.overlap());
+    }
+
+    fn forget(&mut self, first: i64) {
+        self.packets.clear();
+        self.n_bytes = 0;
+        self.decoder.reset();
+        self.resampler.restart();
+        self.run = None;
+        self.ready.clear();
+        // The slot before fills the encoder's memory.
+        self.grid.restart((first - 1).max(0));
+        self.first = first;
+        self.output.restart();
+    }
+
+    fn cut(&mut self) {
+        while self.ready.len() < 2 {
+            match self.grid.pop() {
+                Some(slot) if slot.index < self.first => self.output.remember(slot.samples),
+                Some(slot) => self.ready.push_back(slot),
+                None => return,
+            }
+        }
+    }
+
+    fn decode(&mut self, packet: &Packet) -> Result<(), MediaError> {
+        let sound = self.decoder.decode(packet).into_stereo();
+        let n_packets = self.decoder.failures_in_row();
+        if n_packets >= MAX_FAILURES_IN_ROW {
+            return Err(MediaError::DamagedSound { n_packets, at: packet.pts - self.origin });
+        }
+        if sound.is_empty() {
+            return Ok(());
+        }
+        let follows = self
+            .run
+            .as_ref()
+            .is_some_and(|run| run.rate == sound.rate && (sound.start - run.expected()).abs() <= TOLERANCE);
+        if !follows && !self.start_run(packet, &sound) {
+            return Ok(());
+        }
+        let run = self.run.as_mut().expect("started above");
+        run.n_in += sound.len() as i64;
+        let begin = run.at - i64::from(packet.trim_start);
+        let is_whole = sound.len() + packet.trim_start as usize == FRAME_SAMPLES && packet.trim_end == 0;
+        let free = begin >= self.grid.end();
+        if self.copy && n_packets == 0 && is_whole && free && begin.rem_euclid(SLOT) == 0 {
+            self.grid.push(begin, &vec![0.0; packet.trim_start as usize * CHANNELS]);
+            self.grid.push(run.at, &sound.samples);
+            run.at += sound.len() as i64;
+            self.grid.attach(begin.div_euclid(SLOT), packet.data.clone());
+            return Ok(());
+        }
+        let mut stereo = Vec::new();
+        self.resampler.push(&sound.samples, &mut stereo);
+        self.place(&stereo);
+        Ok(())
+    }
+
+    /// Ends the run so far and begins one with `sound`; `false` when that is no sound at all.
+    fn start_run(&mut self, packet: &Packet, sound: &AudioBuffer) -> bool {
+        self.finish_run();
+        if self.resampler.rate() != sound.rate {
+            let Ok(resampler) = Resampler::new(sound.rate) else { return false };
+            self.resampler = resampler;
+        }
+        let at = if self.copy {
+            let begin = (packet.pts - self.origin).to_ticks(SAMPLE_RATE);
+            let slot = begin.saturating_add(SLOT / 2).div_euclid(SLOT).saturating_mul(SLOT);
+            let begin = if begin.abs_diff(slot) <= SNAP_SAMPLES.unsigned_abs() { slot } else { begin };
+            begin.saturating_add(i64::from(packet.trim_start))
+        } else {
+            (sound.start - self.origin).to_ticks(SAMPLE_RATE)
+        };
+        self.run = Some(Run { start: sound.start, rate: sound.rate, n_in: 0, at });
+        true
+    }
+
+    fn finish_run(&mut self) {
+        let mut stereo = Vec::new();
+        self.resampler.finish(&mut stereo);
+        self.place(&stereo);
+        self.run = None;
+    }
+
+    fn place(&mut self, stereo: &[f32]) {
+        if let Some(run) = &mut self.run {
+            self.grid.push(run.at, stereo);
+            run.at = run.at.saturating_add((stereo.len() / CHANNELS) as i64);
+        }
+    }
+}
+
+/// A volume that can be applied; nothing for what is no number.
+fn usable(volume: f32) -> Option<f32> {
+    (!volume.is_nan()).then(|| volume.clamp(0.0, MAX_VOLUME))
+}
+
+/// Slots → frames, copied or encoded.
+#[derive(Debug)]
+struct Output {
+    encoder: Encoder,
+    soft_clip: SoftClip,
+    /// The samples of the slot before.
+    previous: Vec<f32>,
+    /// The slot before was encoded, so the encoder's memory fits the next one.
+    encoding: bool,
+    volume: f32,
+    target: f32,
+}
+
+impl Output {
+    fn new(encoder: Encoder, volume: f32) -> Self {
+        let previous = vec![0.0; FRAME_SAMPLES * CHANNELS];
+        Self { encoder, soft_clip: SoftClip::default(), previous, encoding: false, volume, target: volume }
+    }
+
+    /// Nothing was heard before the next slot, and a new volume applies at once.
+    fn restart(&mut self) {
+        self.remember(vec![0.0; FRAME_SAMPLES * CHANNELS]);
+        self.volume = self.target;
+    }
+
+    /// Takes note of a slot that is not sent.
+    fn remember(&mut self, samples: Vec<f32>) {
+        self.previous = samples;
+        self.encoding = false;
+    }
+
+    fn frame(&mut self, slot: Slot, following: Option<&Slot>) -> Result<Frame, MediaError> {
+        let pts = slot.pts();
+        let as_recorded = self.volume == 1.0 && self.target == 1.0;
+        let (data, level) = match slot.original {
+            Some(original) if as_recorded => {
+                self.encoding = false;
+                (original, AudioLevel::of(&slot.samples))
+            }
+            _ => self.encode(&slot.samples, following)?,
+        };
+        self.previous = slot.samples;
+        Ok(Frame { kind: MediaKind::Audio, pts, duration: FRAME, key: true, data, level: Some(level) })
+    }
+
+    fn encode(
+        &mut self,
+        slot: &[f32],
+        following: Option<&Slot>,
+    ) -> Result<(bytes::Bytes, AudioLevel), MediaError> {
+        if !self.encoding {
+            let mut before = ahead(&self.previous, Some(slot));
+            apply_gain(&mut before, self.volume, self.volume);
+            self.soft_clip.apply(&mut before);
+            self.encoder.restart(&before)?;
+            self.encoding = true;
+        }
+        let mut input = ahead(slot, following.map(|slot| &*slot.samples));
+        apply_gain(&mut input, self.volume, self.target);
+        self.volume = self.target;
+        self.soft_clip.apply(&mut input);
+        Ok((self.encoder.encode(&input)?, AudioLevel::of(&input)))
+    }
+}
+
+/// What the encoder is fed so that a receiver hears `slot`: the same, [`LOOKAHEAD`] later.
+fn ahead(slot: &[f32], following: Option<&[f32]>) -> Vec<f32> {
+    let mut input = slot[LOOKAHEAD * CHANNELS..].to_vec();
+    match following {
+        Some(following) => input.extend_from_slice(&following[..LOOKAHEAD * CHANNELS]),
+        None => input.resize(FRAME_SAMPLES * CHANNELS, 0.0),
+    }
+    input
+}
