@@ -20,6 +20,8 @@ pub mod demux;
 pub mod error;
 pub mod plan;
 pub mod reader;
+#[cfg(test)]
+pub(crate) mod script;
 pub mod source;
 
 /// What a track carries.

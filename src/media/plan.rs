@@ -394,10 +394,10 @@ impl Pictures {
         }
     }
 
-    /// A promise of the stream outweighs a B-slice: such slices only look back.
+    /// A promise of the stream outweighs what its slices and its times look like: such B-slices
+    /// only look back, such times are wrong.
     fn reordering(&self) -> Option<Reordering> {
-        let promised = self.sps.as_ref().is_some_and(keeps_order);
-        self.watch.found().filter(|found| !(promised && *found == Reordering::BSlice))
+        if self.sps.as_ref().is_some_and(keeps_order) { None } else { self.watch.found() }
     }
 
     /// The profile's name when the pictures can be copied.
@@ -474,3 +474,6 @@ fn shell_word(word: &str) -> String {
         format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
+
+#[cfg(test)]
+mod tests;

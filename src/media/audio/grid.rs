@@ -45,6 +45,8 @@ pub struct Grid {
     next: i64,
     /// The position behind everything that was pushed.
     end: i64,
+    /// Something was pushed since the start, so what comes late overlaps it.
+    begun: bool,
     runs: VecDeque<Run>,
     originals: VecDeque<(i64, Bytes)>,
     silence: u64,
@@ -84,11 +86,12 @@ impl Grid {
         let late = usize::try_from(self.end.saturating_sub(at)).unwrap_or(0);
         let n_samples = stereo.len() / CHANNELS;
         let dropped = late.min(n_samples);
-        if self.has_begun() {
+        if self.begun {
             self.overlap += dropped as u64;
         }
         if dropped < n_samples {
             self.end = self.end.saturating_add((n_samples - dropped) as i64);
+            self.begun = true;
             self.runs.push_back(Run::Sound(stereo[dropped * CHANNELS..].to_vec(), 0));
         }
     }
@@ -104,6 +107,7 @@ impl Grid {
     pub fn silence_until(&mut self, at: i64) {
         let missing = at.saturating_sub(self.end);
         if missing > 0 {
+            self.begun = true;
             self.runs.push_back(Run::Silence(missing));
             self.end = at;
             self.silence += missing.unsigned_abs();
@@ -160,11 +164,6 @@ impl Grid {
             return None;
         }
         self.originals.pop_front().map(|(_, packet)| packet)
-    }
-
-    /// Something was pushed since the start, so what comes late overlaps it.
-    fn has_begun(&self) -> bool {
-        self.end > self.next.saturating_mul(SLOT) || !self.runs.is_empty()
     }
 }
 

@@ -28,6 +28,9 @@ mod sound;
 const PATIENCE: MediaTime = MediaTime::from_secs(10);
 /// The same in bytes: ten seconds of the highest bitrate that makes sense.
 const PATIENCE_BYTES: usize = 32 << 20;
+/// No honest file is silent and dark for longer. A packet further away from the one before has
+/// a damaged time and is thrown away: waiting for it would be playing nothing for years.
+const LONGEST_PAUSE: MediaTime = MediaTime::from_secs(3600);
 
 /// How an item is read.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -91,6 +94,8 @@ pub struct Reader {
     /// Damage that nothing readable followed so far.
     damage: Option<DemuxError>,
     n_damaged: u64,
+    /// The time of the last packet.
+    latest: MediaTime,
 }
 
 impl std::fmt::Debug for Reader {
@@ -137,7 +142,9 @@ impl Reader {
                 }
             }
         }
-        if let (true, Some(error)) = (packets.is_empty(), damage.take()) {
+        if packets.is_empty()
+            && let Some(error) = damage
+        {
             return Err(error.into());
         }
         let plan = planner.decide();
@@ -161,6 +168,7 @@ impl Reader {
             at_end: false,
             damage,
             n_damaged,
+            latest: origin,
         };
         for packet in packets {
             reader.sort(packet);
@@ -250,7 +258,7 @@ impl Reader {
     pub fn seek(&mut self, to: MediaTime) -> Result<MediaTime, MediaError> {
         let to = to.max(MediaTime::ZERO).min(self.duration.unwrap_or(MediaTime::MAX));
         let landed = self.demuxer.seek(to + self.origin)?;
-        (self.at_end, self.damage) = (false, None);
+        (self.at_end, self.damage, self.latest) = (false, None, landed);
         let place = match &mut self.pictures {
             Some(pictures) => {
                 pictures.seek();
@@ -293,9 +301,19 @@ impl Reader {
 
     fn sort(&mut self, packet: Packet) {
         let track = Some(packet.track);
-        if track == self.plan.audio.played_track() {
+        let [audio, video] = [&self.plan.audio, &self.plan.video].map(TrackPlan::played_track);
+        if track != audio && track != video {
+            return;
+        }
+        if (packet.pts - self.latest).abs() > LONGEST_PAUSE {
+            tracing::debug!(pts = ?packet.pts, "a packet with an absurd time is thrown away");
+            self.n_damaged += 1;
+            return;
+        }
+        self.latest = packet.pts;
+        if track == audio {
             self.sound.as_mut().expect("a played track has its sound").push(packet);
-        } else if track == self.plan.video.played_track() {
+        } else {
             self.pictures.as_mut().expect("a played track has its pictures").push(packet);
         }
     }
@@ -412,3 +430,6 @@ fn duration_of(plan: &Plan, tracks: &[Track], packets: &[Packet], origin: MediaT
     });
     ends.max()
 }
+
+#[cfg(test)]
+mod tests;

@@ -107,6 +107,11 @@ impl Pictures {
         span > PATIENCE || self.n_bytes > PATIENCE_BYTES
     }
 
+    #[cfg(test)]
+    pub(super) fn n_waiting(&self) -> usize {
+        self.frames.len()
+    }
+
     pub(super) const fn n_skipped(&self) -> u64 {
         self.n_skipped
     }

@@ -160,8 +160,9 @@ impl Sound {
     /// The other track went on to `until` without any sound coming.
     pub(super) fn fill_with_silence(&mut self, until: MediaTime) {
         self.finish_run();
-        // One slot more than what is due, for the encoder to look into.
-        let slots = until.to_ticks(SAMPLE_RATE).div_euclid(SLOT).saturating_add(2);
+        // The slot that `until` falls into, the one after it, so that this track is ahead, and
+        // one more for the encoder to look into.
+        let slots = until.to_ticks(SAMPLE_RATE).div_euclid(SLOT).saturating_add(3);
         self.grid.silence_until(slots.saturating_mul(SLOT));
     }
 
