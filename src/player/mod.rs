@@ -86,13 +86,16 @@ pub struct PlayerOptions {
     pub loop_all: bool,
     /// Go on in silence when the queue has ended, and wait for more. Else the programme ends.
     pub stay: bool,
+    /// Hold the first item until somebody listens, so that the first call hears it from its
+    /// beginning however long joining takes.
+    pub wait_for_listener: bool,
     /// Volume to begin with, 0 to [`MAX_VOLUME_PERCENT`]; 100 plays as recorded.
     pub volume_percent: u16,
 }
 
 impl Default for PlayerOptions {
     fn default() -> Self {
-        Self { loop_all: false, stay: true, volume_percent: 100 }
+        Self { loop_all: false, stay: true, wait_for_listener: true, volume_percent: 100 }
     }
 }
 
@@ -103,7 +106,7 @@ pub enum PlayerState {
     /// The queue is empty; silence.
     #[default]
     Idle,
-    /// An item is being opened or sought, or its frames do not come; silence.
+    /// An item is being opened or sought, its frames do not come, or nobody listens yet; silence.
     Loading,
     /// An item plays.
     Playing,

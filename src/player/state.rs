@@ -9,47 +9,29 @@
 //! Events wait until what they speak of has left: they carry a programme time and come out when
 //! it has passed.
 
+mod slots;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use tracing::{debug, warn};
+use tracing::debug;
 
-use super::deck::{Deck, Opened, Slot, Want};
+use super::deck::{Deck, Want};
 use super::item::{Item, ItemError};
 use super::queue::{Entry, Queue};
-use super::timeline::{Placement, SLOT, Timeline};
+use super::timeline::{Placement, Timeline};
 use super::worker::{Report, WorkerEvent, WorkerId};
 use super::{
     DueFrame, EndReason, ItemId, MAX_VOLUME_PERCENT, PlayError, PlayerEvent, PlayerOptions, PlayerState,
     PlayerStatus,
 };
-use crate::media::{AudioLevel, Frame, MediaKind};
 use crate::time::MediaTime;
 
 /// How long before it is due a slot is handed to the calls. It covers the delays of the
 /// scheduler between programme and call on a loaded machine (tens of milliseconds; 100 and more
 /// have been seen when every core is busy), and is short enough for a pause to feel immediate.
 pub(super) const LEAD: Duration = Duration::from_millis(200);
-
-/// A slot this late is still played: the receivers' jitter buffers absorb it. A later one is
-/// filled with silence and the item goes on afterwards, because a burst of overdue sound would
-/// be thrown away by every receiver.
-const LATE: Duration = Duration::from_millis(60);
-
-/// After a standstill of the whole process longer than this, the slots between are left out
-/// instead of being sent as silence all at once.
-const MAX_CATCH_UP: Duration = Duration::from_secs(2);
-
-/// How often a position is reported.
-const REPORT_EVERY: MediaTime = MediaTime::from_secs(1);
-
-/// The smallest step between two pictures: one tick of the RTP video clock.
-const VIDEO_TICK_RATE: u32 = 90_000;
-
-/// 20 ms of stereo silence (RFC 6716): the mode of the music around it, with the silence flag set.
-const SILENCE: &[u8] = &[0xfc, 0xff, 0xfe];
 
 /// Names a seek until its answer comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -103,6 +85,8 @@ pub(super) struct State {
     next: Option<Deck>,
     last_worker: u64,
     paused: bool,
+    /// Nobody has listened yet, and the first item is kept for whoever does.
+    unheard: bool,
     volume: u16,
     /// The seek that waits for its landing.
     ticket: Option<Ticket>,
@@ -132,6 +116,7 @@ impl State {
             next: None,
             last_worker: 0,
             paused: false,
+            unheard: options.wait_for_listener,
             volume: options.volume_percent,
             ticket: None,
             last_ticket: 0,
@@ -185,6 +170,16 @@ impl State {
     /// Goes on.
     pub(super) fn resume(&mut self) {
         self.paused = false;
+    }
+
+    /// Somebody listens.
+    pub(super) fn handle_listener(&mut self) {
+        self.unheard = false;
+    }
+
+    /// Items do not move, whatever is there to play.
+    fn is_held(&self) -> bool {
+        self.paused || self.unheard
     }
 
     /// Goes to a place in the current item; the answer comes as [`Output::Sought`].
@@ -303,119 +298,6 @@ impl State {
         Some(event.filter(|event| event.0 < slot.0).unwrap_or(slot))
     }
 
-    /// Fills the next slot and moves on.
-    fn fill_slot(&mut self, now: Instant) {
-        let at = self.timeline.slot_at();
-        let lateness = now.saturating_duration_since(self.timeline.due(at));
-        if lateness > MAX_CATCH_UP {
-            let n_slots = self.timeline.jump_to(now);
-            warn!(n_slots, "the process stood still; these slots are left out");
-            self.status.stalled += SLOT * n_slots;
-            return;
-        }
-        let (audio, video) = if lateness > LATE { self.sit_out() } else { self.play_slot() };
-        let item = self.current.as_ref().map(|deck| deck.id);
-        match audio {
-            Some(frame) => self.send(item, at, frame),
-            None => self.send(None, at, silence(at)),
-        }
-        if let Placement::Running { base } = self.timeline.placement() {
-            let tick = MediaTime::from_ticks(1, VIDEO_TICK_RATE);
-            for frame in video {
-                // Only a file whose pictures are out of order or late ever needs the floor.
-                let floor = self.last_video_at.map_or(at, |last| at.max(last + tick));
-                let video_at = (base + frame.pts).max(floor);
-                self.last_video_at = Some(video_at);
-                self.send(item, video_at, frame);
-            }
-        }
-        self.timeline.step();
-        self.arrange();
-    }
-
-    fn send(&mut self, item: Option<ItemId>, at: MediaTime, frame: Frame) {
-        let due = self.timeline.due(at);
-        self.out.push_back(Output::Frame(DueFrame { item, at, due, frame }));
-    }
-
-    /// The slot comes too late to be played.
-    fn sit_out(&mut self) -> (Option<Frame>, Vec<Frame>) {
-        if matches!(self.timeline.placement(), Placement::Running { .. }) {
-            self.tell_stalled();
-            self.timeline.hold();
-        }
-        if self.stalling {
-            self.status.stalled += SLOT;
-        }
-        (None, Vec::new())
-    }
-
-    /// What the current item, or the one after it, has for the next slot.
-    fn play_slot(&mut self) -> (Option<Frame>, Vec<Frame>) {
-        loop {
-            let Some(deck) = self.current.as_mut().filter(|_| !self.paused) else {
-                return (None, Vec::new());
-            };
-            let placement = self.timeline.placement();
-            if !matches!(placement, Placement::Running { .. }) && !deck.is_ready() {
-                return self.sit_out();
-            }
-            match placement {
-                Placement::Running { .. } => {}
-                Placement::Held { position } => self.timeline.run_from(position),
-                Placement::Cued => {
-                    let position = deck.start_position();
-                    self.start(position);
-                }
-            }
-            self.stalling = false;
-            match self.take_slot() {
-                Slot::Play { audio, video } => return (audio, video),
-                Slot::Starved => return self.sit_out(),
-                Slot::Hole => self.timeline.cue(),
-                Slot::Ended => {
-                    self.finish_by_itself();
-                    self.arrange();
-                }
-            }
-        }
-    }
-
-    fn take_slot(&mut self) -> Slot {
-        let position = self.timeline.position().expect("the item has just been placed");
-        let deck = self.current.as_mut().expect("only a loaded item is placed");
-        let slot = deck.take_slot(position);
-        if matches!(slot, Slot::Play { .. }) && position >= self.next_report {
-            let item = deck.id;
-            let duration = deck.opened.as_ref().and_then(|opened| opened.duration);
-            self.next_report = position.floor_to(REPORT_EVERY) + REPORT_EVERY;
-            self.tell(PlayerEvent::Position { item, position: position.max(MediaTime::ZERO), duration });
-        }
-        slot
-    }
-
-    /// Places the current item on the next slot.
-    fn start(&mut self, position: MediaTime) {
-        self.timeline.run_from(position);
-        self.next_report = position;
-        let deck = self.current.as_mut().expect("only a loaded item starts");
-        if std::mem::replace(&mut deck.started, true) {
-            return;
-        }
-        let Opened { plan, duration } = deck.opened.clone().expect("only an opened item is ready");
-        let event =
-            PlayerEvent::ItemStarted { item: deck.id, source: Arc::clone(&deck.source), plan, duration };
-        self.tell(event);
-    }
-
-    fn tell_stalled(&mut self) {
-        let Some(deck) = self.current.as_ref().filter(|_| !self.stalling) else { return };
-        warn!(item = deck.id.0, position = ?self.timeline.position(), "no frames in time: silence until they come");
-        let event = PlayerEvent::ItemStalled { item: deck.id };
-        self.stalling = true;
-        self.tell(event);
-    }
-
     /// The current item has come to its end, good or bad.
     fn finish_by_itself(&mut self) {
         let error = self.current.as_mut().and_then(|deck| deck.failed.take());
@@ -489,7 +371,7 @@ impl State {
     fn arrange_current(&mut self) -> bool {
         if let Some(deck) = &self.current {
             let is_cued = self.timeline.placement() == Placement::Cued && !deck.is_seeking();
-            let is_over = is_cued && deck.is_exhausted() && (deck.failed.is_some() || !self.paused);
+            let is_over = is_cued && deck.is_exhausted() && (deck.failed.is_some() || !self.is_held());
             if is_over {
                 self.finish_by_itself();
             }
@@ -577,18 +459,6 @@ impl State {
         }
         self.shown = self.status.clone();
         Some(Output::Status(self.status.clone()))
-    }
-}
-
-/// What is heard when nothing plays.
-fn silence(at: MediaTime) -> Frame {
-    Frame {
-        kind: MediaKind::Audio,
-        pts: at,
-        duration: SLOT,
-        key: true,
-        data: Bytes::from_static(SILENCE),
-        level: Some(AudioLevel::SILENCE),
     }
 }
 

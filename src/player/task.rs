@@ -56,15 +56,19 @@ pub(super) async fn run(
         status,
     };
     driver.carry_out();
+    let mut has_owner = true;
     while !driver.state.is_finished() {
         let wake = driver.state.poll_timeout().map(|(due, _)| tokio::time::Instant::from_std(due));
         tokio::select! {
             biased;
             () = sleep_until(wake) => {}
             Some(report) = inbox.recv() => driver.handle_report(report),
-            command = commands.recv() => match command {
+            command = commands.recv(), if has_owner => match command {
                 Some(command) => driver.handle_command(command),
-                None => driver.state.close(),
+                None => {
+                    has_owner = false;
+                    driver.state.close();
+                }
             },
         }
         driver.carry_out();
@@ -190,7 +194,10 @@ impl Driver {
                 self.state.stop();
                 answer(reply, ());
             }
-            Command::Listen { tap } => self.taps.push(tap),
+            Command::Listen { tap } => {
+                self.taps.push(tap);
+                self.state.handle_listener();
+            }
             Command::Close => self.state.close(),
         }
     }
@@ -222,3 +229,6 @@ impl Driver {
 fn answer<T>(reply: oneshot::Sender<T>, value: T) {
     let _gave_up = reply.send(value);
 }
+
+#[cfg(test)]
+mod tests;

@@ -234,7 +234,8 @@ impl Session {
         let seat = seat.transpose()?;
         match command {
             Command::Mute | Command::Unmute | Command::Leave | Command::Stats => {
-                let seat = seat.ok_or_else(|| ("bad_command", "this command needs the key \"chat\"".to_owned()))?;
+                let seat =
+                    seat.ok_or_else(|| ("bad_command", "this command needs the key \"chat\"".to_owned()))?;
                 match command {
                     Command::Leave => seat.call.leave(LeftReason::Command).await,
                     Command::Stats => {

@@ -73,7 +73,8 @@ fn every_clip_that_can_be_played_arrives_whole() {
 #[test]
 fn a_stream_in_pieces_is_called_bad() {
     let _alone = realtime();
-    let (code, report) = verdict(&["media/clip.mp4", "--for", "5s", "--impair", "loss=30%,repair=off,seed=3"]);
+    let (code, report) =
+        verdict(&["media/clip.mp4", "--for", "5s", "--impair", "loss=30%,repair=off,seed=3"]);
     assert_eq!((code, &report["verdict"]), (Some(8), &Value::from("bad")), "{report:#}");
     assert!(report["reasons"].as_array().is_some_and(|reasons| !reasons.is_empty()), "{report:#}");
 }

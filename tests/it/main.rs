@@ -2,6 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+#[cfg(all(feature = "emulator", feature = "openh264"))]
+mod clips;
 #[cfg(feature = "cli")]
 mod demo;
 mod layers;

@@ -18,8 +18,12 @@ struct Call {
     beep: f64,
     tone_hz: f64,
     gains: [f64; 2],
-    /// Of the 20 ms packets, those that are made up.
+    /// Pictures that arrive in a second.
+    pace: u32,
+    /// Of the 20 ms packets, those that are made up: as loud as it gets, at another tone.
     concealed: fn(i64) -> bool,
+    /// Of the 20 ms packets, one that nobody misses: no sound stands for it.
+    skipped: Option<i64>,
     packets_lost: u64,
 }
 
@@ -32,7 +36,9 @@ impl Default for Call {
             beep: 0.25,
             tone_hz: 440.0,
             gains: [-18.0, -24.0],
+            pace: 30,
             concealed: |_| false,
+            skipped: None,
             packets_lost: 0,
         }
     }
@@ -67,17 +73,22 @@ impl Call {
             let image = Image::clip(number, number % 30 < 3, 320, 180);
             let taken = MediaTime::from_ticks(i as i64, 30);
             let stall = if i >= self.stall.0 { self.stall.1 } else { MediaTime::ZERO };
-            let arrival = taken + stall + MediaTime::from_millis(20);
+            let arrival = MediaTime::from_ticks(i as i64, self.pace) + stall + MediaTime::from_millis(20);
             measure.handle_picture(&Picture { luma: image.as_luma(), arrival, taken: Some(taken) });
         }
     }
 
     fn play_sound(&self, measure: &mut Measure) {
         for packet in 0..self.numbers.len() as i64 * 5 / 3 {
+            if self.skipped == Some(packet) {
+                continue;
+            }
             let first = packet * 960;
-            let samples: Vec<f32> = (first..first + 960).flat_map(|i| self.sample(i)).collect();
-            let taken = MediaTime::from_ticks(first, 48_000);
             let concealed = (self.concealed)(packet);
+            let sample =
+                |i| if concealed { [wave(150.0, i as f64 / RATE as f64) as f32; 2] } else { self.sample(i) };
+            let samples: Vec<f32> = (first..first + 960).flat_map(sample).collect();
+            let taken = MediaTime::from_ticks(first, 48_000);
             measure.handle_sound(&Sound { samples: &samples, arrival: taken, taken: Some(taken), concealed });
         }
     }
@@ -86,10 +97,14 @@ impl Call {
     fn sample(&self, i: i64) -> [f32; 2] {
         let t = i as f64 / RATE as f64;
         let since_beep = (i - self.skew.to_ticks(48_000)).rem_euclid(RATE) as f64 / RATE as f64;
-        let wave = |hz: f64, t: f64| (std::f64::consts::TAU * hz * t).sin() * std::f64::consts::SQRT_2;
         let beep = if since_beep < 0.1 { self.beep * wave(1000.0, since_beep) } else { 0.0 };
         self.gains.map(|dbfs| (10_f64.powf(dbfs / 20.0) * wave(self.tone_hz, t) + beep) as f32)
     }
+}
+
+/// A sine with an RMS of 1.
+fn wave(hz: f64, t: f64) -> f64 {
+    (std::f64::consts::TAU * hz * t).sin() * std::f64::consts::SQRT_2
 }
 
 /// The only reason contains `words`.
@@ -184,9 +199,72 @@ fn skew_is_measured_with_its_sign() {
         let skew = report.av_skew_ms.unwrap();
         assert!((skew.median - millis as f64).abs() < 0.3, "{millis} ms: {skew:?}");
         assert!((skew.max - millis as f64).abs() < 0.4, "{millis} ms: {skew:?}");
+        let right = report.audio.as_ref().unwrap().right_dbfs.unwrap();
+        assert!((right + 24.0).abs() < 0.05, "no part of a beep gets into the level: {right}");
         assert_eq!(report.verdict == Verdict::Bad, is_bad, "{:?}", report.reasons);
         assert!(report.reasons.iter().all(|reason| reason.contains("apart")), "{:?}", report.reasons);
     }
+}
+
+#[test]
+fn loss_at_a_flash_or_a_beep_is_not_taken_for_skew() {
+    let mut lost_flash = Call { packets_lost: 5, ..Call::default() };
+    lost_flash.numbers[60] = None;
+    let lost_beep = Call { concealed: |packet| packet == 100, packets_lost: 1, ..Call::default() };
+    let lost_before_beep = Call { concealed: |packet| packet == 99, packets_lost: 1, ..Call::default() };
+    let gap_before_beep = Call { skipped: Some(99), ..Call::default() };
+    for (name, call) in [
+        ("flash", lost_flash),
+        ("beep", lost_beep),
+        ("before beep", lost_before_beep),
+        ("gap before beep", gap_before_beep),
+    ] {
+        let report = call.report();
+        assert!(report.av_skew_ms.unwrap().max.abs() < 0.3, "{name}: {report:?}");
+        assert_eq!(report.verdict, Verdict::Ok, "{name}: {:?}", report.reasons);
+    }
+}
+
+#[test]
+fn a_beep_that_stutters_is_one_beep() {
+    let mut hearing = Hearing::default();
+    let samples: Vec<f32> = (0..RATE)
+        .flat_map(|i| {
+            let t = i as f64 / RATE as f64;
+            let beeps = (0.50..0.54).contains(&t) || (0.58..0.64).contains(&t);
+            [if beeps { 0.25 * wave(1000.0, t) as f32 } else { 0.0 }; 2]
+        })
+        .collect();
+    let taken = Some(MediaTime::ZERO);
+    hearing.handle_sound(&Sound { samples: &samples, arrival: MediaTime::ZERO, taken, concealed: false });
+    assert_eq!(hearing.beeps.len(), 1, "{:?}", hearing.beeps);
+    assert!((hearing.beeps[0].as_secs_f64() - 0.5).abs() < 0.001, "{:?}", hearing.beeps);
+}
+
+#[test]
+fn a_clip_that_does_not_beep_is_bad() {
+    assert_only_reason(&Call { beep: 0.0, ..Call::default() }.report(), "no flash and beep");
+}
+
+#[test]
+fn slow_pictures_are_bad() {
+    let report = Call { pace: 26, ..Call::default() }.report();
+    assert_eq!(report.video.as_ref().unwrap().fps, 26.0);
+    assert_only_reason(&report, "26 pictures came per second instead of 30");
+}
+
+#[test]
+fn a_slow_rhythm_is_not_a_freeze() {
+    let image = Image::gray(16, 16, 90);
+    let mut sight = Sight::default();
+    let mut show = |millis| {
+        let arrival = MediaTime::from_millis(millis);
+        sight.handle_picture(&Picture { luma: image.as_luma(), arrival, taken: None });
+        sight.n_freezes
+    };
+    assert_eq!((0..10).map(|i| show(i * 200)).max(), Some(0), "five pictures a second");
+    assert_eq!(show(1800 + 590), 0, "less than three times 200 ms, though 390 ms more");
+    assert_eq!(show(1800 + 590 + 900), 1);
 }
 
 #[test]
@@ -205,8 +283,10 @@ fn wrong_tone_and_wrong_levels_are_heard() {
 #[test]
 fn concealed_sound_counts_and_does_not_spoil_the_rest() {
     let report = Call { concealed: |packet| packet % 20 == 0, packets_lost: 25, ..Call::default() }.report();
-    assert_eq!(report.audio.as_ref().unwrap().concealed_ms, 500);
     assert_eq!(report.verdict, Verdict::Ok, "{:?}", report.reasons);
+    let audio = report.audio.unwrap();
+    assert_eq!(audio.concealed_ms, 500);
+    assert!((audio.left_dbfs.unwrap() + 18.0).abs() < 0.05, "{audio:?}");
 
     let report = Call { concealed: |packet| packet % 3 == 0, packets_lost: 167, ..Call::default() }.report();
     assert_eq!(report.audio.as_ref().unwrap().concealed_ms, 3340);

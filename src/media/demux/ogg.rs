@@ -303,7 +303,7 @@ impl Ogg {
     fn bisect(&mut self, position: i64) -> Result<(), DemuxError> {
         let Some((serial, _)) = self.playing else { return Ok(()) };
         let (mut low, mut high) = (self.data_start, self.reader.len());
-        while high - low > NEAR {
+        while high.saturating_sub(low) > NEAR {
             let middle = low + (high - low) / 2;
             self.reader.seek(middle);
             let found = loop {

@@ -7,8 +7,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
+use super::slots::LATE;
 use super::*;
+use crate::media::MediaKind;
 use crate::player::testing::{Clip, Pace, Rig, number};
+use crate::player::timeline::SLOT;
 
 /// Set to run more sequences than the gate does, for example 100000.
 const CASES_VARIABLE: &str = "TELECAST_PROPERTY_CASES";
@@ -78,7 +81,7 @@ fn whatever_people_do() {
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let story = (any::<bool>(), pace(), prop::collection::vec(step(), 1..40));
     let told = TestRunner::new(config).run(&story, |(loop_all, pace, steps)| {
-        let options = PlayerOptions { loop_all, ..PlayerOptions::default() };
+        let options = PlayerOptions { loop_all, wait_for_listener: false, ..PlayerOptions::default() };
         let mut story = Story::new(options, pace);
         for step in steps {
             story.take(step);

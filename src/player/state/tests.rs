@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use super::slots::{LATE, SILENCE};
 use super::*;
+use crate::media::MediaKind;
 use crate::player::testing::{Clip, Pace, Rig, number};
+use crate::player::timeline::SLOT;
 
 fn ms(millis: i64) -> MediaTime {
     MediaTime::from_millis(millis)
@@ -13,8 +16,13 @@ fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
+/// Nobody has to listen for these programmes to play.
+fn options() -> PlayerOptions {
+    PlayerOptions { wait_for_listener: false, ..PlayerOptions::default() }
+}
+
 fn rig() -> Rig {
-    Rig::new(PlayerOptions::default(), Pace::default())
+    Rig::new(options(), Pace::default())
 }
 
 /// `(programme time in ms, number)` of all frames of one item and kind.
@@ -171,8 +179,7 @@ fn a_seek_to_the_end_ends_the_item_and_one_back_from_there_goes_on() {
 
 #[test]
 fn the_later_of_two_seeks_wins() {
-    let mut rig =
-        Rig::new(PlayerOptions::default(), Pace { seek: Duration::from_millis(300), ..Pace::default() });
+    let mut rig = Rig::new(options(), Pace { seek: Duration::from_millis(300), ..Pace::default() });
     let id = rig.state.enqueue(Clip::of_secs(60).item("a"));
     rig.run(secs(1));
     let first = rig.state.seek(ms(10_000)).unwrap();
@@ -200,7 +207,7 @@ fn now_replaces_and_the_queue_goes_on_behind_it() {
 
 #[test]
 fn a_loop_repeats_and_leaves_out_what_failed() {
-    let options = PlayerOptions { loop_all: true, ..PlayerOptions::default() };
+    let options = PlayerOptions { loop_all: true, ..options() };
     let mut rig = Rig::new(options, Pace::default());
     rig.state.enqueue(Clip::of_secs(1).item("a"));
     rig.state.enqueue(Clip { unreadable: true, ..Clip::of_secs(1) }.item("b"));
@@ -264,7 +271,7 @@ fn a_track_may_start_late_end_early_or_be_absent() {
 fn a_reader_that_is_too_slow_makes_silence_and_says_so() {
     // 75 frames a second are needed; one every 20 ms is two thirds of that.
     let pace = Pace { frame: Duration::from_millis(20), ..Pace::default() };
-    let mut rig = Rig::new(PlayerOptions::default(), pace);
+    let mut rig = Rig::new(options(), pace);
     let id = rig.state.enqueue(Clip::of_secs(2).item("a"));
     rig.run(secs(8));
     assert_eq!(ends(&rig), [(1, EndReason::Finished)]);
@@ -314,7 +321,7 @@ fn a_broken_time_stamp_does_not_silence_the_programme() {
 
 #[test]
 fn without_stay_the_programme_ends_with_the_queue() {
-    let options = PlayerOptions { stay: false, ..PlayerOptions::default() };
+    let options = PlayerOptions { stay: false, ..options() };
     let mut rig = Rig::new(options, Pace::default());
     rig.run(secs(1));
     assert!(!rig.state.is_finished(), "it waits for the first item");
@@ -327,7 +334,7 @@ fn without_stay_the_programme_ends_with_the_queue() {
 
 #[test]
 fn what_is_queued_in_the_last_moment_follows_without_an_end() {
-    let options = PlayerOptions { stay: false, ..PlayerOptions::default() };
+    let options = PlayerOptions { stay: false, ..options() };
     let mut rig = Rig::new(options, Pace::default());
     rig.state.enqueue(Clip::of_secs(1).item("a"));
     rig.run(Duration::from_millis(1100));
@@ -382,4 +389,21 @@ fn without_an_item_there_is_nothing_to_steer() {
     rig.state.resume();
     rig.run(secs(2));
     assert_eq!(ends(&rig), [(1, EndReason::Finished)]);
+}
+
+#[test]
+fn the_first_item_waits_for_the_first_listener() {
+    let mut rig = Rig::new(PlayerOptions::default(), Pace::default());
+    let id = rig.state.enqueue(Clip::of_secs(1).item("a"));
+    rig.state.enqueue(Clip { unreadable: true, ..Clip::of_secs(1) }.item("b"));
+    rig.run(secs(5));
+    assert_eq!(rig.status.state, PlayerState::Loading);
+    assert_eq!(ends(&rig), [(2, EndReason::Failed)], "what is wrong is told at once");
+    rig.state.handle_listener();
+    let listening_since = rig.now;
+    rig.run(secs(3));
+    let first = rig.frames.iter().find(|(_, due)| due.item == Some(id)).unwrap();
+    assert_eq!(number(&first.1.frame), 0);
+    assert!(first.0 - listening_since <= SLOT.to_duration());
+    assert_eq!(ends(&rig).last(), Some(&(1, EndReason::Finished)));
 }

@@ -19,6 +19,9 @@ pub(super) struct Header {
 }
 
 impl Header {
+    /// Four bytes of id, eight of size.
+    pub(super) const LONGEST: usize = 12;
+
     /// `None` when the bytes are too few or no header.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let id_length = bytes.first()?.leading_zeros() as usize + 1;
@@ -33,7 +36,7 @@ impl Header {
 
     /// Reads the header at the reader's position. `Ok(None)`: no header stands there.
     pub(super) fn read(reader: &mut Reader) -> Result<Option<Self>, DemuxError> {
-        let header = Self::parse(reader.peek(12)?);
+        let header = Self::parse(reader.peek(Self::LONGEST)?);
         if let Some(header) = header {
             reader.skip(header.length as u64);
         }

@@ -152,15 +152,16 @@ impl Matroska {
             if self.ended || self.layout.segment_end.is_some_and(|end| at >= end) {
                 return Ok(None);
             }
-            if self.reader.left() == 0 {
+            let header = if self.reader.left() == 0 { None } else { Header::read(&mut self.reader)? };
+            let Some(header) = header else {
+                if self.reader.left() >= Header::LONGEST as u64 {
+                    return Err(self.lost(at, "no element begins there"));
+                }
                 self.ended = true;
                 return match self.layout.segment_end {
                     Some(end) => Err(self.cut_off(end)),
                     None => Ok(None),
                 };
-            }
-            let Some(header) = Header::read(&mut self.reader)? else {
-                return Err(self.lost(at, "no element begins there"));
             };
             match (header.id, header.size) {
                 (CLUSTER | SEGMENT, _) => {}

@@ -5,7 +5,7 @@
 //! resumes there, and what is too early is left out.
 
 use super::ebml::{Elements, Header, Id, child, unsigned};
-use super::{CLUSTER, CUES, DemuxError, Matroska, MediaKind, MediaTime, TIMESTAMP, read_element};
+use super::{CLUSTER, CUES, DemuxError, Demuxer, Matroska, MediaKind, MediaTime, TIMESTAMP, read_element};
 
 const CUE_POINT: Id = 0xbb;
 const CUE_TIME: Id = 0xb3;
@@ -17,6 +17,8 @@ const CUE_CLUSTER_POSITION: Id = 0xf1;
 const PRE_ROLL: MediaTime = MediaTime::from_millis(80);
 /// Blocks this far behind the wanted time prove that no earlier keyframe follows.
 const FAR_ENOUGH: MediaTime = MediaTime::from_secs(1);
+/// Blocks in which the first one of every track is looked for.
+const MAX_FIRST_BLOCKS: usize = 256;
 /// Clusters of a second each for two weeks.
 const MAX_PLACES: usize = 1 << 20;
 
@@ -55,6 +57,7 @@ struct Key {
 
 impl Matroska {
     pub(super) fn seek_to(&mut self, to: MediaTime) -> Result<MediaTime, DemuxError> {
+        self.learn_starts()?;
         let known = |kind| self.readers.iter().position(|r| r.track.kind == kind && r.is_known());
         let Some(video) = known(MediaKind::Video) else { return self.seek_sound(to) };
         let number = self.readers[video].number;
@@ -85,26 +88,41 @@ impl Matroska {
         Ok(key.time)
     }
 
+    /// Reads the first blocks, when nobody has yet: what is thrown away at the start, and the grid
+    /// that times stand on, are known from there only.
+    fn learn_starts(&mut self) -> Result<(), DemuxError> {
+        let learned =
+            |this: &Self| this.readers.iter().all(|reader| !reader.is_known() || reader.knows_its_start());
+        if learned(self) {
+            return Ok(());
+        }
+        self.jump(self.layout.first_cluster, Resume::default());
+        for _ in 0..MAX_FIRST_BLOCKS {
+            match self.next_packet() {
+                Ok(Some(_)) if !learned(self) => {}
+                Err(DemuxError::Io(error)) => return Err(error.into()),
+                _ => break,
+            }
+        }
+        Ok(())
+    }
+
     fn seek_sound(&mut self, to: MediaTime) -> Result<MediaTime, DemuxError> {
         let from = to - PRE_ROLL;
         self.index_until(from, None)?;
         let place = self.place_before(from);
         let at = self.at(place);
         self.jump(at, Resume { pictures_from: 0, sound_from: Some(from) });
-        let mut first = self.super_next()?;
+        let mut first = self.next_packet()?;
         if first.is_none() {
             // Behind the end: what the last place has.
             self.jump(at, Resume::default());
-            first = self.super_next()?;
+            first = self.next_packet()?;
         }
         let Some(first) = first else { return Ok(to) };
         let pts = first.pts;
         self.ready.push_front(first);
         Ok(pts)
-    }
-
-    fn super_next(&mut self) -> Result<Option<super::Packet>, DemuxError> {
-        super::Demuxer::next_packet(self)
     }
 
     fn jump(&mut self, at: u64, resume: Resume) {

@@ -78,23 +78,32 @@ pub(super) struct Flow {
     rate: u32,
     /// Where the next packet starts, in samples.
     next: Option<i64>,
+    /// Where the first packet of the file starts, and how long it is: after a seek, packets of that
+    /// length stand on its grid.
+    grid: Option<(i64, u32)>,
 }
 
 impl Flow {
     pub(super) const fn new(rate: u32) -> Self {
-        Self { rate, next: None }
+        Self { rate, next: None, grid: None }
     }
 
     /// The exact time of a packet with `samples` that the file has at `pts`, rounded to `tick`.
     pub(super) fn snap(&mut self, pts: MediaTime, samples: u32, tick: MediaTime) -> MediaTime {
-        let expected = self.next.filter(|next| (MediaTime::from_ticks(*next, self.rate) - pts).abs() <= tick);
-        let start = expected.unwrap_or_else(|| pts.to_ticks(self.rate));
+        let rough = pts.to_ticks(self.rate);
+        let (anchor, step) = *self.grid.get_or_insert((rough, samples));
+        let on_grid = || {
+            let step = i64::from(step.max(1));
+            anchor + rough.saturating_sub(anchor).saturating_add(step / 2).div_euclid(step) * step
+        };
+        let near = |start: &i64| (MediaTime::from_ticks(*start, self.rate) - pts).abs() <= tick;
+        let start = self.next.or_else(|| Some(on_grid())).filter(near).unwrap_or(rough);
         self.next = Some(start.saturating_add(i64::from(samples)));
         MediaTime::from_ticks(start, self.rate)
     }
 
-    /// Times start anew after a seek.
-    pub(super) const fn forget(&mut self) {
+    /// Sound does not go on where it was.
+    pub(super) const fn jumped(&mut self) {
         self.next = None;
     }
 }
@@ -150,5 +159,8 @@ mod tests {
         assert_eq!(flow.snap(later, 960, MS), later);
         let jitter = later + MediaTime::from_millis(21);
         assert_eq!(flow.snap(jitter, 960, MS), later + MediaTime::from_millis(20));
+        flow.jumped();
+        let rounded = MediaTime::from_millis(70 * 20) - pre_skip + MediaTime::from_nanos(400_000);
+        assert_eq!(flow.snap(rounded, 960, MS).to_ticks(48_000), 70 * 960 - 312);
     }
 }

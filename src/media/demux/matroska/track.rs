@@ -155,9 +155,17 @@ impl MatroskaTrack {
         Ok(packets)
     }
 
+    /// Whether the first block of the track has told where its times begin.
+    pub(super) const fn knows_its_start(&self) -> bool {
+        match self.track.kind {
+            MediaKind::Audio => self.length.is_none() || self.heard_from.is_some(),
+            MediaKind::Video => true,
+        }
+    }
+
     /// After a jump, sound does not go on where it was.
     pub(super) const fn jumped(&mut self) {
-        self.flow.forget();
+        self.flow.jumped();
     }
 
     fn picture(
