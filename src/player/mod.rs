@@ -13,6 +13,7 @@
 //! [`Player`] is the handle, `state` decides, `task` waits and carries, `worker` reads.
 
 mod deck;
+mod file;
 mod item;
 mod listener;
 mod queue;
