@@ -1,7 +1,6 @@
-//! Files as items: the media layer's reader in the shape that a programme wants.
+//! A file as an item: path → [`Reader`] → frames.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use super::item::{FrameReader, Item, ItemError, ItemPlan};
 use crate::media::plan::TrackPlan;
@@ -9,26 +8,20 @@ use crate::media::{Frame, Reader, ReaderOptions};
 use crate::time::MediaTime;
 
 impl Item {
-    /// A file, read anew for every play.
+    /// A media file. It is opened when its turn comes, or a little before.
     pub fn file(path: impl Into<PathBuf>) -> Self {
-        Self::file_with(path, ReaderOptions::default())
-    }
-
-    /// A file, with options such as which tracks are wanted.
-    pub fn file_with(path: impl Into<PathBuf>, options: ReaderOptions) -> Self {
-        let path: PathBuf = path.into();
-        let source: Arc<str> = Arc::from(path.to_string_lossy());
-        Self::from_reader(source, move || {
-            let reader = Reader::open(&path, options).map_err(ItemError::reader)?;
-            Ok(Box::new(reader))
+        let path = path.into();
+        Self::from_reader(path.display().to_string(), move || {
+            Ok(Box::new(Reader::open(&path, ReaderOptions::default())?))
         })
     }
 }
 
 impl FrameReader for Reader {
     fn plan(&self) -> ItemPlan {
-        let words = |plan: &TrackPlan| plan.played_track().map(|_| plan.to_string());
-        ItemPlan::new(words(&self.plan().audio), words(&self.plan().video))
+        let words = |track: &TrackPlan| track.played_track().map(|_| track.to_string());
+        let plan = Self::plan(self);
+        ItemPlan::new(words(&plan.audio), words(&plan.video))
     }
 
     fn duration(&self) -> Option<MediaTime> {
@@ -36,14 +29,127 @@ impl FrameReader for Reader {
     }
 
     fn next_frame(&mut self) -> Result<Option<Frame>, ItemError> {
-        Self::next_frame(self).map_err(ItemError::reader)
+        Ok(Self::next_frame(self)?)
     }
 
     fn seek(&mut self, to: MediaTime) -> Result<MediaTime, ItemError> {
-        Self::seek(self, to).map_err(ItemError::reader)
+        Ok(Self::seek(self, to)?)
     }
 
     fn set_volume(&mut self, gain: f32) {
         Self::set_volume(self, gain);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::media::MediaKind;
+    use crate::player::testing::{Pace, Rig};
+    use crate::player::timeline::SLOT;
+    use crate::player::{DueFrame, EndReason, PlayerEvent, PlayerOptions};
+
+    fn clip(name: &str) -> Item {
+        Item::file(Path::new(env!("CARGO_MANIFEST_DIR")).join("media").join(name))
+    }
+
+    fn rig() -> Rig {
+        let options = PlayerOptions { wait_for_listener: false, ..PlayerOptions::default() };
+        Rig::new(options, Pace::default())
+    }
+
+    fn end_of(rig: &Rig) -> (EndReason, Option<ItemError>) {
+        let end = rig.events.iter().find_map(|(_, event)| match event {
+            PlayerEvent::ItemEnded { reason, error, .. } => Some((*reason, error.clone())),
+            _ => None,
+        });
+        end.expect("the item has ended")
+    }
+
+    fn of_item(rig: &Rig, kind: MediaKind) -> Vec<&DueFrame> {
+        let frames = rig.frames.iter().map(|(_, due)| due);
+        frames.filter(|due| due.item.is_some() && due.frame.kind == kind).collect()
+    }
+
+    #[test]
+    fn every_clip_plays_to_its_end_in_step() {
+        let clips = [
+            ("clip.mp4", 20, 600, "transcode: aac"),
+            ("clip.mkv", 20, 600, "copy"),
+            ("long-gop.mp4", 20, 600, "transcode: aac"),
+            ("music.ogg", 16, 0, "copy"),
+            ("music.mp3", 16, 0, "transcode: mp3"),
+        ];
+        for (name, secs, n_pictures, audio_plan) in clips {
+            let mut rig = rig();
+            rig.state.enqueue(clip(name));
+            rig.run(Duration::from_secs(25));
+            assert_eq!(end_of(&rig).0, EndReason::Finished, "{name}");
+            let (sound, pictures) = (of_item(&rig, MediaKind::Audio), of_item(&rig, MediaKind::Video));
+            assert!(sound.len().abs_diff(secs * 50) <= 3, "{name}: {} frames of sound", sound.len());
+            assert_eq!(pictures.len(), n_pictures, "{name}");
+            assert_eq!(rig.status.stalled, MediaTime::ZERO, "{name}");
+            let mut zeros = sound.iter().chain(&pictures).map(|due| due.at - due.frame.pts);
+            let zero = zeros.next().unwrap();
+            assert!(zeros.all(|other| other == zero), "{name}: one clock for sound and picture");
+            let plan = rig.events.iter().find_map(|(_, event)| match event {
+                PlayerEvent::ItemStarted { plan, .. } => Some(plan.clone()),
+                _ => None,
+            });
+            let video_plan = (n_pictures > 0).then(|| "copy".to_owned());
+            assert_eq!(plan.unwrap(), ItemPlan::new(Some(audio_plan.to_owned()), video_plan), "{name}");
+        }
+    }
+
+    #[test]
+    fn files_follow_each_other_without_a_silent_slot() {
+        let mut rig = rig();
+        let names = ["music.ogg", "clip.mp4", "music.mp3", "clip.mkv"];
+        for name in names {
+            rig.state.enqueue(clip(name));
+        }
+        rig.run(Duration::from_secs(80));
+        let sound = of_item(&rig, MediaKind::Audio);
+        let gaps: Vec<_> = sound.windows(2).filter(|pair| pair[1].at != pair[0].at + SLOT).collect();
+        assert!(gaps.is_empty(), "{gaps:?}");
+        assert_eq!(sound.last().unwrap().item.unwrap().0, names.len() as u64);
+        assert_eq!(of_item(&rig, MediaKind::Video).len(), 1200);
+    }
+
+    #[test]
+    fn a_seek_stays_in_step() {
+        for name in ["clip.mp4", "clip.mkv"] {
+            let mut rig = rig();
+            rig.state.enqueue(clip(name));
+            rig.run(Duration::from_secs(1));
+            rig.state.seek(MediaTime::from_millis(12_345)).unwrap();
+            rig.run(Duration::from_millis(300));
+            let landed = rig.sought[0].1.clone().unwrap();
+            assert!((MediaTime::from_millis(12_345) - landed).abs() <= MediaTime::from_secs(1), "{name}");
+            rig.frames.clear();
+            rig.run(Duration::from_secs(2));
+            let (sound, pictures) = (of_item(&rig, MediaKind::Audio), of_item(&rig, MediaKind::Video));
+            assert!(sound.len() >= 99 && pictures.len() >= 59, "{name}");
+            let zero = sound[0].at - sound[0].frame.pts;
+            assert!(sound.iter().chain(&pictures).all(|due| due.at - due.frame.pts == zero), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_played_says_why() {
+        for (name, wanted) in
+            [("missing.mp4", "there is no file"), ("bframes.mp4", "B-frames"), ("README.md", "")]
+        {
+            let mut rig = rig();
+            rig.state.enqueue(clip(name));
+            rig.run(Duration::from_secs(1));
+            let (reason, error) = end_of(&rig);
+            assert_eq!(reason, EndReason::Failed, "{name}");
+            let error = error.unwrap();
+            assert!(matches!(error, ItemError::Source(_) | ItemError::Media(_)), "{name}: {error:?}");
+            assert!(error.to_string().contains(wanted), "{name}: {error}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::media::Frame;
+use crate::media::{Frame, MediaError};
 use crate::time::MediaTime;
 
 /// One entry of a queue before it is loaded. Cheap to clone; opened anew for every play.
@@ -91,6 +91,9 @@ impl ItemPlan {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ItemError {
+    /// The file cannot be opened, or not be used further.
+    #[error(transparent)]
+    Media(Arc<MediaError>),
     /// A program's own reader gave up.
     #[error("the item's reader failed")]
     Reader(#[source] Arc<dyn std::error::Error + Send + Sync>),
@@ -109,5 +112,11 @@ impl ItemError {
     /// Wraps the failure of a program's own reader.
     pub fn reader(cause: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Reader(Arc::new(cause))
+    }
+}
+
+impl From<MediaError> for ItemError {
+    fn from(error: MediaError) -> Self {
+        Self::Media(Arc::new(error))
     }
 }
