@@ -24,7 +24,7 @@ mod participant;
 mod state;
 mod stats;
 mod task;
-#[cfg(test)]
+#[cfg(all(test, feature = "emulator"))]
 mod tests;
 
 pub use error::{ConnectStage, JoinError, LeftReason};

@@ -46,6 +46,10 @@ const FULL_HEIGHT: u32 = 720;
 /// a frame or two to answer one.
 const KEYFRAME_REQUEST_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Packets that wait for a missing one before a picture is given up: more than the largest
+/// keyframe of a 720p stream is split into, so that a repair of its first packet is waited for.
+const VIDEO_REORDERING: usize = 512;
+
 /// How long a sound frame waits for one that is missing before it: the jitter buffer of this
 /// receiver. Browsers adapt theirs between about 40 and 200 ms.
 pub(super) const AUDIO_PATIENCE: Duration = Duration::from_millis(100);
@@ -167,6 +171,7 @@ impl State {
             .clear_codecs()
             .set_extension_map(extensions())
             .set_reordering_timeout_audio(Some(AUDIO_PATIENCE))
+            .set_reordering_size_video(VIDEO_REORDERING)
             .enable_raw_packets(true);
         configure_codecs(&mut config);
         let mut rtc = config.build(now);
