@@ -53,7 +53,10 @@ fn look(browser: &Browser) -> Result<()> {
 
     let step = f64::from((second + NUMBERS - first) % NUMBERS);
     let expected = (later - at).as_secs_f64() * FPS;
-    ensure!((step - expected).abs() <= TOLERANCE, "the page moved on by {step} pictures instead of {expected:.1}");
+    ensure!(
+        (step - expected).abs() <= TOLERANCE,
+        "the page moved on by {step} pictures instead of {expected:.1}"
+    );
 
     let growth = |pointer: &str| {
         let value = |stats: &Value| stats.pointer(pointer).and_then(Value::as_f64);

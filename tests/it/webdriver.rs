@@ -59,7 +59,9 @@ impl Browser {
 
         let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
         let port: u16 = lines
-            .find_map(|line| line.split_once("started successfully on port ")?.1.trim_end_matches('.').parse().ok())
+            .find_map(|line| {
+                line.split_once("started successfully on port ")?.1.trim_end_matches('.').parse().ok()
+            })
             .context("chromedriver does not say on which port it listens")?;
         // It goes on talking: an unread pipe would stop it, a closed one would end it.
         std::thread::spawn(move || lines.for_each(drop));
@@ -77,7 +79,10 @@ impl Browser {
         browser.session = format!("{base}/{id}");
         // The window has borders, the page has not.
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
-        browser.command("goog/cdp/execute", &json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": size }))?;
+        browser.command(
+            "goog/cdp/execute",
+            &json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": size }),
+        )?;
         Ok(browser)
     }
 
@@ -109,7 +114,11 @@ impl Browser {
         );
         match self.run(&format!("return (async () => {{ {script} }})()"))? {
             Value::Bool(true) => Ok(()),
-            _ => bail!("not true within {} s: {condition}; {}", limit.as_secs(), self.run("return telecastStats()")?),
+            _ => bail!(
+                "not true within {} s: {condition}; {}",
+                limit.as_secs(),
+                self.run("return telecastStats()")?
+            ),
         }
     }
 
