@@ -1,7 +1,9 @@
 //! One binary for all scenarios: links once, shares the lab.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Mutex, MutexGuard};
 
+#[cfg(feature = "emulator")]
+mod browser;
 #[cfg(all(feature = "emulator", feature = "openh264"))]
 mod clips;
 #[cfg(feature = "cli")]
@@ -12,9 +14,20 @@ mod negotiation;
 mod publisher;
 #[cfg(feature = "emulator")]
 mod watcher;
+#[cfg(feature = "emulator")]
+mod webdriver;
 
 /// Tests that decode and measure in real time take turns: two at once would starve each other.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// Waits for the turn of a test that is not async.
+#[cfg(feature = "cli")]
 fn realtime() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+    TURN.blocking_lock()
+}
+
+/// Waits for the turn of a test that is async.
+#[cfg(feature = "emulator")]
+async fn realtime_async() -> MutexGuard<'static, ()> {
+    TURN.lock().await
 }

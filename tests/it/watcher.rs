@@ -9,12 +9,14 @@ use telecast::emulator::watcher::{DtlsRole, WatchOptions};
 use telecast::emulator::{Emulator, EmulatorOptions, JoinRequest, Weather};
 
 use crate::publisher::Publisher;
+use crate::realtime_async;
 
 const BOTH: Wanted = Wanted { video: true, audio: true };
 
 /// Streams a clip under `weather` until so many packets of sound were sent, and reports what a
 /// watcher saw and heard of it.
 async fn watch(weather: Option<&str>, dtls: DtlsRole, n_packets: u64) -> Report {
+    let _alone = realtime_async().await;
     let weather = weather.map(|text| Weather::parse(text).unwrap());
     let emulator = Emulator::start(EmulatorOptions { weather, ..EmulatorOptions::default() }).await.unwrap();
     let chat = ChatId("demo".into());

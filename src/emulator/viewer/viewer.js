@@ -215,6 +215,7 @@ class Tile {
     this.slot = slot;
     this.name = name;
     this.level = 0;
+    this.decodedLevel = 0;
     this.speakingUntil = 0;
     this.lastFrame = performance.now();
     this.history = { bitrate: [], fps: [] };
@@ -274,12 +275,12 @@ class Tile {
     this.root.classList.toggle("muted", Boolean(row?.muted));
   }
 
-  // The level of what is being played, from the receiver: the sender's own word (RFC 6464) or
-  // the decoded sound.
+  // The level of what is being played: the sender's own word (RFC 6464), or, from a sender who
+  // says none, that of the decoded sound when it was last looked at.
   showLevel(receiver, now) {
     const source = receiver?.getSynchronizationSources?.()[0];
     const fresh = source && now + performance.timeOrigin - source.timestamp < 500;
-    const level = fresh ? source.audioLevel ?? 0 : 0;
+    const level = fresh ? source.audioLevel ?? this.decodedLevel : 0;
     this.level = Math.max(level, this.level * 0.7);
     if (level > SPEAKING_LEVEL) this.speakingUntil = now + SPEAKING_HOLD_MS;
     this.speaking = now < this.speakingUntil;
@@ -291,6 +292,7 @@ class Tile {
 
   showNumbers({ video, audio }) {
     const now = performance.now();
+    this.decodedLevel = audio?.level ?? 0;
     if (video?.fps > 0) this.lastFrame = now;
     this.root.classList.toggle("stalled", Boolean(video) && this.root.classList.contains("seen") && now - this.lastFrame > STALL_MS);
     this.numbers.textContent = video ? `${video.height}p · ${Math.round(video.fps)} fps` : audio ? "sound only" : "";

@@ -250,7 +250,8 @@ impl State {
             let wanted = match (&self.watched, &self.of) {
                 (Some(watched), _) => watched.peer == row.peer,
                 (None, Some(of)) => *of == row.peer,
-                (None, None) => true,
+                // Whoever neither speaks nor shows anything, such as another watcher, is not it.
+                (None, None) => !row.muted || row.video.is_some(),
             };
             if !wanted || row.min {
                 continue;

@@ -306,6 +306,20 @@ fn joins_in_both_dtls_roles_and_hears() {
 }
 
 #[test]
+fn without_a_name_the_first_who_speaks_or_shows_something_is_watched() {
+    let mut lab = Lab::new(true);
+    let silent =
+        ParticipantRow { peer: "watcher".into(), source: 77, muted: true, ..ParticipantRow::default() };
+    lab.state.handle_participants(&[silent], lab.now).unwrap();
+    assert_eq!(lab.arrivals().peer, None);
+    lab.state.handle_participants(&[Lab::row()], lab.now).unwrap();
+    assert_eq!(lab.arrivals().peer.as_deref(), Some("bot"));
+    let other = ParticipantRow { peer: "late".into(), source: 78, ..ParticipantRow::default() };
+    lab.state.handle_participants(&[other], lab.now).unwrap();
+    assert_eq!(lab.arrivals().peer.as_deref(), Some("bot"));
+}
+
+#[test]
 fn asks_for_the_video_it_wants_and_repeats_it() {
     let mut lab = Lab::join(true);
     lab.run(Duration::from_secs(6));

@@ -1,0 +1,139 @@
+//! A browser opens the viewer page and sees and hears what the bot streams.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use telecast::call::{Call, ChatId, JoinOptions, LeftReason};
+use telecast::emulator::marks::{self, Luma};
+use telecast::emulator::{Emulator, EmulatorOptions};
+use telecast::player::{Item, Player, PlayerOptions};
+
+use crate::realtime_async;
+use crate::webdriver::{Browser, Screenshot};
+
+/// The clips show 30 pictures a second, numbered from 0 to 599.
+const FPS: f64 = 30.0;
+const NUMBERS: u32 = 600;
+
+/// Two screenshots may be off by a tenth of a second: a browser paints when it finds the time.
+const TOLERANCE: f64 = 3.0;
+
+/// Decoded pictures per second, and the share of the sound that was made up.
+const MIN_FPS: f64 = 28.0;
+const MAX_CONCEALED: f64 = 0.01;
+
+/// Another process may take the machine away for a second; a page that shows the wrong pictures
+/// shows them every time.
+const ATTEMPTS: usize = 5;
+
+/// In the page's own words: sound and more than a second of pictures have come.
+const MOVING: &str =
+    "(await telecastStats()).participants.some((p) => p.video?.framesDecoded > 30 && p.audio)";
+
+/// The number in the picture and when the screenshot was taken, as far as can be known.
+fn see(browser: &Browser) -> Result<(u32, Instant)> {
+    let before = now();
+    let Screenshot { luma, width, height } = browser.screenshot()?;
+    let taken = before + (now() - before) / 2;
+    let luma = Luma::new(&luma, width, width, height).context("a screenshot without pixels")?;
+    let number = marks::find_frame_number(&luma).context("no readable picture number on the page")?;
+    Ok((number, taken))
+}
+
+/// Looks at the page for a second: two screenshots, and the growth of its counters between.
+fn look(browser: &Browser) -> Result<()> {
+    let before = stats(browser)?;
+    let (first, at) = see(browser)?;
+    browser.wait(Duration::from_secs(1).saturating_sub(now() - at))?;
+    let (second, later) = see(browser)?;
+    let after = stats(browser)?;
+
+    let step = f64::from((second + NUMBERS - first) % NUMBERS);
+    let expected = (later - at).as_secs_f64() * FPS;
+    ensure!(
+        (step - expected).abs() <= TOLERANCE,
+        "the page moved on by {step} pictures instead of {expected:.1}"
+    );
+
+    let growth = |pointer: &str| {
+        let value = |stats: &Value| stats.pointer(pointer).and_then(Value::as_f64);
+        value(&after).zip(value(&before)).map(|(after, before)| after - before).context("a number is missing")
+    };
+    let fps = growth("/video/framesDecoded")? / (growth("/video/timestamp")? / 1000.0);
+    ensure!(fps >= MIN_FPS, "{fps:.1} pictures were decoded per second: {after}");
+    let (concealed, heard) = (growth("/audio/concealedSamples")?, growth("/audio/totalSamplesReceived")?);
+    ensure!(concealed < heard * MAX_CONCEALED, "{concealed} of {heard} samples were concealed: {after}");
+    Ok(())
+}
+
+fn stats(browser: &Browser) -> Result<Value> {
+    let stats = browser.run("return telecastStats()")?;
+    stats["participants"].get(0).cloned().context("the page shows nobody")
+}
+
+/// A chat with its page at `door`, into which a bot plays a clip.
+struct Show {
+    emulator: Emulator,
+    door: SocketAddr,
+    player: Player,
+    call: Call,
+}
+
+impl Show {
+    async fn start(door: SocketAddr) -> Self {
+        let emulator = Emulator::start(EmulatorOptions::default()).await.unwrap();
+        let door = emulator.serve_http(door).await.unwrap().local_addr();
+        let player = Player::start(PlayerOptions { loop_all: true, ..PlayerOptions::default() });
+        let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("media/clip.mkv");
+        player.enqueue(Item::file(clip)).await.unwrap();
+        let chat = ChatId("demo".into());
+        let call = Call::join(chat, &*emulator.signaling("bot"), &player, JoinOptions::default());
+        Self { emulator, door, player, call }
+    }
+
+    async fn end(self) {
+        self.call.leave(LeftReason::Command).await;
+        self.call.closed().await;
+        self.player.close().await;
+        self.emulator.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chromium_sees_and_hears_the_bot_and_comes_back_to_it() {
+    let _alone = realtime_async().await;
+    let show = Show::start(([127, 0, 0, 1], 0).into()).await;
+    let door = show.door;
+    let url = format!("http://{door}/?chat=demo");
+    let browser = tokio::task::spawn_blocking(move || watch(&url)).await.unwrap().unwrap();
+    show.end().await;
+
+    let show = Show::start(door).await;
+    let again = move || browser.wait_until(MOVING, Duration::from_secs(15));
+    tokio::task::spawn_blocking(again).await.unwrap().unwrap();
+    show.end().await;
+}
+
+fn watch(url: &str) -> Result<Browser> {
+    let browser = Browser::start(1280, 800)?;
+    browser.open(url)?;
+    browser.wait_until(MOVING, Duration::from_secs(10))?;
+    let mut errors = Vec::new();
+    while let Err(error) = look(&browser) {
+        errors.push(error.to_string());
+        ensure!(errors.len() < ATTEMPTS, "{}", errors.join("; "));
+    }
+    let shown = stats(&browser)?;
+    ensure!(shown["video"]["width"] == 1280 && shown["video"]["height"] == 720, "{shown}");
+    ensure!(shown["audio"]["codec"] == "opus" && shown["video"]["codec"] == "H264", "{shown}");
+    ensure!(shown["speaking"] == true, "no speaking mark: {shown}");
+    Ok(browser)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the browser runs on the real clock")]
+fn now() -> Instant {
+    Instant::now()
+}
