@@ -17,7 +17,7 @@ use crate::player::timeline::SLOT;
 const CASES_VARIABLE: &str = "TELECAST_PROPERTY_CASES";
 
 /// How many sequences the gate runs.
-const CASES: u32 = 4000;
+const CASES: u32 = 2000;
 
 #[derive(Clone, Debug)]
 enum Step {
