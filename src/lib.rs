@@ -1,4 +1,5 @@
-//! Join Telegram video chats and stream audio and video files into them.
+#![cfg_attr(feature = "emulator", doc = include_str!("../README.md"))]
+#![cfg_attr(not(feature = "emulator"), doc = "Join Telegram video chats and stream files into them.")]
 
 pub mod call;
 #[cfg(feature = "cli")]
