@@ -108,5 +108,12 @@ pub(super) fn run(args: PlayArgs) -> anyhow::Result<Exit> {
     })?;
     // A read of stdin that is under way cannot be ended; nobody has to wait for it.
     runtime.shutdown_background();
-    Ok(failed.as_ref().map_or(Exit::Ok, exit::of_reason))
+    Ok(match failed {
+        None => Exit::Ok,
+        Some(stdio::Failure::Left(reason)) => exit::of_reason(&reason),
+        Some(stdio::Failure::NothingPlayed(error)) => {
+            let text = format!("nothing could be played: {:#}", anyhow::Error::new(error));
+            return Err(Because(Exit::Media, text).into());
+        }
+    })
 }

@@ -1,7 +1,7 @@
 //! Signaling as lines of JSON: the media side of calls for programs in any language.
 //!
 //! ```text
-//!  stdin  ─► wire::read ─► session ─► Call, Player
+//!  stdin  ─► input, wire ─► session ─► Call, Player
 //!  stdout ◄─ writer ◄── lines ◄── session ◄─ requests, statuses, item events
 //! ```
 //!
@@ -9,8 +9,9 @@
 //! are described in `docs/stdio.md`.
 
 mod door;
+mod input;
 mod session;
 mod wire;
 mod writer;
 
-pub use session::{Options, run};
+pub use session::{Failure, Options, run};

@@ -4,24 +4,32 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::door::Door;
-use super::wire::{self, Command, Event, In, MAX_LINE_BYTES, Out, Rejected, WireError, WirePlan};
+use super::input::read_lines;
+use super::wire::{Command, Event, In, Out, Rejected, WireError, WirePlan};
 use super::writer::Lines;
 use crate::call::{Call, CallStatus, ChatId, JoinOptions, LeftReason};
-use crate::player::{Item, PlayError, Player, PlayerEvent, PlayerOptions};
+use crate::player::{EndReason, Item, ItemError, PlayError, Player, PlayerEvent, PlayerOptions};
 use crate::time::MediaTime;
 
 /// Lines of the caller that wait to be acted upon.
 const INBOX: usize = 256;
-/// After the goodbyes: how long the last lines may take to be written.
+/// Statistics are told no more often than this.
+const MIN_STATS_EVERY: Duration = Duration::from_millis(100);
+/// How long the goodbyes and the last lines may take to be written.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long the caller's last lines may take once it has closed its end. Together with the
+/// farewell this stays below the three seconds within which the program ends.
+const LAST_LINES: Duration = Duration::from_millis(500);
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -42,40 +50,71 @@ pub struct Options {
     pub join: JoinOptions,
 }
 
-/// Runs until the programme has ended, the caller has gone or `stop` resolves. Returns why the
-/// first chat that failed did so.
+/// Why a run was no success.
+#[derive(Clone, Debug)]
+pub enum Failure {
+    /// The first chat that failed did so for this reason.
+    Left(LeftReason),
+    /// No item could be played; this is what was wrong with the first.
+    NothingPlayed(ItemError),
+}
+
+/// Runs until the programme has ended, the caller has gone or `stop` resolves, and then for
+/// three seconds at most. `None` means that all went well.
 pub async fn run(
     options: Options,
     input: impl AsyncBufRead + Unpin + Send + 'static,
     output: impl AsyncWrite + Unpin + Send + 'static,
     stop: impl Future<Output = ()>,
-) -> Option<LeftReason> {
-    let (lines, writer) = Lines::to(output);
+) -> Option<Failure> {
+    let (lines, mut writer) = Lines::to(output);
     lines.send(Out::hello()).await;
     let (notes_sender, notes) = mpsc::channel(INBOX);
-    let reader = tokio::spawn(read_lines(input, notes_sender.clone()));
+    let mut reader = tokio::spawn(read_lines(input, notes_sender.clone()));
     let mut session = Session {
         began: Instant::now(),
         door: Door::new(lines.clone()),
-        lines,
+        lines: lines.clone(),
         notes: notes_sender,
         options,
         chats: BTreeMap::new(),
         programme: None,
         failed: None,
-        tasks: tokio::task::JoinSet::new(),
+        played: false,
+        unplayable: None,
+        tasks: JoinSet::new(),
     };
-    session.begin().await;
-    session.serve(notes, stop).await;
-    let failed = session.end().await;
+    // Whatever the session waits for, such as a caller that does not read: these end it.
+    tokio::select! {
+        () = session.serve(notes) => {}
+        () = stop => {}
+        () = lines.closed() => {}
+        () = input_ended(&mut reader) => {}
+    }
+    drop(lines);
+    let deadline = tokio::time::Instant::now() + FAREWELL;
+    if tokio::time::timeout_at(deadline, session.end()).await.is_err() {
+        tracing::warn!("the goodbyes were not all taken in time");
+    }
+    let failed = session.failed.take();
+    drop(session);
     reader.abort();
     // Who does not read within this time does not want the last lines.
-    let _ = tokio::time::timeout(FAREWELL, writer).await;
+    if tokio::time::timeout_at(deadline, &mut writer).await.is_err() {
+        writer.abort();
+    }
     failed
 }
 
+/// Resolves when the caller has closed its end and its last lines have had their time.
+async fn input_ended(reader: &mut JoinHandle<()>) {
+    // A reader that ended is gone, however it ended.
+    let _ = reader.await;
+    tokio::time::sleep(LAST_LINES).await;
+}
+
 /// What the session waits for.
-enum Note {
+pub(super) enum Note {
     Line(Result<In, Rejected>),
     /// The caller has closed its end.
     InputClosed,
@@ -92,9 +131,24 @@ struct Session {
     chats: BTreeMap<ChatId, Seat>,
     /// The programme that all chats share, unless each has its own.
     programme: Option<Player>,
-    failed: Option<LeftReason>,
-    /// Forwarders of statuses and events.
-    tasks: tokio::task::JoinSet<()>,
+    failed: Option<Failure>,
+    /// At least one item has been heard or seen.
+    played: bool,
+    /// Why the first item that failed did so.
+    unplayable: Option<ItemError>,
+    /// Forwarders of statuses and events, and commands that take their time.
+    tasks: JoinSet<()>,
+}
+
+/// What was wrong with a command: a word for programs, a sentence for people.
+type Refused = (&'static str, String);
+type Obeyed = Result<(), Refused>;
+
+/// What a command is for.
+enum Target {
+    NewChat(ChatId),
+    Chat(ChatId),
+    Programme(Player),
 }
 
 /// One chat.
@@ -106,57 +160,55 @@ struct Seat {
 }
 
 impl Session {
-    async fn begin(&mut self) {
+    async fn serve(&mut self, mut notes: mpsc::Receiver<Note>) {
         if !self.options.separate {
             self.programme = Some(self.start_player(None).await);
         }
         for chat in self.options.chats.clone() {
-            self.join(chat).await;
+            if !self.chats.contains_key(&chat) {
+                self.join(chat).await;
+            }
         }
-    }
-
-    async fn serve(&mut self, mut notes: mpsc::Receiver<Note>, stop: impl Future<Output = ()>) {
-        let mut stop = std::pin::pin!(stop);
-        let lines = self.lines.clone();
-        let mut unread = std::pin::pin!(lines.closed());
-        let mut stats = self.options.stats_every.map(tokio::time::interval);
-        loop {
+        let mut stats =
+            self.options.stats_every.map(|every| tokio::time::interval(every.max(MIN_STATS_EVERY)));
+        while !self.finished() {
             tokio::select! {
-                () = &mut stop => return,
-                () = &mut unread => return,
                 note = notes.recv() => match note {
                     Some(Note::InputClosed) | None => return,
                     Some(note) => self.handle(note).await,
                 },
                 () = tick(&mut stats) => self.tell_all_stats().await,
-            }
-            if self.finished() {
-                return;
+                // Otherwise what has ended would be kept until the end.
+                Some(_) = self.tasks.join_next() => {}
             }
         }
     }
 
     /// Leaves everything; the goodbyes are written, their replies are not waited for.
-    async fn end(&mut self) -> Option<LeftReason> {
+    async fn end(&mut self) {
+        let nothing_played = !self.played && self.programmes_over();
         for seat in self.chats.values().filter(|seat| !seat.over) {
             let reason = if seat.queue_ended { LeftReason::Ended } else { LeftReason::Command };
             seat.call.leave(reason).await;
         }
+        let mut closing = JoinSet::new();
+        closing.extend(self.programme.take().map(close));
         for (chat, seat) in std::mem::take(&mut self.chats) {
-            let reason = seat.call.closed().await;
             if !seat.over {
-                self.tell_status(&chat, &CallStatus::Left(reason)).await;
+                let reason = seat.call.closed().await;
+                self.tell_status(&chat, &CallStatus::Left(reason.clone())).await;
+                self.note_failure(reason);
             }
-            seat.player.close().await;
+            closing.spawn(close(seat.player));
         }
-        if let Some(player) = self.programme.take() {
-            player.close().await;
+        if nothing_played && let Some(error) = self.unplayable.take() {
+            self.failed.get_or_insert(Failure::NothingPlayed(error));
         }
+        while closing.join_next().await.is_some() {}
         self.tasks.shutdown().await;
         if self.lines.dropped() > 0 {
             tracing::warn!(dropped = self.lines.dropped(), "lines that the caller did not read in time");
         }
-        self.failed.take()
     }
 
     /// Is there nobody left to play to, or nothing left to play?
@@ -164,9 +216,19 @@ impl Session {
         let given = !self.options.chats.is_empty();
         let stays = self.options.stay || self.options.loop_all;
         let nobody = given && self.chats.values().all(|seat| seat.over);
-        let nothing =
-            !stays && !self.chats.is_empty() && self.chats.values().all(|seat| seat.over || seat.queue_ended);
-        nobody || nothing
+        nobody || (!stays && self.programmes_over())
+    }
+
+    /// Has every programme that somebody listens to come to its end?
+    fn programmes_over(&self) -> bool {
+        !self.chats.is_empty() && self.chats.values().all(|seat| seat.over || seat.queue_ended)
+    }
+
+    /// Keeps what is the first failure of a chat.
+    fn note_failure(&mut self, reason: LeftReason) {
+        if matches!(reason, LeftReason::Failed(_) | LeftReason::Kicked) {
+            self.failed.get_or_insert(Failure::Left(reason));
+        }
     }
 
     async fn handle(&mut self, note: Note) {
@@ -177,9 +239,11 @@ impl Session {
                 self.tell_status(&chat, &status).await;
                 if let (CallStatus::Left(reason), Some(seat)) = (status, self.chats.get_mut(&chat)) {
                     seat.over = true;
-                    if matches!(reason, LeftReason::Failed(_)) {
-                        self.failed.get_or_insert(reason);
+                    if self.programme.is_none() {
+                        let player = seat.player.clone();
+                        self.tasks.spawn(close(player));
                     }
+                    self.note_failure(reason);
                 }
             }
             Note::Player(chat, event) => self.handle_player_event(chat, event).await,
@@ -191,7 +255,7 @@ impl Session {
     async fn handle_line(&mut self, line: In) {
         match line {
             In::Reply { id, result } => {
-                if !self.door.reply(id, result) {
+                if !self.door.reply(id, result).await {
                     tracing::debug!(id, "a reply to nothing that was asked");
                 }
             }
@@ -203,29 +267,62 @@ impl Session {
             }
             In::Command { reference, chat, command } => {
                 let chat = chat.map(ChatId);
-                match self.command(chat.as_ref(), command).await {
-                    Ok(()) => self.lines.send(Out::Ack { reference }).await,
-                    Err((code, message)) => {
-                        let chat = chat.map(|chat| chat.0);
-                        self.reject(Rejected { reference, chat, code, message }).await;
-                    }
+                if let Some(done) = self.command(&reference, chat.as_ref(), command).await {
+                    self.lines.send(answer(reference, chat, done)).await;
                 }
             }
         }
     }
 
+    /// Obeys. `None` when that takes its time and is answered later.
     async fn command(
         &mut self,
+        reference: &Option<Value>,
         chat: Option<&ChatId>,
         command: Command,
-    ) -> Result<(), (&'static str, String)> {
-        if command == Command::Join {
-            let chat = chat.ok_or_else(|| ("bad_command", "join needs the key \"chat\"".to_owned()))?;
-            if self.chats.get(chat).is_some_and(|seat| !seat.over) {
-                return Err(("already_joined", format!("{chat} is joined already")));
+    ) -> Option<Obeyed> {
+        match self.aim(chat, &command) {
+            Err(refused) => Some(Err(refused)),
+            Ok(Target::NewChat(chat)) => {
+                self.join(chat).await;
+                Some(Ok(()))
             }
-            self.join(chat.clone()).await;
-            return Ok(());
+            Ok(Target::Chat(chat)) => {
+                let call = &self.chats.get(&chat)?.call;
+                match command {
+                    Command::Leave => call.leave(LeftReason::Command).await,
+                    Command::Stats => self.tell_stats(&chat).await,
+                    _ => call.set_muted(command == Command::Mute).await,
+                }
+                Some(Ok(()))
+            }
+            Ok(Target::Programme(player)) => {
+                let mut steering = Box::pin(async move { steer(&player, command).await });
+                // The first look hands the order over, so that orders keep their order; a seek
+                // in a large file then must not hold up what comes after it.
+                let now = std::future::poll_fn(|context| Poll::Ready(steering.as_mut().poll(context))).await;
+                if let Poll::Ready(done) = now {
+                    return Some(done);
+                }
+                let (lines, reference, chat) = (self.lines.clone(), reference.clone(), chat.cloned());
+                self.tasks.spawn(async move {
+                    let done = steering.await;
+                    lines.send(answer(reference, chat, done)).await;
+                });
+                None
+            }
+        }
+    }
+
+    /// What a command is for.
+    fn aim(&self, chat: Option<&ChatId>, command: &Command) -> Result<Target, Refused> {
+        let needs_chat = || ("bad_command", "this command needs the key \"chat\"".to_owned());
+        if *command == Command::Join {
+            let chat = chat.ok_or_else(needs_chat)?;
+            return match self.chats.get(chat) {
+                Some(seat) if !seat.over => Err(("already_joined", format!("{chat} is joined already"))),
+                _ => Ok(Target::NewChat(chat.clone())),
+            };
         }
         let seat = chat.map(|chat| {
             let seat = self.chats.get(chat).filter(|seat| !seat.over);
@@ -234,35 +331,26 @@ impl Session {
         let seat = seat.transpose()?;
         match command {
             Command::Mute | Command::Unmute | Command::Leave | Command::Stats => {
-                let seat =
-                    seat.ok_or_else(|| ("bad_command", "this command needs the key \"chat\"".to_owned()))?;
-                match command {
-                    Command::Leave => seat.call.leave(LeftReason::Command).await,
-                    Command::Stats => {
-                        let chat = seat.call.chat().clone();
-                        self.tell_stats(&chat).await;
-                    }
-                    _ => seat.call.set_muted(command == Command::Mute).await,
-                }
-                Ok(())
+                Ok(Target::Chat(seat.ok_or_else(needs_chat)?.call.chat().clone()))
+            }
+            Command::Play { source, .. } if source == "-" => {
+                Err(("bad_command", "stdin carries the signaling: `-` cannot be a source".to_owned()))
             }
             _ => {
-                let player = match (&self.programme, seat) {
-                    (Some(programme), _) => programme.clone(),
-                    (None, Some(seat)) => seat.player.clone(),
-                    (None, None) => {
-                        return Err((
-                            "bad_command",
-                            "with --separate this command needs the key \"chat\"".into(),
-                        ));
-                    }
-                };
-                steer(&player, command).await.map_err(|error| ("failed", told(&error)))
+                let player = self.programme.as_ref().or_else(|| seat.map(|seat| &seat.player));
+                Ok(Target::Programme(player.ok_or_else(needs_chat)?.clone()))
             }
         }
     }
 
     async fn handle_player_event(&mut self, owner: Option<ChatId>, event: PlayerEvent) {
+        match &event {
+            PlayerEvent::ItemStarted { .. } => self.played = true,
+            PlayerEvent::ItemEnded { reason: EndReason::Failed, error: Some(error), .. } => {
+                self.unplayable.get_or_insert_with(|| error.clone());
+            }
+            _ => {}
+        }
         // A shared programme is told to every chat: each line stands for one chat.
         let chats: Vec<ChatId> = match owner {
             Some(chat) => vec![chat],
@@ -390,8 +478,8 @@ impl Session {
     }
 }
 
-async fn steer(player: &Player, command: Command) -> Result<(), PlayError> {
-    match command {
+async fn steer(player: &Player, command: Command) -> Obeyed {
+    let done: Result<(), PlayError> = match command {
         Command::Pause => player.pause().await,
         Command::Resume => player.resume().await,
         Command::Skip => player.skip().await,
@@ -401,8 +489,20 @@ async fn steer(player: &Player, command: Command) -> Result<(), PlayError> {
         Command::Play { source, now: true } => player.play_now(Item::file(source)).await.map(drop),
         Command::Play { source, now: false } => player.enqueue(Item::file(source)).await.map(drop),
         Command::Join | Command::Leave | Command::Mute | Command::Unmute | Command::Stats => {
-            unreachable!("commands of a chat are handled before those of a programme")
+            unreachable!("commands of a chat never aim at a programme")
         }
+    };
+    done.map_err(|error| ("failed", told(&error)))
+}
+
+async fn close(player: Player) {
+    player.close().await;
+}
+
+fn answer(reference: Option<Value>, chat: Option<ChatId>, done: Obeyed) -> Out {
+    match done {
+        Ok(()) => Out::Ack { reference },
+        Err((code, message)) => Out::Error { reference, chat: chat.map(|chat| chat.0), code, message },
     }
 }
 
@@ -429,40 +529,4 @@ async fn tick(interval: &mut Option<tokio::time::Interval>) {
         }
         None => std::future::pending().await,
     }
-}
-
-/// Reads the caller's lines until it closes its end.
-async fn read_lines(mut input: impl AsyncBufRead + Unpin, notes: mpsc::Sender<Note>) {
-    let limit = u64::try_from(MAX_LINE_BYTES + 1).expect("a megabyte");
-    let mut line = Vec::new();
-    let mut skipping = false;
-    loop {
-        line.clear();
-        match (&mut input).take(limit).read_until(b'\n', &mut line).await {
-            Ok(0) | Err(_) => break,
-            Ok(_) => {}
-        }
-        let whole = line.ends_with(b"\n");
-        let too_long = !whole && line.len() > MAX_LINE_BYTES;
-        let rest_of_long_line = skipping;
-        skipping = too_long || (skipping && !whole);
-        if rest_of_long_line {
-            continue;
-        }
-        let note = if too_long {
-            let message = format!("a line of more than {MAX_LINE_BYTES} bytes was skipped");
-            Err(Rejected { reference: None, chat: None, code: "line_too_long", message })
-        } else {
-            match wire::read(&String::from_utf8_lossy(&line)) {
-                Ok(None) => continue,
-                Ok(Some(line)) => Ok(line),
-                Err(rejected) => Err(rejected),
-            }
-        };
-        if notes.send(Note::Line(note)).await.is_err() {
-            return;
-        }
-    }
-    // The session may be over already.
-    let _ = notes.send(Note::InputClosed).await;
 }

@@ -12,6 +12,8 @@ mod layers;
 mod negotiation;
 #[cfg(feature = "emulator")]
 mod publisher;
+#[cfg(feature = "cli")]
+mod stdio;
 #[cfg(feature = "emulator")]
 mod watcher;
 #[cfg(feature = "emulator")]
