@@ -11,7 +11,7 @@ use crate::time::MediaTime;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MediaError {
-    /// The file itself cannot be read: take another path.
+    /// The file is missing or cannot be read: check the path and its permissions.
     #[error(transparent)]
     Source(#[from] SourceError),
     /// The container is unknown, damaged, cut off or of a kind that is not supported: take another file.

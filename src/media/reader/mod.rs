@@ -14,7 +14,7 @@
 use std::path::Path;
 
 use super::codec::opus::{EncoderOptions, FRAME};
-use super::demux::{self, DemuxError, Demuxer, Packet, Track};
+use super::demux::{self, DemuxError, Demuxer, MediaSource, Packet, Track};
 use super::plan::{Plan, PlanOptions, Planner, Selection, TrackPlan, remedy};
 use super::{Frame, MediaError, MediaKind, source};
 use crate::time::MediaTime;
@@ -113,14 +113,28 @@ impl std::fmt::Debug for Reader {
 }
 
 impl Reader {
-    /// Opens a file and makes its plan.
+    /// Opens a file.
     ///
     /// # Errors
-    /// When it cannot be read, or not be played; the error says what to do.
+    /// When it cannot be opened, is damaged, has nothing to play, or has a track that cannot be
+    /// played.
     pub fn open(path: impl AsRef<Path>, options: ReaderOptions) -> Result<Self, MediaError> {
         let path = path.as_ref();
         let demuxer = demux::open(source::open(path)?)?;
         Self::new(demuxer, path.to_string_lossy(), options)
+    }
+
+    /// Opens anything that can be read, for example bytes in memory. `input` is what the command
+    /// in an error message calls it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_source(
+        source: Box<dyn MediaSource>,
+        input: impl Into<String>,
+        options: ReaderOptions,
+    ) -> Result<Self, MediaError> {
+        Self::new(demux::open(source)?, input, options)
     }
 
     /// Reads the first packets of an opened container and makes the plan. `input` is what the
@@ -415,7 +429,7 @@ fn origin_of(plan: &Plan, selection: Selection, tracks: &[Track], packets: &[Pac
 /// The first packet that anything of is heard, and how much of it is thrown away.
 fn first_sound(plan: &Plan, tracks: &[Track], packets: &[Packet]) -> Option<(MediaTime, MediaTime)> {
     let index = plan.audio.played_track()?;
-    let super::demux::Shape::Audio { sample_rate, .. } = tracks[index].shape else { return None };
+    let demux::Shape::Audio { sample_rate, .. } = tracks[index].shape else { return None };
     packets.iter().filter(|packet| packet.track == index).find_map(|packet| {
         let skipped = MediaTime::from_ticks(i64::from(packet.trim_start), sample_rate);
         let heard = packet.duration == MediaTime::ZERO || skipped < packet.duration;

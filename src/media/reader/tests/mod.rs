@@ -1,3 +1,5 @@
+mod clips;
+
 use bytes::Bytes;
 
 use super::*;
