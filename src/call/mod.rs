@@ -100,6 +100,11 @@ pub enum CallEvent {
         /// The codecs that it does take.
         listed: Vec<String>,
     },
+    /// Somebody came or went.
+    Participants {
+        /// How many take part now, ourselves included.
+        n: usize,
+    },
     /// The largest height that any viewer wants of our picture has changed; 0 means nobody watches.
     VideoWanted {
         /// Pixels.

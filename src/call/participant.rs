@@ -12,15 +12,16 @@
 //! After every input, [`Participant::poll_transmit`] and [`Participant::poll_effect`] are to be
 //! emptied. The whole life of a call can so be run under a clock of the test's own.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::colibri::{self, ServerMessage};
 use super::error::LeftReason;
 use super::params::{RemoteParams, Setup, random_ssrcs};
-use super::signaling::{Incoming, Request};
+use super::participants::{self, Fetch, Participants};
+use super::signaling::{Incoming, Method, Reply, Request, RequestId, Update};
 use super::state::{CallStatus, Notice, Output, State, Transport};
 use super::stats::{CallStats, Milestones};
 use super::{CallEvent, JoinError, JoinOptions, sdp};
@@ -36,6 +37,9 @@ use crate::rtp::{Sender, SenderConfig};
 const AUDIO_CLOCK_RATE: u32 = 48_000;
 /// RTP clock of video (RFC 6184).
 const VIDEO_CLOCK_RATE: u32 = 90_000;
+
+/// A page of the participant list that was refused is asked for again after this.
+const LIST_RETRY: Duration = Duration::from_secs(5);
 
 /// What a participant is made with.
 pub(super) struct Config {
@@ -71,7 +75,11 @@ pub(super) struct Participant {
     connection: Option<Connection>,
     milestones: Milestones,
     ideal_height: Option<u32>,
-    n_participants: Option<usize>,
+    /// Who else is there.
+    list: Participants,
+    /// Pages of the list that were asked for.
+    fetches: HashMap<RequestId, Fetch>,
+    n_participants: usize,
     /// Frames that came while there was nothing to send them with.
     frames_unsent: u64,
     effects: VecDeque<Effect>,
@@ -99,7 +107,9 @@ impl Participant {
             connection: None,
             milestones: Milestones::default(),
             ideal_height: None,
-            n_participants: None,
+            list: Participants::default(),
+            fetches: HashMap::new(),
+            n_participants: 0,
             frames_unsent: 0,
             effects: VecDeque::new(),
         }
@@ -134,7 +144,16 @@ impl Participant {
 
     /// Something from the signaling side.
     pub(super) fn handle_incoming(&mut self, incoming: Incoming, now: Instant) {
-        self.state.handle_incoming(incoming, now);
+        if let Incoming::Update(Update::Participants { participants, version }) = &incoming {
+            self.list.handle_update(participants.clone(), *version, now);
+        }
+        match incoming {
+            Incoming::Reply { id, result } if self.fetches.contains_key(&id) => {
+                let fetch = self.fetches.remove(&id).expect("it was just found");
+                self.handle_page(&fetch, result.ok(), now);
+            }
+            incoming => self.state.handle_incoming(incoming, now),
+        }
         self.drive(now);
     }
 
@@ -186,6 +205,9 @@ impl Participant {
         {
             connection.peer.handle_timeout(now);
         }
+        if self.wants_frames() {
+            self.list.handle_timeout(now);
+        }
         self.drive(now);
     }
 
@@ -195,7 +217,8 @@ impl Participant {
             let sender = connection.sender.as_ref().and_then(Sender::poll_timeout).map(|(at, _)| at);
             [connection.peer.poll_timeout(), sender.filter(|_| connection.up)]
         });
-        connection.into_iter().flatten().chain([self.state.poll_timeout()]).flatten().min()
+        let list = self.list.poll_timeout().filter(|_| self.wants_frames());
+        connection.into_iter().flatten().chain([self.state.poll_timeout(), list]).flatten().min()
     }
 
     /// The next datagram to send.
@@ -215,7 +238,7 @@ impl Participant {
             media: sender.map(Sender::stats).unwrap_or_default(),
             milestones: self.milestones,
             ideal_height: self.ideal_height,
-            n_participants: self.n_participants,
+            n_participants: self.list.len(),
             frames_unsent: self.frames_unsent,
         }
     }
@@ -291,6 +314,10 @@ impl Participant {
                 moved = true;
                 self.handle_output(output, now);
             }
+            while let Some(output) = self.list.poll_output() {
+                moved = true;
+                self.handle_list(output);
+            }
             if !moved {
                 break;
             }
@@ -338,12 +365,48 @@ impl Participant {
                 }
             }
             Output::DropPeer => self.close_connection(now),
-            Output::Status(status) => self.effects.push_back(Effect::Status(status)),
+            Output::Status(status) => {
+                if status == CallStatus::Connected {
+                    // Updates may have been missed while there was no connection.
+                    self.list.refetch(now);
+                }
+                self.effects.push_back(Effect::Status(status));
+            }
             Output::Notice(notice) => self.effects.push_back(Effect::Event(match notice {
                 Notice::FloodWait(wait) => CallEvent::FloodWait { wait },
                 Notice::MutedByAdmin(muted) => CallEvent::MutedByAdmin { muted },
                 Notice::Retrying { attempt, why } => CallEvent::Retrying { attempt, why },
             })),
+        }
+    }
+
+    /// One page of the participant list, or none where it was refused.
+    fn handle_page(&mut self, fetch: &Fetch, reply: Option<Reply>, now: Instant) {
+        let Some(Reply::Participants(page)) = reply else {
+            return self.list.handle_fetch_failed(fetch, LIST_RETRY, now);
+        };
+        let own = page.participants.iter().filter(|row| row.is_self).cloned().collect();
+        let update = Update::Participants { participants: own, version: page.version };
+        self.state.handle_incoming(Incoming::Update(update), now);
+        self.list.handle_page(fetch, page, now);
+    }
+
+    fn handle_list(&mut self, output: participants::Output) {
+        match output {
+            participants::Output::Fetch(fetch) => {
+                let (sources, offset) = match &fetch {
+                    Fetch::Page { offset, .. } => (Vec::new(), offset.clone()),
+                    Fetch::Sources(sources) => (sources.clone(), String::new()),
+                };
+                let id = self.state.request(Method::Participants { sources, offset });
+                self.fetches.insert(id, fetch);
+            }
+            participants::Output::Changed(_) => {
+                let n = self.list.len();
+                if std::mem::replace(&mut self.n_participants, n) != n {
+                    self.effects.push_back(Effect::Event(CallEvent::Participants { n }));
+                }
+            }
         }
     }
 

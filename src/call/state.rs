@@ -536,7 +536,8 @@ impl State {
         self.outputs.push_back(Output::Status(CallStatus::Left(reason)));
     }
 
-    fn request(&mut self, method: Method) -> RequestId {
+    /// Asks this of the signaling side; the reply carries the id.
+    pub(super) fn request(&mut self, method: Method) -> RequestId {
         let id = self.next_request;
         self.next_request += 1;
         self.outputs.push_back(Output::Request(Request { id, method }));

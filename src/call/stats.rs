@@ -15,8 +15,8 @@ pub struct CallStats {
     pub milestones: Milestones,
     /// The largest picture height that any viewer wants of us; 0 is nobody, `None` unknown.
     pub ideal_height: Option<u32>,
-    /// How many take part, ourselves included.
-    pub n_participants: Option<usize>,
+    /// How many take part, ourselves included, as far as the list has come.
+    pub n_participants: usize,
     /// Frames of the programme that came while no connection was up.
     pub frames_unsent: u64,
 }
@@ -122,6 +122,7 @@ impl CallStats {
             "x_firstRtpMs": millis(self.milestones.first_rtp()),
             "x_firstFeedbackMs": millis(self.milestones.first_feedback()),
             "x_idealHeight": self.ideal_height,
+            "x_participants": self.n_participants,
             "x_framesUnsent": self.frames_unsent,
         }));
         all

@@ -254,6 +254,14 @@ impl Lab {
                 Ok(()) => Some(Ok(Reply::Done)),
                 Err(error) => refused(error),
             },
+            Method::Participants { sources, offset } => {
+                let mut page = self.sfu.list(CHAT, sources, offset);
+                let own = self.bot_source();
+                for row in &mut page.participants {
+                    row.is_self = Some(row.source) == own;
+                }
+                Some(Ok(Reply::Participants(page)))
+            }
             _ => Some(Ok(Reply::Done)),
         }
     }
