@@ -427,7 +427,9 @@ mod tests {
         bytes.extend_from_slice(b"ID3\x03\0\0\0\0\0\x02xx");
         bytes.extend(frames(0..5));
         bytes.extend_from_slice(b"junk \xff\xfb\x90\x64 \xff\xff");
-        bytes.extend(frames(5..9));
+        bytes.extend(frames(5..8));
+        bytes.extend_from_slice(b"junk");
+        bytes.extend(frames(8..9));
         bytes.extend_from_slice(b"TAG");
         bytes.extend_from_slice(&[b' '; 125]);
         assert_eq!(rest(&mut open_bytes(bytes).unwrap()), ((0..9).collect(), Some(0)));

@@ -187,11 +187,8 @@ impl Ogg {
 
     /// Joins what the page before began, and keeps what this one does not end.
     fn whole_packets(&mut self, mut page: Page) -> Result<Vec<Bytes>, DemuxError> {
-        let mut begun = self.partial.take();
-        if !page.continues {
-            // What was begun is lost with a page that is missing.
-            begun = None;
-        }
+        // What was begun is lost when the page that goes on with it is missing.
+        let begun = self.partial.take();
         if page.continues && !page.packets.is_empty() {
             let rest = page.packets.remove(0);
             let ends_here = !(page.packets.is_empty() && page.unfinished);

@@ -110,6 +110,7 @@ impl Fragments {
 
     fn pieces(&self, moof: &Bytes, moof_at: u64) -> Result<Vec<Piece>, &'static str> {
         let mut pieces = Vec::new();
+        // For the first track, the rule names the fragment itself.
         let mut end_of_last = moof_at;
         for (_, traf) in Boxes::of(moof.clone()).filter(|(kind, _)| kind.0 == *b"traf") {
             let piece = self.piece(&traf, moof_at, &mut end_of_last);
@@ -125,10 +126,9 @@ impl Fragments {
         let mut fields = Fields(&tfhd);
         let flags = fields.u32()?;
         let track_id = fields.u32()?;
-        let is_first = *end_of_last == moof_at;
         let base = if flags & 1 != 0 {
             fields.u64()?
-        } else if flags & 0x2_0000 != 0 || is_first {
+        } else if flags & 0x2_0000 != 0 {
             moof_at
         } else {
             *end_of_last
