@@ -395,4 +395,82 @@ mod tests {
             let _ = EncoderNote::parse(&frame[..end], &header);
         }
     }
+
+    /// MPEG-1, 128 kbit/s, 44.1 kHz, with its number inside.
+    fn frame(number: u16) -> Vec<u8> {
+        let mut frame = vec![0; 417];
+        frame[..4].copy_from_slice(&[0xff, 0xfb, 0x90, 0x64]);
+        frame[100..102].copy_from_slice(&number.to_be_bytes());
+        frame
+    }
+
+    fn frames(range: std::ops::Range<u16>) -> Vec<u8> {
+        range.flat_map(frame).collect()
+    }
+
+    fn open_bytes(bytes: Vec<u8>) -> Result<Mp3, DemuxError> {
+        Mp3::open(Reader::new(Box::new(std::io::Cursor::new(bytes))).unwrap())
+    }
+
+    /// The numbers of the frames that are left, and the time of the first.
+    fn rest(mp3: &mut Mp3) -> (Vec<u16>, Option<i64>) {
+        let packets: Vec<_> = std::iter::from_fn(|| mp3.next_packet().unwrap()).collect();
+        let numbers = packets.iter().map(|p| u16::from_be_bytes([p.data[100], p.data[101]])).collect();
+        (numbers, packets.first().map(|packet| packet.pts.to_ticks(44_100)))
+    }
+
+    #[test]
+    fn tags_and_junk_are_passed() {
+        // A tag with a whole frame in it, a second one, junk between the frames, tags at the end.
+        let mut bytes = b"ID3\x04\0\0\0\0\x03\x21".to_vec();
+        bytes.extend(frame(999));
+        bytes.extend_from_slice(b"ID3\x03\0\0\0\0\0\x02xx");
+        bytes.extend(frames(0..5));
+        bytes.extend_from_slice(b"junk \xff\xfb\x90\x64 \xff\xff");
+        bytes.extend(frames(5..8));
+        bytes.extend_from_slice(b"junk");
+        bytes.extend(frames(8..9));
+        bytes.extend_from_slice(b"TAG");
+        bytes.extend_from_slice(&[b' '; 125]);
+        assert_eq!(rest(&mut open_bytes(bytes).unwrap()), ((0..9).collect(), Some(0)));
+    }
+
+    #[test]
+    fn a_frame_that_is_cut_off_is_not_played() {
+        let bytes = frames(0..5);
+        let mut mp3 = open_bytes(bytes[..bytes.len() - 1].to_vec()).unwrap();
+        assert_eq!(rest(&mut mp3).0, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn seeking_counts_frames() {
+        let mut mp3 = open_bytes(frames(0..2000)).unwrap();
+        let duration = mp3.tracks()[0].duration.unwrap();
+        // Without the padding of every frame but the tenth or so, the bitrate is a little lower.
+        assert!((duration - MediaTime::from_ticks(2000 * 1152, 44_100)).abs() < MediaTime::from_millis(200));
+        for wanted in [1500, 3, 700, 1999, 0] {
+            let landed = mp3.seek(MediaTime::from_ticks(wanted * 1152 + 5, 44_100)).unwrap();
+            let first = (wanted - 12).max(0);
+            assert_eq!(landed.to_ticks(44_100), first * 1152);
+            let (numbers, pts) = rest(&mut mp3);
+            assert_eq!((numbers[0], pts), (first as u16, Some(first * 1152)));
+            assert_eq!(numbers.len() as i64, 2000 - first);
+        }
+        mp3.seek(MediaTime::from_secs(100_000)).unwrap();
+        assert_eq!(rest(&mut mp3).0.last(), Some(&1999));
+    }
+
+    #[test]
+    fn the_note_of_the_encoder_trims_both_ends() {
+        let mut note = frame(0);
+        note[36..52].copy_from_slice(b"Info\0\0\0\x01\0\0\0\x03LAME");
+        // Delay 576, padding 1000.
+        note[36 + 12 + 21..36 + 12 + 24].copy_from_slice(&[0x24, 0x03, 0xe8]);
+        let mut mp3 = open_bytes([note, frames(1..4)].concat()).unwrap();
+        let packets: Vec<_> = std::iter::from_fn(|| mp3.next_packet().unwrap()).collect();
+        assert_eq!(packets[0].pts.to_ticks(44_100), -1105);
+        let trims: Vec<_> = packets.iter().map(|packet| (packet.trim_start, packet.trim_end)).collect();
+        assert_eq!(trims, [(1105, 0), (0, 0), (0, 1000 - 529)]);
+        assert_eq!(mp3.tracks()[0].duration.unwrap().to_ticks(44_100), 3 * 1152 - 576 - 1000);
+    }
 }

@@ -187,11 +187,8 @@ impl Ogg {
 
     /// Joins what the page before began, and keeps what this one does not end.
     fn whole_packets(&mut self, mut page: Page) -> Result<Vec<Bytes>, DemuxError> {
-        let mut begun = self.partial.take();
-        if !page.continues {
-            // What was begun is lost with a page that is missing.
-            begun = None;
-        }
+        // What was begun is lost when the page that goes on with it is missing.
+        let begun = self.partial.take();
         if page.continues && !page.packets.is_empty() {
             let rest = page.packets.remove(0);
             let ends_here = !(page.packets.is_empty() && page.unfinished);
@@ -243,7 +240,7 @@ impl Ogg {
             let Some(samples) = opus::samples(&data) else { continue };
             let pts = self.clock.at(start);
             let (trim_start, trim_end) = trims(pts, samples, RATE, self.clock.start, end);
-            start += i64::from(samples);
+            start = start.saturating_add(i64::from(samples));
             self.ready.push_back(Packet {
                 track,
                 pts,
@@ -360,6 +357,7 @@ impl Demuxer for Ogg {
     }
 
     fn seek(&mut self, to: MediaTime) -> Result<MediaTime, DemuxError> {
+        let wanted = to;
         let to = to - MediaTime::from_millis(opus::PRE_ROLL_MS);
         if self.chained {
             // Positions start over in each stream, so only reading on finds a place.
@@ -392,7 +390,7 @@ impl Demuxer for Ogg {
         for packet in last.into_iter().rev() {
             self.ready.push_front(packet);
         }
-        Ok(self.ready.front().map_or(to, |packet| packet.pts))
+        Ok(self.ready.front().map_or(wanted, |packet| packet.pts))
     }
 }
 
@@ -438,3 +436,6 @@ fn identify(packet: &Bytes) -> Option<Track> {
     };
     Some(Track { kind, codec, duration: None, language: None, config: packet.clone(), shape })
 }
+
+#[cfg(test)]
+mod tests;

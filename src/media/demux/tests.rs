@@ -168,8 +168,9 @@ fn seeking_anywhere_gives_the_packets_from_there_on() {
                     } else if has_video {
                         let early = landed - first.pts;
                         assert!(early <= MediaTime::from_millis(130), "{place}: {early:?} early");
+                        let settled = landed - MediaTime::from_millis(80);
                         assert!(
-                            first.pts <= landed.max(all[0].pts),
+                            first.pts <= settled.max(all[0].pts),
                             "{place}: sound begins at {:?}",
                             first.pts
                         );
@@ -257,7 +258,7 @@ fn damage_is_an_error_or_an_end_and_never_a_panic() {
     for clip in CLIPS {
         let bytes: std::sync::Arc<[u8]> = bytes_of(clip).into();
         let dense = dense(clip, &bytes);
-        for round in 0..120 {
+        for round in 0..60 {
             let mut broken = Broken { bytes: bytes.clone(), len: bytes.len(), changes: Vec::new(), pos: 0 };
             for _ in 0..random.usize(1..8) {
                 let at =
@@ -289,7 +290,7 @@ fn files_cut_off_anywhere_end_with_a_typed_error() {
     for clip in CLIPS {
         let bytes: std::sync::Arc<[u8]> = bytes_of(clip).into();
         let n_whole = rest(open_clip(clip).as_mut()).len();
-        for round in 0..24 {
+        for round in 0..16 {
             let len = if round % 2 == 0 { random.usize(1..4096) } else { random.usize(1..bytes.len()) };
             let broken = Broken { bytes: bytes.clone(), len, changes: Vec::new(), pos: 0 };
             let mut demuxer = match open(Box::new(broken)) {

@@ -125,7 +125,7 @@ mod tests {
         assert_eq!(header(&[0x1f, 0x43, 0xb6, 0x75, 0xff]), Some((0x1f43_b675, None, 5)));
         let unknown = [0x18, 0x53, 0x80, 0x67, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
         assert_eq!(header(&unknown), Some((0x1853_8067, None, 12)));
-        assert_eq!(header(&[0x08, 0x81]), None);
+        assert_eq!(header(&[0x08, 1, 1, 1, 1, 0x81]), None);
         assert_eq!(header(&[0xa3, 0x00]), None);
         assert_eq!(header(&[0xa3]), None);
     }

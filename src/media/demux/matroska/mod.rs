@@ -131,7 +131,11 @@ impl Matroska {
         if readers.is_empty() {
             return Err(DemuxError::NoTracks { format: FORMAT });
         }
-        let tracks = readers.iter().map(|reader| Track { duration, ..reader.track.clone() }).collect();
+        let tracks = readers.iter().map(|reader| Track {
+            duration: duration.map(|duration| reader.rough_pts(duration)),
+            ..reader.track.clone()
+        });
+        let tracks = tracks.collect();
         Ok(Self {
             reader,
             tracks,
@@ -401,3 +405,6 @@ fn find_cluster(reader: &mut Reader) -> Result<bool, DemuxError> {
 fn damaged(what: impl Into<String>) -> DemuxError {
     DemuxError::Damaged { format: FORMAT, what: what.into() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -143,7 +143,10 @@ mod tests {
             let pts = MediaTime::from_millis(millis);
             assert!((grid.snap(pts, MS) - pts).abs() <= MS);
         }
-        assert_eq!(grid.snap(MediaTime::from_millis(5050), MS), MediaTime::from_millis(5050));
+        // From a jump on, the grid begins anew.
+        let jump = MediaTime::from_millis(5050);
+        assert_eq!(grid.snap(jump, MS), jump);
+        assert_eq!(grid.snap(MediaTime::from_millis(5083), MS), jump + grid.step());
     }
 
     #[test]

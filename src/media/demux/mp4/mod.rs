@@ -7,17 +7,19 @@
 use bytes::Bytes;
 
 use self::boxes::{Boxes, Fields, FourCc, child, descend};
+use self::fragments::Fragments;
 use self::samples::Sample;
 use self::track::{Movie, Mp4Track};
 use super::audio::trims;
 use super::reader::Reader;
 use super::{DemuxError, Demuxer, MAX_PACKET, Packet, Shape, Track, is_key};
-use crate::media::MediaKind;
 use crate::time::MediaTime;
 
 mod boxes;
 mod config;
+mod fragments;
 mod samples;
+mod seek;
 mod track;
 
 const FORMAT: &str = "mp4";
@@ -29,16 +31,15 @@ const MAX_TRACKS: usize = 64;
 const MAX_TOP_LEVEL: usize = 4096;
 /// How far a chunk is read ahead of the sample that is due.
 const READ_AHEAD: u64 = 128 << 10;
-/// What decoders of sound need to settle after a jump: Opus asks for 80 ms, AAC for two frames.
-const PRE_ROLL: MediaTime = MediaTime::from_millis(80);
-/// How many sync samples that turn out to be no IDR a seek looks behind.
-const MAX_OPEN_GOPS: u32 = 64;
+/// Samples of fragments read ahead, when a track is late or has none any more.
+const MAX_QUEUED: usize = 1 << 17;
 
 /// An mp4 file being read.
 pub(super) struct Mp4 {
     reader: Reader,
     tracks: Vec<Track>,
     readers: Vec<Mp4Track>,
+    fragments: Option<Fragments>,
     /// Found while looking ahead; told when its turn comes.
     pending: Option<DemuxError>,
     ended: bool,
@@ -73,15 +74,36 @@ impl Mp4 {
         if readers.is_empty() {
             return Err(DemuxError::NoTracks { format: FORMAT });
         }
-        let fragmented = child(&moov, b"mvex").is_some();
-        if fragmented && readers.iter().all(|track| track.table.n_samples() == 0) {
-            return Err(DemuxError::Unsupported {
-                what: "fragmented mp4".to_owned(),
-                advice: "rewrite it with `ffmpeg -i IN -c copy -movflags +faststart OUT.mp4`",
-            });
+        let behind_moov = reader.pos();
+        let fragments = Fragments::parse(&moov, behind_moov);
+        let mut tracks: Vec<_> = readers.iter().map(|track| track.track.clone()).collect();
+        if fragments.is_some() {
+            let known = fragments::duration(&moov, movie.timescale, &mut reader, behind_moov);
+            let duration = known.map(|(ticks, timescale)| MediaTime::from_ticks(ticks, timescale));
+            for (track, reader) in tracks.iter_mut().zip(&readers) {
+                // Where the tables are empty, an edit list may still know.
+                let of_edit =
+                    track.duration.filter(|d| *d > MediaTime::ZERO && reader.table.n_samples() == 0);
+                track.duration = duration.or(of_edit);
+            }
         }
-        let tracks = readers.iter().map(|track| track.track.clone()).collect();
-        Ok(Self { reader, tracks, readers, pending: None, ended: false })
+        Ok(Self { reader, tracks, readers, fragments, pending: None, ended: false })
+    }
+
+    /// Reads fragments until every track has a sample that comes next, as far as there are any.
+    fn fill(&mut self) -> Result<(), DemuxError> {
+        let Some(fragments) = &mut self.fragments else { return Ok(()) };
+        while self.readers.iter().any(|track| track.is_known() && track.next.is_none())
+            && self.readers.iter().map(Mp4Track::n_queued).sum::<usize>() < MAX_QUEUED
+        {
+            let Some((_, pieces)) = fragments.read(&mut self.reader)? else { break };
+            for piece in &pieces {
+                if let Some(track) = self.readers.iter_mut().find(|track| track.id == piece.track_id) {
+                    track.queue(piece);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The bytes of a sample, through the read-ahead of its track.
@@ -136,7 +158,9 @@ impl Mp4 {
             Shape::Audio { sample_rate, .. } => {
                 let by_bits = track.entry.length.and_then(|length| length.samples(&packet.data));
                 if let Some(samples) = by_bits {
-                    let is_last = sample.index + 1 == track.table.n_samples();
+                    // The last packet of a track is as long as it is heard.
+                    let is_last =
+                        track.next.is_none() && self.fragments.as_ref().is_none_or(Fragments::ended);
                     let until = track.line.end().or_else(|| is_last.then(|| packet.pts + packet.duration));
                     let (start, end) = trims(packet.pts, samples, sample_rate, track.line.start, until);
                     (packet.trim_start, packet.trim_end) = (start, end);
@@ -145,41 +169,6 @@ impl Mp4 {
             }
         }
         Ok((!packet.data.is_empty()).then_some(packet))
-    }
-
-    /// The last sync sample that is shown at or before `to` and is an IDR indeed.
-    fn key_before(&mut self, track: usize, to: MediaTime) -> Result<u32, DemuxError> {
-        let Mp4Track { table, line, .. } = &self.readers[track];
-        let to = line.ticks(to);
-        let (mut low, mut high) = (0, table.n_sync());
-        while high - low > 1 {
-            let middle = low + (high - low) / 2;
-            if table.times(table.sync_sample(middle)).1 <= to {
-                low = middle;
-            } else {
-                high = middle;
-            }
-        }
-        let nearest = table.sync_sample(low);
-        for nth in (low.saturating_sub(MAX_OPEN_GOPS)..=low).rev() {
-            let reader = &mut self.readers[track];
-            reader.go_to(reader.table.sync_sample(nth)).map_err(damaged)?;
-            let Some(sample) = self.readers[track].next else { break };
-            let data = self.read(track, &sample)?;
-            let reader = &self.readers[track];
-            let key = match &reader.entry.annexb {
-                Some(annexb) => annexb.is_key(&data),
-                None => is_key(&reader.track.codec, &data),
-            };
-            if key {
-                return Ok(sample.index);
-            }
-        }
-        Ok(nearest)
-    }
-
-    fn go_to(&mut self, track: usize, index: u32) -> Result<(), DemuxError> {
-        self.readers[track].go_to(index).map_err(damaged)
     }
 }
 
@@ -197,6 +186,7 @@ impl Demuxer for Mp4 {
             if let Some(error) = self.pending.take() {
                 return Err(error);
             }
+            self.fill()?;
             let due = |track: &Mp4Track| track.next.map(|sample| track.line.dts(&sample));
             let earliest = self.readers.iter().enumerate().filter_map(|(idx, t)| Some((due(t)?, idx))).min();
             let Some((_, idx)) = earliest.filter(|_| !self.ended) else { return Ok(None) };
@@ -219,27 +209,7 @@ impl Demuxer for Mp4 {
     }
 
     fn seek(&mut self, to: MediaTime) -> Result<MediaTime, DemuxError> {
-        self.pending = None;
-        self.ended = false;
-        let known = |kind| self.readers.iter().position(|track| track.track.kind == kind && track.is_known());
-        let mut landed = None;
-        if let Some(video) = known(MediaKind::Video) {
-            let key = self.key_before(video, to)?;
-            let track = &self.readers[video];
-            landed = Some(track.line.at(track.table.times(key).1));
-        }
-        let near = landed.unwrap_or(to);
-        for idx in 0..self.readers.len() {
-            let track = &self.readers[idx];
-            let index = match track.track.kind {
-                MediaKind::Video if track.is_known() => self.key_before(idx, near)?,
-                _ => track.table.at_or_before(track.line.ticks(near - PRE_ROLL)),
-            };
-            self.go_to(idx, index)?;
-        }
-        let first =
-            self.readers.iter().filter_map(|track| track.next.map(|next| track.line.at(next.cts))).min();
-        Ok(landed.or(first).unwrap_or(to))
+        self.seek_to(to)
     }
 }
 
@@ -251,7 +221,6 @@ fn damaged(what: impl Into<String>) -> DemuxError {
 fn find_moov(reader: &mut Reader) -> Result<(Bytes, bool), DemuxError> {
     let mut quicktime = true;
     for _ in 0..MAX_TOP_LEVEL {
-        let at = reader.pos();
         if reader.left() == 0 {
             return Err(DemuxError::Truncated {
                 format: FORMAT,
@@ -260,46 +229,51 @@ fn find_moov(reader: &mut Reader) -> Result<(Bytes, bool), DemuxError> {
                         .to_owned(),
             });
         }
-        let header: [u8; 8] = reader.array()?;
-        let mut fields = Fields(&header);
-        let size = fields.u32().unwrap_or(0);
-        let kind = FourCc(fields.array().unwrap_or_default());
-        let size = match size {
-            0 => reader.len() - at,
-            1 => u64::from_be_bytes(reader.array()?),
-            size => u64::from(size),
-        };
-        let payload = size.checked_sub(reader.pos() - at);
-        let payload =
-            payload.ok_or_else(|| damaged(format!("the box {kind} at byte {at} has a size of {size}")))?;
+        let (kind, payload) = box_header(reader)?;
         match &kind.0 {
             b"moov" => return Ok((reader.take(payload, MAX_MOOV, "an index (moov)")?, quicktime)),
             b"ftyp" => quicktime = reader.peek(4)? == b"qt  ",
             b"moof" | b"styp" | b"sidx" => {
                 return Err(DemuxError::Unsupported {
                     what: "a piece of fragmented mp4 without its beginning".to_owned(),
-                    advice: "join the pieces, the initialization segment first, and rewrite the result with \
-                             `ffmpeg -i IN -c copy OUT.mp4`",
+                    advice: "join the pieces, the initialization segment first",
                 });
             }
             _ => {}
         }
-        reader.skip(payload);
-        if reader.pos() > reader.len() {
+        if payload > reader.left() {
             return Err(DemuxError::Truncated {
                 format: FORMAT,
                 what: format!(
-                    "the box {kind} at byte {at} has {size} bytes, but the file ends at {}; \
-                     without the index (moov) behind it nothing can be played",
+                    "the box {kind} goes on until byte {}, but the file ends at {}; without the index \
+                     (moov) behind it nothing can be played",
+                    reader.pos().saturating_add(payload),
                     reader.len()
                 ),
             });
         }
+        reader.skip(payload);
     }
-    Err(DemuxError::Limit {
-        format: FORMAT,
-        what: format!("more than {MAX_TOP_LEVEL} boxes before the index (moov)"),
-    })
+    let what = format!("more than {MAX_TOP_LEVEL} boxes before the index (moov)");
+    Err(DemuxError::Limit { format: FORMAT, what })
+}
+
+/// The name of the next box in the file, and how many bytes it has behind its header.
+fn box_header(reader: &mut Reader) -> Result<(FourCc, u64), DemuxError> {
+    let at = reader.pos();
+    let header: [u8; 8] = reader.array()?;
+    let mut fields = Fields(&header);
+    let size = fields.u32().unwrap_or(0);
+    let kind = FourCc(fields.array().unwrap_or_default());
+    let size = match size {
+        0 => reader.len() - at,
+        1 => u64::from_be_bytes(reader.array()?),
+        size => u64::from(size),
+    };
+    match size.checked_sub(reader.pos() - at) {
+        Some(payload) => Ok((kind, payload)),
+        None => Err(damaged(format!("the box {kind} at byte {at} has a size of {size}"))),
+    }
 }
 
 fn movie_timescale(mvhd: &[u8]) -> Option<u32> {
@@ -322,3 +296,6 @@ fn itunes_gapless(moov: &Bytes) -> Option<(u32, u32)> {
     let mut word = || u32::from_str_radix(words.next()?, 16).ok();
     Some((word()?, word()?))
 }
+
+#[cfg(test)]
+mod tests;

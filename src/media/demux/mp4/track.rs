@@ -1,9 +1,12 @@
 //! One `trak` → a track, its samples and its place on the clock of the item.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 
 use super::boxes::{Fields, child, descend};
 use super::config::SampleEntry;
+use super::fragments::Piece;
 use super::samples::{Cursor, Sample, SampleTable};
 use crate::media::demux::{Shape, Track};
 use crate::media::{Codec, MediaKind};
@@ -27,6 +30,12 @@ pub(super) struct Mp4Track {
     pub(super) table: SampleTable,
     pub(super) line: Line,
     pub(super) cursor: Cursor,
+    /// What fragments call it.
+    pub(super) id: u32,
+    /// Samples of fragments that come behind those of the tables.
+    queue: VecDeque<Sample>,
+    /// Where the last fragment ended.
+    queue_end: i64,
     /// The sample that comes next, so that tracks can be merged by time.
     pub(super) next: Option<Sample>,
     /// Bytes read ahead: the rest of a chunk.
@@ -45,6 +54,8 @@ pub(super) struct Line {
     media_start: i64,
     /// Exclusive; `None`: all there is.
     media_end: Option<i64>,
+    /// How long the media is shown.
+    length: MediaTime,
     /// Samples to deliver: those behind the end of the edit are not.
     n_samples: u32,
     decode_lead: i64,
@@ -99,14 +110,10 @@ impl Mp4Track {
         }
         let edits = descend(trak, &[b"edts", b"elst"]).and_then(|elst| parse_edits(&elst));
         let line = Self::line(&table, &entry, header.timescale, edits.as_deref(), movie);
-        let media = line.media_end.unwrap_or_else(|| table.total_ticks()).saturating_sub(
-            // Without an end, what the composition offsets skip at the start they add at the end.
-            if line.media_end.is_none() && kind == MediaKind::Video { 0 } else { line.media_start },
-        );
         let track = Track {
             kind,
             codec: entry.codec.clone(),
-            duration: Some(line.start + MediaTime::from_ticks(media.max(0), header.timescale)),
+            duration: Some(line.start + line.length),
             language: header.language,
             config: entry.config.clone(),
             shape: entry.shape.clone(),
@@ -117,10 +124,13 @@ impl Mp4Track {
             table,
             line,
             cursor: Cursor::default(),
+            id: child(trak, b"tkhd").and_then(|tkhd| parse_id(&tkhd)).unwrap_or(0),
+            queue: VecDeque::new(),
+            queue_end: 0,
             next: None,
             window: (0, Bytes::new()),
         };
-        this.go_to(0)?;
+        this.restart(0, None)?;
         Ok(Some(this))
     }
 
@@ -141,16 +151,39 @@ impl Mp4Track {
             }
             if sample.size > 0 {
                 self.next = Some(sample);
-                break;
+                return Ok(());
             }
         }
+        self.next = std::iter::from_fn(|| self.queue.pop_front()).find(|sample| sample.size > 0);
         Ok(())
     }
 
-    /// Makes `index` the next sample.
-    pub(super) fn go_to(&mut self, index: u32) -> Result<(), &'static str> {
+    /// Makes `index` the next sample; behind the last one of the tables, fragments go on at
+    /// `queue_end`, which is the end of the tables where nothing else is known.
+    pub(super) fn restart(&mut self, index: u32, queue_end: Option<i64>) -> Result<(), &'static str> {
         self.cursor.go_to(&self.table, index);
+        self.queue.clear();
+        self.queue_end = queue_end.unwrap_or_else(|| self.table.total_ticks());
         self.step()
+    }
+
+    /// Samples of fragments that are waiting.
+    pub(super) fn n_queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Takes over the samples of a fragment.
+    pub(super) fn queue(&mut self, piece: &Piece) {
+        let start = piece.start.unwrap_or(self.queue_end);
+        self.queue_end = start.saturating_add(piece.ticks());
+        if !self.is_known() {
+            return;
+        }
+        let mut samples = piece.shifted(start).map(|(sample, _)| sample).filter(|sample| sample.size > 0);
+        if self.next.is_none() {
+            self.next = samples.next();
+        }
+        self.queue.extend(samples);
     }
 
     fn line(
@@ -170,6 +203,7 @@ impl Mp4Track {
             start: MediaTime::ZERO,
             media_start: 0,
             media_end: None,
+            length: MediaTime::from_ticks(table.total_ticks(), timescale),
             n_samples: table.n_samples(),
             decode_lead: table.decode_lead(),
         };
@@ -181,6 +215,8 @@ impl Mp4Track {
             };
             line.media_start = ticks_of(priming);
             line.media_end = (padding > 0).then(|| total.saturating_sub(ticks_of(padding)));
+            let end = line.media_end.unwrap_or(total);
+            line.length = MediaTime::from_ticks((end - line.media_start).max(0), timescale);
             line.drop_tail(table);
             return line;
         };
@@ -195,6 +231,14 @@ impl Mp4Track {
             // The length is rounded to the movie's ticks, often milliseconds: nearly all is all.
             let rounding = i64::from(timescale / movie.timescale) + 1;
             line.media_end = (end.saturating_add(rounding) < total).then_some(end);
+            // What composition offsets skip at the start they add at the end, what priming skips is
+            // lost. The edit knows, but the tables are exact where they agree.
+            let of_edit = MediaTime::from_ticks(first.duration, movie.timescale);
+            let of_tables = [total, total.saturating_sub(first.media_time)];
+            let of_tables = of_tables.map(|ticks| MediaTime::from_ticks(ticks, timescale));
+            let rounding = MediaTime::from_ticks(rounding, timescale);
+            let agrees = |tables: &MediaTime| (of_edit - *tables).abs() <= rounding;
+            line.length = of_tables.into_iter().find(agrees).unwrap_or(of_edit);
             line.drop_tail(table);
         }
         line
@@ -266,6 +310,14 @@ fn parse_edits(elst: &[u8]) -> Option<Vec<Edit>> {
         edits.push(Edit { duration, media_time: media_time.max(-1) });
     }
     (!edits.is_empty()).then_some(edits)
+}
+
+fn parse_id(tkhd: &[u8]) -> Option<u32> {
+    let mut fields = Fields(tkhd);
+    let version = fields.version()?;
+    fields.by_version(version)?;
+    fields.by_version(version)?;
+    fields.u32()
 }
 
 /// The matrix of `tkhd` → degrees clockwise.
