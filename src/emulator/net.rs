@@ -192,6 +192,18 @@ impl Emulator {
         Ok(self.control.with(move |sfu, now| sfu.mute_by_admin(&chat, &name, muted, now)).await??)
     }
 
+    /// An admin removes somebody, whose client may join again.
+    pub async fn kick(&self, chat: &str, name: &str) -> Result<(), EmulatorError> {
+        let (chat, name) = (chat.to_owned(), name.to_owned());
+        Ok(self.control.with(move |sfu, now| sfu.kick(&chat, &name, now)).await??)
+    }
+
+    /// An admin ends the call; the next join begins another.
+    pub async fn discard(&self, chat: &str) -> Result<(), EmulatorError> {
+        let chat = chat.to_owned();
+        Ok(self.control.with(move |sfu, now| sfu.discard(&chat, now)).await??)
+    }
+
     /// Lets the next join that is not yet spoken for fail with `error`.
     pub async fn fail_next_join(&self, error: RpcError) -> Result<(), EmulatorError> {
         self.control.with(move |sfu, _| sfu.fail_next_join(error)).await

@@ -187,6 +187,7 @@ impl Participant {
         ParticipantStats {
             participant,
             name: self.name.clone(),
+            page: self.is_viewer(),
             connected: self.unconnected_since.is_none(),
             connect_ms: self.connected_after.map(millis),
             data_channel: self.channel.is_some(),

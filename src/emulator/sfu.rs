@@ -29,6 +29,12 @@ use crate::call::signaling::{Edit, ParticipantRow, ParticipantsPage};
 /// vanish 16 to 20 s after a join that never connects.
 pub const DROP_AFTER: Duration = Duration::from_secs(20);
 
+/// Longer names of chats and participants are refused.
+const MAX_NAME_BYTES: usize = 256;
+
+/// More connections than a machine can serve are refused: each costs about a megabyte.
+const MAX_PARTICIPANTS: usize = 2000;
+
 /// How often senders are told how much the server takes.
 const REMB_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -122,6 +128,11 @@ pub enum SfuEvent {
         /// Such as a certificate that does not have the announced fingerprint.
         reason: String,
     },
+    /// The call of a chat is over.
+    Discarded {
+        /// Where.
+        chat: String,
+    },
     /// A participant was dropped for having no transport.
     Dropped {
         /// Who.
@@ -177,6 +188,7 @@ impl Sfu {
         if let Some(error) = self.join_failures.pop_front() {
             return Err(error);
         }
+        self.check_capacity(&request.chat, &request.name)?;
         let payload = JoinPayload::parse(&request.params)?;
         let room = self.rooms.entry(request.chat.clone()).or_default();
         if payload.ssrcs().any(|ssrc| room.uses(ssrc)) {
@@ -241,6 +253,7 @@ impl Sfu {
         offer: &str,
         now: Instant,
     ) -> Result<Joined, RpcError> {
+        self.check_capacity(chat, name)?;
         let id = self.take_id();
         let (transport, answer) = Transport::browser(&self.site, offer, id.0, now)
             .map_err(|error| RpcError::new(400, format!("SDP_INVALID: {error}")))?;
@@ -274,6 +287,23 @@ impl Sfu {
         if let Some(change) = change {
             self.announce(&chat, change);
         }
+    }
+
+    /// An admin removes somebody, whose client may join again.
+    pub fn kick(&mut self, chat: &str, name: &str, now: Instant) -> Result<(), RpcError> {
+        self.leave(chat, name, 0, now)
+    }
+
+    /// An admin ends the call; the next join begins another.
+    pub fn discard(&mut self, chat: &str, now: Instant) -> Result<(), RpcError> {
+        self.rooms.remove(chat).ok_or_else(RpcError::forbidden)?;
+        let there = self.participants.iter().filter(|(_, participant)| participant.chat == chat);
+        let there: Vec<ParticipantId> = there.map(|(id, _)| *id).collect();
+        for id in there {
+            self.forget(id, now);
+        }
+        self.events.push_back(SfuEvent::Discarded { chat: chat.to_owned() });
+        Ok(())
     }
 
     /// `phone.checkGroupCall`.
@@ -325,9 +355,9 @@ impl Sfu {
         self.participants.get(&id).map(|page| self.slots_of(page)).unwrap_or_default()
     }
 
-    /// The counters of everybody in `chat`, pages left out.
+    /// The counters of everybody in `chat`, pages included.
     pub fn stats(&mut self, chat: &str, now: Instant) -> Vec<ParticipantStats> {
-        let in_chat = self.participants.iter_mut().filter(|(_, p)| p.chat == chat && !p.is_viewer());
+        let in_chat = self.participants.iter_mut().filter(|(_, p)| p.chat == chat);
         in_chat.map(|(id, participant)| participant.stats(*id, now)).collect()
     }
 
@@ -390,6 +420,14 @@ impl Sfu {
     /// The next thing that happened.
     pub fn poll_event(&mut self) -> Option<SfuEvent> {
         self.events.pop_front()
+    }
+
+    fn check_capacity(&self, chat: &str, name: &str) -> Result<(), RpcError> {
+        if chat.len() > MAX_NAME_BYTES || name.len() > MAX_NAME_BYTES {
+            return Err(RpcError::new(400, "PEER_ID_INVALID"));
+        }
+        let full = self.participants.len() >= MAX_PARTICIPANTS;
+        if full { Err(RpcError::new(400, "GROUPCALL_PARTICIPANTS_TOO_MUCH")) } else { Ok(()) }
     }
 
     fn take_id(&mut self) -> ParticipantId {

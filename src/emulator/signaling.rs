@@ -145,13 +145,15 @@ impl Door {
     }
 
     fn pass_on(&mut self, event: SfuEvent) {
-        let SfuEvent::Participants { chat, rows, version } = event else { return };
-        if chat != self.chat {
-            return;
-        }
-        let participants = rows.into_iter().map(|row| mark_self(row, &self.name)).collect();
-        let update = Incoming::Update(Update::Participants { participants, version });
-        if self.outbox.try_send(update).is_err() {
+        let update = match event {
+            SfuEvent::Participants { chat, rows, version } if chat == self.chat => {
+                let participants = rows.into_iter().map(|row| mark_self(row, &self.name)).collect();
+                Update::Participants { participants, version }
+            }
+            SfuEvent::Discarded { chat } if chat == self.chat => Update::Discarded,
+            _ => return,
+        };
+        if self.outbox.try_send(Incoming::Update(update)).is_err() {
             self.count_dropped(1);
         }
     }

@@ -17,6 +17,8 @@ pub struct ParticipantStats {
     pub participant: ParticipantId,
     /// By name.
     pub name: String,
+    /// A web page: it is in no list and sends nothing.
+    pub page: bool,
     /// The transport is up.
     pub connected: bool,
     /// From the answered join to the transport's first connection, in milliseconds.

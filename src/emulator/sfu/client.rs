@@ -37,16 +37,28 @@ pub(super) struct Script {
     /// Open the data channel; needs `active`, as with the client that is tested by this server.
     pub(super) channel: bool,
     pub(super) observer: bool,
+    /// Announce three layers: the camera's SSRCs are then `ssrc` + 1, 3 and 5.
+    pub(super) layers: bool,
 }
 
 impl Script {
     pub(super) fn new(name: &'static str, ssrc: u32, setup: &'static str) -> Self {
-        Self { name, ssrc, setup, wrong_fingerprint: false, channel: setup == "active", observer: false }
+        Self {
+            name,
+            ssrc,
+            setup,
+            wrong_fingerprint: false,
+            channel: setup == "active",
+            observer: false,
+            layers: false,
+        }
     }
 }
 
 pub(super) struct Client {
     pub(super) addr: SocketAddr,
+    /// What the server sees as our address, behind a NAT.
+    pub(super) seen_as: SocketAddr,
     pub(super) script: Script,
     rtc: Rtc,
     timeout: Instant,
@@ -109,6 +121,18 @@ impl Client {
         direct
             .declare_stream_tx((script.ssrc + 1).into(), Some((script.ssrc + 2).into()), "v".into(), None)
             .set_rtx_cache(2000, Duration::from_secs(3), None);
+        let mut groups =
+            vec![serde_json::json!({ "semantics": "FID", "sources": [script.ssrc + 1, script.ssrc + 2] })];
+        if script.layers {
+            let primaries = [1, 3, 5].map(|n| script.ssrc + n);
+            groups.insert(0, serde_json::json!({ "semantics": "SIM", "sources": primaries }));
+            for layer in [1, 2] {
+                let (ssrc, mid) = (script.ssrc + 1 + 2 * layer, Mid::from(&format!("v{layer}")[..]));
+                groups.push(serde_json::json!({ "semantics": "FID", "sources": [ssrc, ssrc + 1] }));
+                direct.declare_media(mid, MediaKind::Video);
+                direct.declare_stream_tx(ssrc.into(), Some((ssrc + 1).into()), mid, None);
+            }
+        }
         let IceCreds { ufrag, pass } = direct.local_ice_credentials();
         let mut fingerprint = direct.local_dtls_fingerprint().to_string().split_off("sha-256 ".len());
         if script.wrong_fingerprint {
@@ -118,7 +142,7 @@ impl Client {
         let params = serde_json::json!({
             "ssrc": script.ssrc.cast_signed(), "ufrag": ufrag, "pwd": pass,
             "fingerprints": [{ "hash": "sha-256", "setup": script.setup, "fingerprint": fingerprint }],
-            "ssrc-groups": [{ "semantics": "FID", "sources": [script.ssrc + 1, script.ssrc + 2] }],
+            "ssrc-groups": groups,
         });
         let client = Self::from_rtc(addr, script, rtc, now);
         (client, params.to_string())
@@ -158,6 +182,7 @@ impl Client {
     fn from_rtc(addr: SocketAddr, script: Script, rtc: Rtc, now: Instant) -> Self {
         Self {
             addr,
+            seen_as: addr,
             script,
             rtc,
             timeout: now,
@@ -225,6 +250,14 @@ impl Client {
             RtpWrite::new(pt.into(), seq.into(), time, now, payload).nackable(true).ext_vals(ext_vals);
         let packet = packet.marker(kind.is_video());
         self.rtc.direct_api().stream_tx_by_mid(mid.into(), None).expect("declared").write_rtp(packet);
+        self.handle_timeout(now);
+    }
+
+    /// Sends one packet of a layer above the first.
+    pub(super) fn send_layer(&mut self, layer: u32, seq: u64, time: u32, payload: &[u8], now: Instant) {
+        let packet = RtpWrite::new(104.into(), seq.into(), time, now, payload).nackable(true).marker(true);
+        let mid = Mid::from(&format!("v{layer}")[..]);
+        self.rtc.direct_api().stream_tx_by_mid(mid, None).expect("declared").write_rtp(packet);
         self.handle_timeout(now);
     }
 
@@ -384,7 +417,7 @@ impl World {
                 }
                 while let Some(bytes) = client.out.pop_front() {
                     quiet = false;
-                    self.sfu.handle_datagram(client.addr, &bytes, now);
+                    self.sfu.handle_datagram(client.seen_as, &bytes, now);
                 }
             }
             if self.sfu.poll_timeout().is_some_and(|at| at <= now) {
@@ -392,7 +425,7 @@ impl World {
             }
             while let Some((to, bytes)) = self.sfu.poll_transmit() {
                 quiet = false;
-                if let Some(client) = self.clients.iter_mut().find(|client| client.addr == to) {
+                if let Some(client) = self.clients.iter_mut().find(|client| client.seen_as == to) {
                     client.receive(&bytes, now);
                 }
             }

@@ -405,3 +405,94 @@ fn the_same_weather_gives_the_same_call() {
     run();
     run();
 }
+
+#[test]
+fn of_several_layers_the_one_that_fits_is_shown_under_the_first_ssrc() {
+    let mut world = World::new(config());
+    world.join(Script { layers: true, ..Script::new("speaker", 1000, "active") });
+    world.join(Script::new("listener", 2000, "active"));
+    world.clients[1].expect(1000);
+    world.run_until(Duration::from_secs(5), |world| {
+        world.clients.iter().all(|client| client.channel.is_some())
+    });
+    // Every 33 ms one packet of each layer; every tenth is a key frame. The layers' clocks and
+    // numbers have nothing to do with each other.
+    let stream = |world: &mut World, duration: Duration| {
+        world.run_with(duration, |world| {
+            let (now, ms) = (world.now, u32::try_from((world.now - world.start).as_millis()).expect("short"));
+            if ms.is_multiple_of(33) {
+                let n = ms / 33;
+                let nal = if n.is_multiple_of(10) { 0x65 } else { 0x41 };
+                let client = &mut world.clients[0];
+                client.send(MediaKind::Video, ms * 90, &[nal, 0, 0, 0], now);
+                for layer in [1, 2] {
+                    let seq = client.n_sent.1 + 9000 * u64::from(layer);
+                    let time = (ms * 90).wrapping_add(layer * 1_000_000_000);
+                    let payload = [nal, u8::try_from(layer).expect("small"), 0, 0];
+                    client.send_layer(layer, seq, time, &payload, now);
+                }
+            }
+        });
+    };
+    stream(&mut world, Duration::from_millis(1500));
+    let mut layers = Vec::new();
+    for height in [180, 720, 360] {
+        watch(&mut world, 1, "speaker", height);
+        stream(&mut world, Duration::from_secs(2));
+        layers.push(world.clients[1].received(1001).last().expect("pictures").payload[1]);
+    }
+    assert_eq!(layers, [0, 2, 1]);
+    let received = world.clients[1].received(1001);
+    let gap = received.windows(2).find(|pair| *pair[1].seq_no != *pair[0].seq_no + 1);
+    let numbers =
+        |packet: &&str0m::rtp::RtpPacket| (*packet.seq_no, packet.header.timestamp, packet.payload[1]);
+    assert_eq!(gap.map(|pair| pair.iter().map(numbers).collect::<Vec<_>>()), None, "numbers have no gap");
+    let step =
+        |pair: &[&str0m::rtp::RtpPacket]| pair[1].header.timestamp.wrapping_sub(pair[0].header.timestamp);
+    let steps: Vec<u32> = received.windows(2).map(step).collect();
+    assert!(steps.iter().all(|step| (1..90 * 500).contains(step)), "time goes on: {steps:?}");
+}
+
+#[test]
+fn follows_a_client_to_another_address() {
+    let mut world = pair(config());
+    publish(&mut world, 0, Duration::from_millis(100));
+    world.clients[0].seen_as = "127.0.0.1:61000".parse().expect("an address");
+    publish(&mut world, 0, Duration::from_secs(5));
+    let before = (world.clients[1].received(1000).len(), world.clients[0].n_rtcp["rr"]);
+    let (audio, _) = publish(&mut world, 0, Duration::from_secs(2));
+    assert_eq!(world.clients[1].received(1000).len() - before.0, audio.len(), "what it sends arrives");
+    assert!(world.clients[0].n_rtcp["rr"] > before.1, "what it is sent arrives");
+}
+
+#[test]
+fn a_client_that_falls_silent_is_dropped_later() {
+    let mut world = pair(config());
+    world.clients[0].seen_as = "127.0.0.1:1".parse().expect("an address");
+    let nowhere = world.clients.remove(0);
+    world.run(Duration::from_secs(14));
+    assert!(world.sfu.stats("c", world.now)[0].connected, "checks may be rare");
+    world.run(Duration::from_secs(5));
+    assert!(!world.sfu.stats("c", world.now)[0].connected);
+    world.run(Duration::from_secs(21));
+    let names: Vec<_> = world.sfu.stats("c", world.now).into_iter().map(|stats| stats.name).collect();
+    assert_eq!(names, ["listener"]);
+    drop(nowhere);
+}
+
+#[test]
+fn a_discarded_call_is_over_for_everybody() {
+    let mut world = pair(config());
+    world.sfu.discard("c", world.now).expect("there is a call");
+    assert_eq!(world.sfu.poll_event(), Some(SfuEvent::Discarded { chat: "c".into() }));
+    assert_eq!(world.sfu.check("c", "speaker", &[1000]), Err(RpcError::new(400, "GROUPCALL_JOIN_MISSING")));
+    assert_eq!(world.sfu.discard("c", world.now), Err(RpcError::new(403, "GROUPCALL_FORBIDDEN")));
+    world.run(Duration::from_secs(1));
+}
+
+#[test]
+fn names_have_a_limit() {
+    let mut world = World::new(config());
+    let request = JoinRequest { name: "n".repeat(300), ..JoinRequest::default() };
+    assert_eq!(world.sfu.join(&request, world.now), Err(RpcError::new(400, "PEER_ID_INVALID")));
+}
