@@ -7,6 +7,7 @@ mod exit;
 mod local;
 mod log;
 mod play;
+mod probe;
 mod status;
 mod stop;
 mod values;
@@ -42,6 +43,7 @@ enum Command {
     Demo(demo::DemoArgs),
     Local(local::LocalArgs),
     Play(play::PlayArgs),
+    Probe(probe::ProbeArgs),
 }
 
 /// Parses the arguments and runs what they ask for.
@@ -60,6 +62,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => exit::report(demo::run(args)),
         Command::Local(args) => exit::report(local::run(args)),
         Command::Play(args) => exit::report(play::run(args)),
+        Command::Probe(args) => exit::report(probe::run(&args)),
     }
 }
 

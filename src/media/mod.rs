@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crate::time::MediaTime;
 
 pub use self::error::MediaError;
+pub use self::probe::Probe;
 pub use self::reader::{Reader, ReaderOptions};
 
 pub mod audio;
@@ -19,6 +20,7 @@ pub mod codec;
 pub mod demux;
 pub mod error;
 pub mod plan;
+pub mod probe;
 pub mod reader;
 #[cfg(test)]
 pub(crate) mod script;

@@ -98,6 +98,26 @@ fn what_cannot_be_played_is_told_before_anything_starts() {
 }
 
 #[test]
+fn probe_tells_what_will_happen_and_what_to_do() {
+    let json = |file: &str| -> Value {
+        let output = run(&["probe", "--json", file]);
+        assert_eq!(output.status.code(), Some(0), "{file}: {}", stderr(&output));
+        serde_json::from_slice(&output.stdout).expect("one JSON object")
+    };
+    let clip = json("media/clip.mkv");
+    assert_eq!((&clip["plan"]["video"]["plan"], &clip["plan"]["audio"]["plan"]), (&"copy".into(), &"copy".into()));
+    assert_eq!(clip["pictures"]["gop_max_ms"], 1000);
+    let long = json("media/long-gop.mp4");
+    assert_eq!(long["pictures"]["gop_max_ms"], 10_000);
+    assert!(long["remedy"].as_str().is_some_and(|remedy| remedy.contains("ffmpeg")), "{long:#}");
+    let bframes = json("media/bframes.mp4");
+    assert_eq!((&bframes["playable"], &bframes["pictures"]["b_frames"]), (&false.into(), &true.into()));
+    let text = run(&["probe", "media/clip.mp4"]);
+    assert!(String::from_utf8_lossy(&text.stdout).contains("copy"), "{}", stderr(&text));
+    assert_eq!(run(&["probe", "Cargo.toml"]).status.code(), Some(7));
+}
+
+#[test]
 fn wrong_usage_exits_with_two() {
     for args in [
         &["demo", "--for", "soon"][..],
