@@ -150,5 +150,6 @@ fn sigterm_leaves_in_time() {
     assert!(killed.success());
     let status = child.wait().expect("the program ends");
     assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
-    assert_eq!(status.code(), Some(0));
+    // With a verdict of its own, whichever: the watcher may not have heard anything yet.
+    assert!(matches!(status.code(), Some(0 | 8)), "{status}");
 }
