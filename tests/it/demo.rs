@@ -105,7 +105,10 @@ fn probe_tells_what_will_happen_and_what_to_do() {
         serde_json::from_slice(&output.stdout).expect("one JSON object")
     };
     let clip = json("media/clip.mkv");
-    assert_eq!((&clip["plan"]["video"]["plan"], &clip["plan"]["audio"]["plan"]), (&"copy".into(), &"copy".into()));
+    assert_eq!(
+        (&clip["plan"]["video"]["plan"], &clip["plan"]["audio"]["plan"]),
+        (&"copy".into(), &"copy".into())
+    );
     assert_eq!(clip["pictures"]["gop_max_ms"], 1000);
     let long = json("media/long-gop.mp4");
     assert_eq!(long["pictures"]["gop_max_ms"], 10_000);
