@@ -28,33 +28,200 @@ fn probe_script(script: Script) -> Probe {
 
 #[test]
 fn the_usual_clip() {
-    check("clip.mp4", &expect![]);
+    check(
+        "clip.mp4",
+        &expect![[r#"
+        media/clip.mp4: mp4, 20.0 s, 3.3 MB
+
+          1 video h264 Constrained Baseline, 1280×720, 30 fps, 20.0 s, 1.19 Mbit/s (peak 1.34 Mbit/s)
+          2 audio aac, 48000 Hz, stereo, 20.0 s, 129 kbit/s (peak 131 kbit/s)
+                  600 pictures, 20 keyframes, every 1.0 s; no B-frames
+
+          picture copy
+                  The picture is H.264 Constrained Baseline without B-frames, which receivers decode as it is, so it is copied.
+          sound   transcode: aac
+                  The sound is AAC, which a call does not carry, so it is decoded and encoded as Opus in packets of 20 ms.
+
+          In the call:
+            - A viewer who joins sees a picture within 1.0 s.
+
+          To have it copied, with a picture at once:
+            ffmpeg -i media/clip.mp4 -c:v copy -c:a libopus -b:a 128k -ac 2 media/clip-telecast.mp4
+    "#]],
+    );
 }
 
 #[test]
 fn a_clip_that_is_copied_altogether() {
-    check("clip.mkv", &expect![]);
+    check(
+        "clip.mkv",
+        &expect![[r#"
+        media/clip.mkv: matroska, 20.0 s, 3.4 MB
+
+          1 video h264 Constrained Baseline, 1280×720, 30 fps, 20.0 s, 1.19 Mbit/s (peak 1.34 Mbit/s)
+          2 audio opus, 48000 Hz, stereo, 20.0 s, 169 kbit/s (peak 169 kbit/s)
+                  600 pictures, 20 keyframes, every 1.0 s; no B-frames
+
+          picture copy
+                  The picture is H.264 Constrained Baseline without B-frames, which receivers decode as it is, so it is copied.
+          sound   copy
+                  The sound is Opus in packets of 20 ms without output gain, which is exactly what a call carries, so it is copied.
+
+          In the call:
+            - A viewer who joins sees a picture within 1.0 s.
+    "#]],
+    );
 }
 
 #[test]
 fn a_long_gop() {
-    check("long-gop.mp4", &expect![]);
+    check(
+        "long-gop.mp4",
+        &expect![[r#"
+        media/long-gop.mp4: mp4, 20.0 s, 1.0 MB
+
+          1 video h264 Main, 640×360, 30 fps, 20.0 s, 279 kbit/s (peak 384 kbit/s)
+          2 audio aac, 44100 Hz, stereo, 20.0 s, 130 kbit/s (peak 135 kbit/s)
+                  600 pictures, 2 keyframes, every 10.0 s; no B-frames
+
+          picture copy
+                  The picture is H.264 Main without B-frames, which receivers decode as it is, so it is copied.
+          sound   transcode: aac
+                  The sound is AAC, which a call does not carry, so it is decoded and encoded as Opus in packets of 20 ms.
+
+          In the call:
+            - A viewer who joins waits up to 10.0 s for a picture, because the file has a keyframe only every 10.0 s.
+
+          To have it copied, with a picture at once:
+            ffmpeg -i media/long-gop.mp4 -c:v libx264 -bf 0 -pix_fmt yuv420p -force_key_frames 'expr:gte(t,2*n_forced)' -c:a libopus -b:a 128k -ac 2 media/long-gop-telecast.mp4
+    "#]],
+    );
 }
 
 #[test]
 fn b_frames() {
-    check("bframes.mp4", &expect![]);
+    check(
+        "bframes.mp4",
+        &expect![[r#"
+        media/bframes.mp4: mp4, 10.0 s, 487.9 kB
+
+          1 video h264 High, 640×360, 30 fps, 10.0 s, 252 kbit/s (peak 318 kbit/s)
+          2 audio aac, 48000 Hz, stereo, 10.0 s, 129 kbit/s (peak 131 kbit/s)
+                  300 pictures, 5 keyframes, every 2.0 s; B-frames from 0.0 s on
+
+          picture refused: h264
+                  The picture has B-frames, which a live call cannot carry.
+          sound   transcode: aac
+                  The sound is AAC, which a call does not carry, so it is decoded and encoded as Opus in packets of 20 ms.
+
+          In the call:
+            - It does not play as it is.
+            - The picture has B-frames, which a live call cannot carry.
+
+          To make it play:
+            ffmpeg -i media/bframes.mp4 -c:v libx264 -bf 0 -pix_fmt yuv420p -force_key_frames 'expr:gte(t,2*n_forced)' -c:a libopus -b:a 128k -ac 2 media/bframes-telecast.mp4
+    "#]],
+    );
 }
 
 #[test]
 fn sound_alone() {
-    check("music.mp3", &expect![]);
+    check(
+        "music.mp3",
+        &expect![[r#"
+        media/music.mp3: mp3, 16.0 s, 108.8 kB
+
+          1 audio mp3, 44100 Hz, stereo, 16.0 s, 54 kbit/s (peak 61 kbit/s)
+
+          picture none
+                  The file has no picture.
+          sound   transcode: mp3
+                  The sound is mp3, which a call does not carry, so it is decoded and encoded as Opus in packets of 20 ms.
+
+          In the call:
+            - There is no picture, only sound.
+
+          To have it copied, with a picture at once:
+            ffmpeg -i media/music.mp3 -vn -c:a libopus -b:a 128k -ac 2 media/music-telecast.ogg
+    "#]],
+    );
 }
 
 #[test]
 fn programs_read_json() {
     let json = serde_json::to_string_pretty(&probe_clip("bframes.mp4")).unwrap();
-    expect![].assert_eq(&json);
+    expect![[r#"
+        {
+          "file": "media/bframes.mp4",
+          "size_bytes": 487887,
+          "format": "mp4",
+          "duration_ms": 10005,
+          "playable": false,
+          "plan": {
+            "audio": {
+              "plan": "transcode: aac",
+              "reason": "The sound is AAC, which a call does not carry, so it is decoded and encoded as Opus in packets of 20 ms.",
+              "track": 1
+            },
+            "video": {
+              "plan": "refused: h264",
+              "reason": "The picture has B-frames, which a live call cannot carry.",
+              "track": 0
+            }
+          },
+          "tracks": [
+            {
+              "kind": "video",
+              "codec": "h264",
+              "profile": "High",
+              "language": null,
+              "start_ms": 0,
+              "duration_ms": 10000,
+              "n_packets": 300,
+              "bitrate_bps": 251681,
+              "peak_bps": 318432,
+              "width": 640,
+              "height": 360,
+              "rotation": 0,
+              "fps": 30.0,
+              "sample_rate": null,
+              "channels": null
+            },
+            {
+              "kind": "audio",
+              "codec": "aac",
+              "profile": null,
+              "language": null,
+              "start_ms": 0,
+              "duration_ms": 10005,
+              "n_packets": 470,
+              "bitrate_bps": 128880,
+              "peak_bps": 130744,
+              "width": null,
+              "height": null,
+              "rotation": null,
+              "fps": null,
+              "sample_rate": 48000,
+              "channels": 2
+            }
+          ],
+          "pictures": {
+            "n_pictures": 300,
+            "n_keyframes": 5,
+            "gop_min_ms": 2000,
+            "gop_median_ms": 2000,
+            "gop_max_ms": 2000,
+            "b_frames": true,
+            "first_b_frame_ms": 33
+          },
+          "viewer": [
+            "It does not play as it is.",
+            "The picture has B-frames, which a live call cannot carry."
+          ],
+          "damaged_places": 0,
+          "damage": [],
+          "remedy": "ffmpeg -i media/bframes.mp4 -c:v libx264 -bf 0 -pix_fmt yuv420p -force_key_frames 'expr:gte(t,2*n_forced)' -c:a libopus -b:a 128k -ac 2 media/bframes-telecast.mp4"
+        }"#]].assert_eq(&json);
 }
 
 #[test]
