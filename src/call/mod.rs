@@ -6,7 +6,7 @@
 //!       └──status, events───────┘ └── frames ── player, datagrams ── socket
 //! ```
 //!
-//! One task owns one call. It carries between the outside and a [`participant`] that knows
+//! One task owns one call. It carries between the outside and a `participant` that knows
 //! neither socket nor clock.
 
 use std::time::Duration;
