@@ -9,13 +9,11 @@ use self::sniff::Sniffed;
 use super::{Codec, MediaKind};
 use crate::time::MediaTime;
 
-mod aac;
 mod audio;
 mod matroska;
 mod mp3;
 mod mp4;
 mod ogg;
-mod opus;
 mod reader;
 mod sniff;
 

@@ -9,10 +9,10 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::audio::trims;
-use super::opus::{self, RATE};
+use super::audio::{PRE_ROLL, trims};
 use super::reader::Reader;
 use super::{DemuxError, Demuxer, Packet, Shape, Track};
+use crate::media::codec::opus::{self, SAMPLE_RATE as RATE};
 use crate::media::{Codec, MediaKind};
 use crate::time::MediaTime;
 use page::{Page, next_page};
@@ -37,7 +37,8 @@ pub(super) struct Ogg {
     playing: Option<(u32, usize)>,
     /// Where the first page with sound begins.
     data_start: u64,
-    head: opus::Head,
+    /// Of the stream that is played: what all chained ones must share.
+    n_streams: u8,
     clock: Clock,
     /// A packet that goes on in the next page.
     partial: Option<BytesMut>,
@@ -92,7 +93,7 @@ impl Ogg {
                 return Err(DemuxError::Limit { format: FORMAT, what });
             }
             let Some(packet) = page.packets.first() else { continue };
-            if let Some(found) = opus::Head::parse(packet)
+            if let Ok(found) = opus::Head::parse(packet)
                 && playing.is_none()
             {
                 playing = Some((page.serial, tracks.len()));
@@ -103,19 +104,14 @@ impl Ogg {
         if tracks.is_empty() {
             return Err(DemuxError::NoTracks { format: FORMAT });
         }
-        let head = head.unwrap_or(opus::Head { channels: 2, pre_skip: 0, mapping_family: 0 });
+        let (pre_skip, n_streams) = head.map_or((0, 1), |head| (i64::from(head.pre_skip), head.n_streams));
         let mut this = Self {
             reader,
             tracks,
             playing,
             data_start: first_data,
-            head,
-            clock: Clock {
-                next: None,
-                origin: None,
-                start: MediaTime::ZERO,
-                pre_skip: i64::from(head.pre_skip),
-            },
+            n_streams,
+            clock: Clock { next: None, origin: None, start: MediaTime::ZERO, pre_skip },
             partial: None,
             headers_left: 1,
             ready: VecDeque::new(),
@@ -218,7 +214,7 @@ impl Ogg {
     /// Gives packets their times. `position` is where the last of them ends.
     fn queue(&mut self, packets: Vec<Bytes>, position: Option<i64>, ends_stream: bool) {
         let Some((_, track)) = self.playing else { return };
-        let lengths = packets.iter().map(|packet| i64::from(opus::samples(packet).unwrap_or(0)));
+        let lengths = packets.iter().map(|packet| i64::from(samples(packet).unwrap_or(0)));
         let total: i64 = lengths.sum();
         if packets.is_empty() {
             return;
@@ -237,7 +233,7 @@ impl Ogg {
         let first = *self.clock.origin.get_or_insert(start);
         let end = position.filter(|_| ends_stream).map(|end| self.clock.at(end.max(first)));
         for data in packets {
-            let Some(samples) = opus::samples(&data) else { continue };
+            let Some(samples) = samples(&data) else { continue };
             let pts = self.clock.at(start);
             let (trim_start, trim_end) = trims(pts, samples, RATE, self.clock.start, end);
             start = start.saturating_add(i64::from(samples));
@@ -257,14 +253,12 @@ impl Ogg {
 
     /// Another stream begins behind the one that was played: it goes on where that one ended.
     fn begin_chained(&mut self, page: &Page) -> Result<(), DemuxError> {
-        let Some(head) = page.packets.first().and_then(|packet| opus::Head::parse(packet)) else {
+        let Some(head) = page.packets.first().and_then(|packet| opus::Head::parse(packet).ok()) else {
             return Ok(());
         };
         let Some((serial, track)) = &mut self.playing else { return Ok(()) };
-        let same_shape = head.mapping_family == 0 && self.head.mapping_family == 0;
-        if !same_shape
-            && (head.channels, head.mapping_family) != (self.head.channels, self.head.mapping_family)
-        {
+        // A decoder of one stream plays mono and stereo alike.
+        if head.n_streams != self.n_streams {
             self.ended = true;
             return Err(DemuxError::Unsupported {
                 what: "an Ogg file whose channels change in the middle".to_owned(),
@@ -358,11 +352,11 @@ impl Demuxer for Ogg {
 
     fn seek(&mut self, to: MediaTime) -> Result<MediaTime, DemuxError> {
         let wanted = to;
-        let to = to - MediaTime::from_millis(opus::PRE_ROLL_MS);
+        let to = to - PRE_ROLL;
         if self.chained {
             // Positions start over in each stream, so only reading on finds a place.
-            let (serial, head, clock) = self.first_stream()?;
-            (self.head, self.clock) = (head, clock);
+            let (serial, clock) = self.first_stream()?;
+            self.clock = clock;
             if let Some(playing) = &mut self.playing {
                 playing.0 = serial;
             }
@@ -396,21 +390,26 @@ impl Demuxer for Ogg {
 
 impl Ogg {
     /// The beginning of a chained file, read again.
-    fn first_stream(&mut self) -> Result<(u32, opus::Head, Clock), DemuxError> {
+    fn first_stream(&mut self) -> Result<(u32, Clock), DemuxError> {
         self.reader.seek(0);
         while let Some(page) = next_page(&mut self.reader, self.data_start)? {
-            if let Some(head) = page.packets.first().and_then(|packet| opus::Head::parse(packet)) {
+            if let Some(head) = page.packets.first().and_then(|packet| opus::Head::parse(packet).ok()) {
                 let clock = Clock {
                     next: None,
                     origin: None,
                     start: MediaTime::ZERO,
                     pre_skip: i64::from(head.pre_skip),
                 };
-                return Ok((page.serial, head, clock));
+                return Ok((page.serial, clock));
             }
         }
         Err(DemuxError::Damaged { format: FORMAT, what: "its beginning cannot be read again".to_owned() })
     }
+}
+
+/// What a packet decodes to; `None`: it is no Opus packet.
+fn samples(packet: &[u8]) -> Option<u32> {
+    opus::Shape::of(packet).ok().map(opus::Shape::samples)
 }
 
 /// The track that the first packet of a stream announces; `None` for streams that are neither
@@ -419,7 +418,7 @@ fn identify(packet: &Bytes) -> Option<Track> {
     let audio = |sample_rate, channels| Shape::Audio { sample_rate, channels };
     let unknown = |name: &str| Codec::Unknown(name.to_owned());
     let number = |at: usize| Some(u32::from_le_bytes(*packet.get(at..)?.first_chunk()?));
-    let (kind, codec, shape) = if let Some(head) = opus::Head::parse(packet) {
+    let (kind, codec, shape) = if let Ok(head) = opus::Head::parse(packet) {
         (MediaKind::Audio, Codec::Opus, audio(RATE, u16::from(head.channels)))
     } else if packet.starts_with(b"\x01vorbis") {
         let channels = u16::from(*packet.get(11)?);

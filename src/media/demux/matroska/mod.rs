@@ -43,11 +43,6 @@ const BLOCK: Id = 0xa1;
 const BLOCK_DURATION: Id = 0x9b;
 const DISCARD_PADDING: Id = 0x75a2;
 const CUES: Id = 0x1c53_bb6b;
-const CHAPTERS: Id = 0x1043_a770;
-const TAGS: Id = 0x1254_c367;
-const ATTACHMENTS: Id = 0x1941_a469;
-const VOID: Id = 0xec;
-const CRC_32: Id = 0xbf;
 
 /// Descriptions of all tracks with their codecs' private bytes: kilobytes in honest files.
 const MAX_HEADER: usize = 16 << 20;
@@ -167,48 +162,52 @@ impl Matroska {
                     None => Ok(None),
                 };
             };
-            match (header.id, header.size) {
-                (CLUSTER | SEGMENT, _) => {}
-                (TIMESTAMP, Some(size @ 0..=8)) => {
-                    let value = self.payload(size)?;
-                    self.cluster_time = unsigned(&value).unwrap_or(0);
-                }
-                (SIMPLE_BLOCK | BLOCK_GROUP, Some(size)) => {
-                    let payload = self.payload(size)?;
-                    let block = match header.id {
-                        SIMPLE_BLOCK => Block::parse_simple(&payload),
-                        _ => Block::parse_group(&payload),
-                    };
-                    return match block {
-                        Some(block) => Ok(Some((at, block))),
-                        // Its length was right, so the next element is where it should be.
-                        None => Err(damaged(format!("the block at byte {at}"))),
-                    };
-                }
-                (id, Some(size)) if size <= self.reader.left() => {
-                    tracing::trace!(id = format_args!("{id:x}"), size, "element skipped");
-                    self.reader.skip(size);
-                }
-                (
-                    CUES | TAGS | CHAPTERS | ATTACHMENTS | VOID | CRC_32 | SEEK_HEAD | INFO | TRACKS,
-                    Some(size),
-                ) => {
-                    self.ended = true;
-                    let end = self.reader.pos().saturating_add(size);
-                    return Err(self.cut_off(end));
-                }
-                _ => return Err(self.lost(at, "an element has an impossible size")),
+            let size = match header {
+                Header { id: CLUSTER | SEGMENT, .. } => continue,
+                Header { size: Some(size), .. } => size,
+                _ => return Err(self.lost(at, "an element has no size")),
+            };
+            let is_block = matches!(header.id, SIMPLE_BLOCK | BLOCK_GROUP);
+            if size > self.reader.left() || is_block && size > MAX_PACKET as u64 {
+                return Err(self.too_long(at, size));
             }
+            if !is_block {
+                self.skip_element(header.id, size)?;
+                continue;
+            }
+            let payload = self.reader.take(size, MAX_PACKET, "a block")?;
+            let block = match header.id {
+                SIMPLE_BLOCK => Block::parse_simple(&payload),
+                _ => Block::parse_group(&payload),
+            };
+            // Its length was right, so the next element is where it should be.
+            let block = block.ok_or_else(|| damaged(format!("the block at byte {at}")))?;
+            return Ok(Some((at, block)));
         }
     }
 
-    fn payload(&mut self, size: u64) -> Result<Bytes, DemuxError> {
-        let payload = self.reader.take(size, MAX_PACKET, "a block");
-        if payload.is_err() {
-            // Either the file ends here, or a size is wrong and nothing behind it can be trusted.
-            self.ended = true;
+    /// Passes an element without media; notes the time of the cluster.
+    fn skip_element(&mut self, id: Id, size: u64) -> Result<(), DemuxError> {
+        if id == TIMESTAMP && size <= 8 {
+            let value = self.reader.take(size, 8, "a timestamp")?;
+            self.cluster_time = unsigned(&value).unwrap_or(0);
+        } else {
+            self.reader.skip(size);
         }
-        payload
+        Ok(())
+    }
+
+    /// An element that cannot be as long as it says: the file ends in it, or its size is damaged,
+    /// which a cluster behind it proves.
+    fn too_long(&mut self, at: u64, size: u64) -> DemuxError {
+        let (end, left) = (self.reader.pos().saturating_add(size), self.reader.left());
+        let error = self.lost(at, &format!("an element says that it has {size} bytes"));
+        match &error {
+            DemuxError::Damaged { .. } if self.ended && size > left => {
+                self.cut_off(self.layout.segment_end.unwrap_or(end).max(end))
+            }
+            _ => error,
+        }
     }
 
     fn cut_off(&self, end: u64) -> DemuxError {

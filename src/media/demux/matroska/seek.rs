@@ -6,6 +6,7 @@
 
 use super::ebml::{Elements, Header, Id, child, unsigned};
 use super::{CLUSTER, CUES, DemuxError, Demuxer, Matroska, MediaKind, MediaTime, TIMESTAMP, read_element};
+use crate::media::demux::audio::PRE_ROLL;
 
 const CUE_POINT: Id = 0xbb;
 const CUE_TIME: Id = 0xb3;
@@ -13,8 +14,6 @@ const CUE_TRACK_POSITIONS: Id = 0xb7;
 const CUE_TRACK: Id = 0xf7;
 const CUE_CLUSTER_POSITION: Id = 0xf1;
 
-/// What decoders of sound need to settle after a jump: Opus asks for 80 ms.
-const PRE_ROLL: MediaTime = MediaTime::from_millis(80);
 /// Blocks this far behind the wanted time prove that no earlier keyframe follows.
 const FAR_ENOUGH: MediaTime = MediaTime::from_secs(1);
 /// Blocks in which the first one of every track is looked for.

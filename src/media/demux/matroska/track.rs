@@ -6,8 +6,9 @@ use super::block::Block;
 use super::ebml::{Elements, Id, child, float, text, unsigned};
 use super::times::{Flow, Grid, exact_frame_duration};
 use crate::media::codec::h264::{AnnexB, AvcConfig};
-use crate::media::demux::audio::{PacketLength, trims};
-use crate::media::demux::{Packet, Shape, Track, aac, is_key, opus};
+use crate::media::codec::opus;
+use crate::media::demux::audio::{AacSound, PacketLength, trims};
+use crate::media::demux::{Packet, Shape, Track, is_key};
 use crate::media::{Codec, MediaKind};
 use crate::time::MediaTime;
 
@@ -23,6 +24,7 @@ const PIXEL_WIDTH: Id = 0xb0;
 const PIXEL_HEIGHT: Id = 0xba;
 const AUDIO: Id = 0xe1;
 const SAMPLING_FREQUENCY: Id = 0xb5;
+const OUTPUT_SAMPLING_FREQUENCY: Id = 0x78b5;
 const CHANNELS: Id = 0x9f;
 const CONTENT_ENCODINGS: Id = 0x6d80;
 const CONTENT_ENCODING: Id = 0x6240;
@@ -257,20 +259,20 @@ impl MatroskaTrack {
             "V_VP8" => track.codec = Codec::Vp8,
             "V_VP9" => track.codec = Codec::Vp9,
             "A_OPUS" => {
-                let head = opus::Head::parse(&track.config)?;
+                let head = opus::Head::parse(&track.config).ok()?;
                 track.codec = Codec::Opus;
-                track.shape = Shape::Audio { sample_rate: opus::RATE, channels: u16::from(head.channels) };
+                track.shape =
+                    Shape::Audio { sample_rate: opus::SAMPLE_RATE, channels: u16::from(head.channels) };
                 self.length = Some(PacketLength::Opus);
-                self.priming = self.codec_delay.max(MediaTime::from_ticks(head.pre_skip.into(), opus::RATE));
+                self.priming =
+                    self.codec_delay.max(MediaTime::from_ticks(head.pre_skip.into(), opus::SAMPLE_RATE));
             }
             "A_AAC" => {
-                let config = aac::Config::parse(&track.config)?;
+                let Shape::Audio { sample_rate, channels } = track.shape else { return None };
+                let sound = AacSound::new(&track.config, sample_rate, channels);
                 track.codec = Codec::Aac;
-                if let Shape::Audio { sample_rate, channels } = &mut track.shape {
-                    *sample_rate = config.sample_rate;
-                    *channels = config.channels.unwrap_or(*channels);
-                }
-                self.length = Some(PacketLength::of_aac(&config));
+                track.shape = Shape::Audio { sample_rate: sound.sample_rate, channels: sound.channels };
+                self.length = Some(PacketLength::Fixed(sound.frame));
             }
             "A_MPEG/L3" => {
                 track.codec = Codec::Mp3;
@@ -314,9 +316,10 @@ fn shape(kind: MediaKind, entry: &Bytes) -> Shape {
         }
         MediaKind::Audio => {
             let audio = child(entry, AUDIO).unwrap_or_default();
+            let rate = |id| child(&audio, id).and_then(|value| float(&value)).filter(|rate| *rate > 0.0);
+            let rate = rate(OUTPUT_SAMPLING_FREQUENCY).or_else(|| rate(SAMPLING_FREQUENCY)).unwrap_or(8000.0);
             // A cast of a float saturates, so that no number in the file can hurt.
-            let rate =
-                child(&audio, SAMPLING_FREQUENCY).and_then(|value| float(&value)).unwrap_or(8000.0) as u32;
+            let rate = rate as u32;
             let channels = child(&audio, CHANNELS).and_then(|value| unsigned(&value)).unwrap_or(1);
             Shape::Audio { sample_rate: rate, channels: u16::try_from(channels).unwrap_or(u16::MAX) }
         }

@@ -1,11 +1,12 @@
 //! A sample description (`stsd` entry) → what a track is and how its packets are read.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::boxes::{Boxes, Fields, FourCc, child, descend};
 use crate::media::codec::h264::{AnnexB, AvcConfig};
-use crate::media::demux::audio::PacketLength;
-use crate::media::demux::{Shape, aac, opus};
+use crate::media::codec::opus;
+use crate::media::demux::Shape;
+use crate::media::demux::audio::{AacSound, PacketLength};
 use crate::media::{Codec, MediaKind};
 
 /// What the description of one track's samples says.
@@ -57,7 +58,7 @@ impl SampleEntry {
         };
         match &format.0 {
             b"avc1" | b"avc2" | b"avc3" | b"avc4" => {
-                let avc = AvcConfig::parse(&child(&boxes, b"avcC").unwrap_or_default()).ok()?;
+                let avc = AvcConfig::parse(&child(&boxes, b"avcC")?).ok()?;
                 this.codec = Codec::H264;
                 this.config = avc.to_annex_b();
                 this.annexb = Some(AnnexB::new(&avc));
@@ -105,14 +106,15 @@ impl SampleEntry {
         match &format.0 {
             b"mp4a" => {
                 let esds = child(&boxes, b"esds").or_else(|| descend(&boxes, &[b"wave", b"esds"]))?;
-                this.apply_esds(&esds, channels)?;
+                this.apply_esds(&esds)?;
             }
             b".mp3" | b"ms\0\x55" => this.become_mp3(),
             b"Opus" => {
-                this.config = opus::head_of_dops(&child(&boxes, b"dOps")?)?;
-                let head = opus::Head::parse(&this.config)?;
+                this.config = head_of_dops(&child(&boxes, b"dOps")?)?;
+                let head = opus::Head::parse(&this.config).ok()?;
                 this.codec = Codec::Opus;
-                this.shape = Shape::Audio { sample_rate: opus::RATE, channels: u16::from(head.channels) };
+                this.shape =
+                    Shape::Audio { sample_rate: opus::SAMPLE_RATE, channels: u16::from(head.channels) };
                 this.length = Some(PacketLength::Opus);
                 this.priming = u32::from(head.pre_skip);
             }
@@ -121,21 +123,19 @@ impl SampleEntry {
         Some(this)
     }
 
-    fn apply_esds(&mut self, esds: &[u8], entry_channels: u16) -> Option<()> {
+    fn apply_esds(&mut self, esds: &[u8]) -> Option<()> {
         let (object_type, asc) = parse_esds(esds)?;
         match object_type {
             // MPEG-4 audio; MPEG-2 AAC main, LC and scalable.
             0x40 | 0x66..=0x68 => {
-                let config = aac::Config::parse(asc)?;
+                let Shape::Audio { sample_rate, channels } = self.shape else { return None };
+                let sound = AacSound::new(asc, sample_rate, channels);
                 self.codec = Codec::Aac;
                 self.config = Bytes::copy_from_slice(asc);
-                self.shape = Shape::Audio {
-                    sample_rate: config.sample_rate,
-                    channels: config.channels.unwrap_or(entry_channels),
-                };
-                self.length = Some(PacketLength::of_aac(&config));
+                self.shape = Shape::Audio { sample_rate: sound.sample_rate, channels: sound.channels };
+                self.length = Some(PacketLength::Fixed(sound.frame));
                 // What every encoder without a word on it has at least: one frame.
-                self.priming = config.frame_length;
+                self.priming = sound.frame;
             }
             0x69 | 0x6b => self.become_mp3(),
             other => self.codec = Codec::Unknown(format!("mp4a.{other:02x}")),
@@ -191,6 +191,21 @@ fn descriptor<'a>(fields: &mut Fields<'a>, tag: u8) -> Option<&'a [u8]> {
     fields.take(length.min(fields.0.len()))
 }
 
+/// `dOps`, the description of Opus in mp4 (big-endian) → `OpusHead` (little-endian).
+fn head_of_dops(dops: &[u8]) -> Option<Bytes> {
+    let [0, channels @ 1..=255, skip_high, skip_low, r3, r2, r1, r0, g1, g0, family, mapping @ ..] = dops
+    else {
+        return None;
+    };
+    let mut head = BytesMut::with_capacity(19 + mapping.len());
+    head.put_slice(b"OpusHead\x01");
+    head.put_slice(&[*channels, *skip_low, *skip_high, *r0, *r1, *r2, *r3, *g0, *g1, *family]);
+    if *family != 0 {
+        head.put_slice(mapping.get(..2 + usize::from(*channels))?);
+    }
+    Some(head.freeze())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,5 +222,15 @@ mod tests {
         for end in 0..esds.len() - 2 {
             let _ = parse_esds(&esds[..end]);
         }
+    }
+
+    #[test]
+    fn opus_head_is_little_endian() {
+        let dops = [0, 2, 0x01, 0x38, 0, 0, 0xbb, 0x80, 0, 0, 0];
+        let head = head_of_dops(&dops).unwrap();
+        assert_eq!(head[..], b"OpusHead\x01\x02\x38\x01\x80\xbb\0\0\0\0\0"[..]);
+        assert_eq!(opus::Head::parse(&head).unwrap().pre_skip, 312);
+        assert_eq!(head_of_dops(&dops[..10]), None);
+        assert_eq!(head_of_dops(&[0, 6, 0, 0, 0, 0, 0, 0, 0, 0, 1, 4, 2, 0, 1]), None);
     }
 }

@@ -106,6 +106,13 @@ impl Mp4 {
         Ok(())
     }
 
+    /// Goes on to the next sample of a track.
+    fn step(&mut self, track: usize) {
+        if let Err(what) = self.readers[track].step() {
+            self.pending = Some(damaged(what));
+        }
+    }
+
     /// The bytes of a sample, through the read-ahead of its track.
     fn read(&mut self, track: usize, sample: &Sample) -> Result<Bytes, DemuxError> {
         let Mp4Track { window, cursor, table, .. } = &mut self.readers[track];
@@ -194,14 +201,16 @@ impl Demuxer for Mp4 {
             let data = match self.read(idx, &sample) {
                 Ok(data) => data,
                 Err(error) => {
-                    // Behind the place where a file is cut off there is nothing of any track.
-                    self.ended = true;
+                    // Behind the place where a file is cut off there is nothing of any track; a
+                    // sample that is too large is passed.
+                    match error {
+                        DemuxError::Limit { .. } => self.step(idx),
+                        _ => self.ended = true,
+                    }
                     return Err(error);
                 }
             };
-            if let Err(what) = self.readers[idx].step() {
-                self.pending = Some(damaged(what));
-            }
+            self.step(idx);
             if let Some(packet) = self.packet(idx, &sample, data)? {
                 return Ok(Some(packet));
             }

@@ -5,10 +5,9 @@ use super::samples::Sample;
 use super::track::Mp4Track;
 use super::{DemuxError, Mp4, damaged, is_key};
 use crate::media::MediaKind;
+use crate::media::demux::audio::PRE_ROLL;
 use crate::time::MediaTime;
 
-/// What decoders of sound need to settle after a jump: Opus asks for 80 ms, AAC for two frames.
-const PRE_ROLL: MediaTime = MediaTime::from_millis(80);
 /// How many sync samples that turn out to be no IDR a seek looks behind.
 const MAX_OPEN_GOPS: u32 = 64;
 

@@ -181,6 +181,33 @@ fn an_index_that_makes_no_sense_is_a_typed_error() {
 }
 
 #[test]
+fn a_sample_of_absurd_size_is_passed() {
+    let mut n_tables = 0;
+    let bytes = changed(&mut |name, payload| {
+        n_tables += usize::from(name == b"stsz");
+        (name == b"stsz" && n_tables == 1).then(|| {
+            let mut stsz = payload.to_vec();
+            let tenth = 12 + 4 * 10;
+            stsz[tenth..tenth + 4].copy_from_slice(&u32::MAX.to_be_bytes());
+            boxed(b"stsz", &stsz)
+        })
+    });
+    let mut mp4 = open_bytes(bytes).unwrap();
+    let (mut n_errors, mut n_pictures) = (0, 0);
+    loop {
+        match mp4.next_packet() {
+            Ok(Some(packet)) => n_pictures += usize::from(packet.track == VIDEO),
+            Ok(None) => break,
+            Err(error) => {
+                assert!(matches!(error, DemuxError::Limit { .. }), "{error:?}");
+                n_errors += 1;
+            }
+        }
+    }
+    assert_eq!((n_errors, n_pictures), (1, 299));
+}
+
+#[test]
 fn a_codec_that_nobody_knows_is_listed_and_not_read() {
     let bytes = changed(&mut |name, payload| {
         let is_avc = name == b"stsd" && payload.windows(4).any(|window| window == b"avc1");
