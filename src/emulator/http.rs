@@ -213,18 +213,22 @@ struct LeaveBody {
 
 async fn leave(State(control): State<Control>, body: Bytes) -> Result<Json<Value>, ApiError> {
     let LeaveBody { whom, source } = read(&body)?;
-    let page = whom.participant;
-    let (chat, name) = whom.resolve(&control).await?;
-    control
-        .with(move |sfu, now| match (sfu.leave(&chat, &name, source, now), page) {
-            // A page is in no list, but may leave all the same.
-            (Err(_), Some(id)) if sfu.identity(id).is_some() => {
-                sfu.remove(id, now);
-                Ok(())
-            }
-            (result, _) => result,
-        })
-        .await??;
+    let Some(id) = whom.participant else {
+        let (chat, name) = whom.resolve(&control).await?;
+        control.with(move |sfu, now| sfu.leave(&chat, &name, source, now)).await??;
+        return Ok(Json(json!({})));
+    };
+    // An id names one connection, that of a page too: a later one of the same name stays.
+    let end = move |sfu: &mut super::Sfu, now| {
+        let is_there = sfu.identity(id).is_some_and(|(chat, _)| chat == whom.chat);
+        if is_there {
+            sfu.remove(id, now);
+        }
+        is_there
+    };
+    if !control.with(end).await? {
+        return Err(RpcError::join_missing().into());
+    }
     Ok(Json(json!({})))
 }
 

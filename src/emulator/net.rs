@@ -1,5 +1,10 @@
-//! The thin loop around the [`Sfu`]: one task, one UDP socket, one clock. Requests come as
-//! closures over a bounded channel; what happens goes out on a broadcast.
+//! The thin loop around the [`Sfu`]: one UDP socket, one clock, one task that drives the machine
+//! and one that empties the socket. Requests come as closures over a bounded channel; what
+//! happens goes out on a broadcast.
+//!
+//! The socket has a task of its own because the kernel holds only some ninety datagrams: a key
+//! frame that comes while the machine is busy with another would lose its end to the server
+//! itself, and no weather had anything to do with it.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -26,8 +31,11 @@ const COMMANDS: usize = 64;
 /// in the versions, as with Telegram's updates.
 const EVENTS: usize = 256;
 
-/// Datagrams taken from the socket before anything is sent again.
+/// Datagrams handled before anything is sent again.
 const BATCH: usize = 64;
+
+/// Datagrams that may wait for the machine: two seconds of ten participants with cameras.
+const ARRIVALS: usize = 4096;
 
 /// No datagram that WebRTC sends is longer.
 const DATAGRAM: usize = 2048;
@@ -110,6 +118,9 @@ pub(super) struct Control {
     pub(super) cancel: CancellationToken,
 }
 
+/// A datagram that has left the socket.
+type Arrival = (SocketAddr, Vec<u8>);
+
 /// Something to do with the server, on its own task.
 struct Command(Box<Job>);
 
@@ -135,7 +146,10 @@ impl Emulator {
         let cancel = CancellationToken::new();
         let control = Control { commands, events: events.clone(), cancel: cancel.clone() };
         let tasks = TaskTracker::new();
-        tasks.spawn(run(socket, Sfu::new(config, clock()), inbox, events, cancel.clone()));
+        let socket = Arc::new(socket);
+        let (arrived, arrivals) = mpsc::channel(ARRIVALS);
+        tasks.spawn(empty(socket.clone(), arrived, cancel.clone()));
+        tasks.spawn(run(socket, Sfu::new(config, clock()), arrivals, inbox, events, cancel.clone()));
         let runtime = tokio::runtime::Handle::current();
         tracing::debug!(%local, "emulator started");
         let shared = Shared { local, tasks, runtime, _end: cancel.drop_guard() };
@@ -250,13 +264,14 @@ impl Control {
 
 /// The loop. Ends on `cancel`.
 async fn run(
-    socket: UdpSocket,
+    socket: Arc<UdpSocket>,
     mut sfu: Sfu,
+    mut arrivals: mpsc::Receiver<Arrival>,
     mut inbox: mpsc::Receiver<Command>,
     events: broadcast::Sender<SfuEvent>,
     cancel: CancellationToken,
 ) {
-    let mut bytes = vec![0; DATAGRAM];
+    let mut batch = Vec::with_capacity(BATCH);
     loop {
         let now = clock();
         if sfu.poll_timeout().is_some_and(|at| at <= now) {
@@ -274,24 +289,44 @@ async fn run(
             biased;
             () = cancel.cancelled() => break,
             Some(Command(command)) = inbox.recv() => command(&mut sfu, clock()),
-            ready = socket.readable() => match ready {
-                Ok(()) => receive(&socket, &mut bytes, &mut sfu),
-                Err(error) => tracing::warn!(%error, "the emulator's socket is not readable"),
-            },
+            _ = arrivals.recv_many(&mut batch, BATCH) => {
+                let now = clock();
+                for (from, bytes) in batch.drain(..) {
+                    sfu.handle_datagram(from, &bytes, now);
+                }
+            }
             () = tokio::time::sleep_until(wake.into()) => {}
         }
     }
     tracing::debug!("emulator ended");
 }
 
-/// Takes what is there, up to a batch.
-fn receive(socket: &UdpSocket, bytes: &mut [u8], sfu: &mut Sfu) {
-    for _ in 0..BATCH {
-        match socket.try_recv_from(bytes) {
-            Ok((len, from)) => sfu.handle_datagram(from, &bytes[..len], clock()),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
-            Err(error) => tracing::trace!(%error, "no datagram"),
+/// Moves datagrams from the socket to the loop. Ends on `cancel`.
+async fn empty(socket: Arc<UdpSocket>, arrived: mpsc::Sender<Arrival>, cancel: CancellationToken) {
+    let mut bytes = vec![0; DATAGRAM];
+    let mut n_dropped = 0_u64;
+    loop {
+        let ready = tokio::select! {
+            () = cancel.cancelled() => return,
+            ready = socket.readable() => ready,
+        };
+        if let Err(error) = ready {
+            tracing::warn!(%error, "the emulator's socket is not readable");
+            continue;
         }
+        for _ in 0..BATCH {
+            match socket.try_recv_from(&mut bytes) {
+                Ok((len, from)) if arrived.try_send((from, bytes[..len].to_vec())).is_err() => {
+                    n_dropped += 1;
+                    tracing::debug!(n_dropped, "the emulator is too slow and drops datagrams");
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(error) => tracing::trace!(%error, "no datagram"),
+            }
+        }
+        // A flood must not keep the loop from its turn on a runtime with one thread.
+        tokio::task::yield_now().await;
     }
 }
 
