@@ -54,6 +54,12 @@ const VIDEO_REORDERING: usize = 512;
 /// receiver. Browsers adapt theirs between about 40 and 200 ms.
 pub(super) const AUDIO_PATIENCE: Duration = Duration::from_millis(100);
 
+/// So long the watcher's RTCP is held back, as if it came from farther away. str0m waits for a
+/// missing packet as long as five NACKs and three round trips take: 33 ms on a loopback
+/// interface, too short for a repair that comes from the sender behind a real network. With
+/// this it waits some 0.8 s; browsers wait longer.
+const FEEDBACK_DELAY: Duration = Duration::from_millis(100);
+
 /// A layer that has been silent for so long may be replaced by another one.
 const LAYER_SILENCE: Duration = Duration::from_secs(1);
 
@@ -127,6 +133,8 @@ pub(super) struct State {
     constraints_due: Option<Instant>,
     connect_by: Option<Instant>,
     rtc_timeout: Instant,
+    /// RTCP on its way, and when it leaves.
+    held_back: VecDeque<(Instant, Output)>,
     next_mid: u32,
     /// Of tracks that are gone.
     settled: Arrivals,
@@ -191,6 +199,7 @@ impl State {
             constraints_due: None,
             connect_by: None,
             rtc_timeout: now,
+            held_back: VecDeque::new(),
             next_mid: 0,
             settled: Arrivals::default(),
             outputs: VecDeque::new(),
@@ -297,6 +306,9 @@ impl State {
         if self.constraints_due.is_some_and(|due| due <= now) {
             self.ask_for_video(now);
         }
+        while let Some((_, output)) = self.held_back.pop_front_if(|(due, _)| *due <= now) {
+            self.outputs.push_back(output);
+        }
         self.drive(now)
     }
 
@@ -322,7 +334,7 @@ impl State {
 
     /// When [`State::handle_timeout`] wants to be called.
     pub(super) fn poll_timeout(&self) -> Instant {
-        let others = [self.connect_by, self.constraints_due];
+        let others = [self.connect_by, self.constraints_due, self.held_back.front().map(|(due, _)| *due)];
         others.into_iter().flatten().fold(self.rtc_timeout, Instant::min)
     }
 
@@ -434,7 +446,13 @@ impl State {
                 }
                 Ok(RtcOutput::Transmit(transmit)) => {
                     let datagram = transmit.contents.to_vec();
-                    self.outputs.push_back(Output::Transmit { to: transmit.destination, datagram });
+                    let feedback = is_rtcp(&datagram);
+                    let output = Output::Transmit { to: transmit.destination, datagram };
+                    if feedback {
+                        self.held_back.push_back((now + FEEDBACK_DELAY, output));
+                    } else {
+                        self.outputs.push_back(output);
+                    }
                 }
                 Ok(RtcOutput::Event(event)) => self.handle_event(event, now),
                 // One packet that is no H.264 or no Opus: str0m has dropped it and goes on.
@@ -581,6 +599,11 @@ impl Watched {
         }
         Some(from)
     }
+}
+
+/// RFC 7983 tells RTP and RTCP from the rest, RFC 5761 one from the other.
+pub(super) fn is_rtcp(datagram: &[u8]) -> bool {
+    matches!(datagram, [128..=191, 192..=223, ..])
 }
 
 /// SSRC and RTX SSRC of each layer, in `SIM` order; without `SIM` those of the first `FID`.

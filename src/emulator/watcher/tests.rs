@@ -45,6 +45,8 @@ struct Lab {
     wire: Vec<(Instant, bool, Vec<u8>)>,
     /// Decides which datagrams of media get lost, by their count.
     lose: fn(u32) -> bool,
+    /// How long datagrams of media are under way, by their count.
+    delay: fn(u32) -> Duration,
     n_media: u32,
     connected: bool,
     closed: bool,
@@ -114,6 +116,7 @@ impl Lab {
             decoding: Decoding::new().unwrap(),
             wire: Vec::new(),
             lose: |_| false,
+            delay: |_| DELAY,
             n_media: 0,
             connected: false,
             closed: false,
@@ -187,12 +190,12 @@ impl Lab {
             match self.server.poll_output().unwrap() {
                 RtcOutput::Timeout(at) => break self.server_timeout = at,
                 RtcOutput::Transmit(transmit) => {
-                    // RTP, not RTCP (RFC 7983, RFC 5761).
                     let contents = transmit.contents.to_vec();
-                    let media = (128..192).contains(&contents[0]) && !(192..224).contains(&contents[1]);
+                    let media = (128..192).contains(&contents[0]) && !super::state::is_rtcp(&contents);
                     self.n_media += u32::from(media);
+                    let delay = if media { (self.delay)(self.n_media) } else { DELAY };
                     if !(media && (self.lose)(self.n_media)) {
-                        self.wire.push((self.now + DELAY, true, contents));
+                        self.wire.push((self.now + delay, true, contents));
                     }
                 }
                 RtcOutput::Event(Event::ChannelData(data)) => {
@@ -468,6 +471,24 @@ mod pictures {
         assert!(video.lost > 10, "{video:?}");
         assert_eq!(video.repaired, video.lost);
         assert_eq!(numbers(&lab), (0..150).collect::<Vec<u32>>());
+    }
+
+    #[test]
+    fn a_picture_is_waited_for_as_long_as_a_repair_from_far_away_takes() {
+        let mut lab = Lab::join(true);
+        lab.video = true;
+        lab.server.direct_api().stream_tx(&VIDEO_SSRC.into()).unwrap().set_rtx_cache(0, Duration::ZERO, None);
+        let mut encode = encoder(50);
+        // Enough for the round trip to be known.
+        lab.play(150, &mut encode);
+        lab.delay = |n| if n % 40 == 7 { Duration::from_millis(400) } else { DELAY };
+        lab.play(100, |n| encode(n + 150));
+        lab.delay = |_| DELAY;
+        lab.play(50, |n| encode(n + 250));
+        lab.run(Duration::from_millis(500));
+        assert_eq!(numbers(&lab), (0..300).collect::<Vec<u32>>());
+        let video = lab.arrivals().video;
+        assert!(video.lost > 0 && video.lost == video.repaired, "{video:?}");
     }
 
     #[test]
