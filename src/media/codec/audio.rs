@@ -268,3 +268,88 @@ enum Failure {
     #[error("it decodes to no sound")]
     Shape,
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::media::{demux, source};
+
+    /// The sound track of a clip and its packets.
+    fn sound_of(clip: &str) -> (Track, Vec<Packet>) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("media").join(clip);
+        let mut demuxer = demux::open(source::open(&path).unwrap()).unwrap();
+        let index = demuxer.tracks().iter().position(|track| track.kind == MediaKind::Audio).unwrap();
+        let packets = std::iter::from_fn(|| demuxer.next_packet().unwrap());
+        let packets = packets.filter(|packet| packet.track == index).take(100).collect();
+        (demuxer.tracks()[index].clone(), packets)
+    }
+
+    #[test]
+    fn what_comes_out_is_as_long_as_the_file_says() {
+        for (clip, samples) in
+            [("clip.mp4", 1024), ("long-gop.mp4", 1024), ("music.mp3", 1152), ("music.ogg", 960)]
+        {
+            let (track, packets) = sound_of(clip);
+            let mut decoder = AudioDecoder::new(&track).unwrap();
+            for packet in &packets {
+                let sound = decoder.decode(packet);
+                let trimmed = packet.trim_start as usize + packet.trim_end as usize;
+                assert_eq!(sound.len() + trimmed, samples, "{clip}");
+                assert_eq!(sound.channels, 2);
+                let skipped = crate::time::MediaTime::from_ticks(i64::from(packet.trim_start), sound.rate);
+                assert_eq!(sound.start, packet.pts + skipped);
+            }
+            assert_eq!(decoder.failures(), 0, "{clip}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_packet_is_silence_of_the_same_length() {
+        for clip in ["clip.mp4", "music.mp3", "music.ogg"] {
+            let (track, mut packets) = sound_of(clip);
+            let mut decoder = AudioDecoder::new(&track).unwrap();
+            for packet in &packets[..20] {
+                decoder.decode(packet);
+            }
+            let length = decoder.decode(&packets[20]).len();
+            // Two bytes are too few for AAC and mp3; for Opus, code 3 with no frames is no packet.
+            packets[21].data =
+                if clip == "music.ogg" { (&[0xff, 0][..]).into() } else { packets[21].data.slice(..2) };
+            let silence = decoder.decode(&packets[21]);
+            assert_eq!(
+                (silence.len(), decoder.failures(), decoder.failures_in_row()),
+                (length, 1, 1),
+                "{clip}"
+            );
+            assert!(silence.samples.iter().all(|sample| *sample == 0.0), "{clip}");
+            assert!(decoder.decode(&packets[22]).len() == length && decoder.failures_in_row() == 0, "{clip}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+        /// Whatever stands in the packets: no panic, no more sound than honest packets have.
+        #[test]
+        fn flipped_bytes_never_panic(
+            flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 100),
+        ) {
+            for clip in ["clip.mp4", "music.mp3", "music.ogg"] {
+                let (track, packets) = sound_of(clip);
+                let mut decoder = AudioDecoder::new(&track).unwrap();
+                for (mut packet, (at, byte)) in packets.into_iter().zip(&flips) {
+                    let mut data = packet.data.to_vec();
+                    let at = at.index(data.len());
+                    data[at] ^= byte;
+                    packet.data = data.into();
+                    let sound = decoder.decode(&packet);
+                    prop_assert!(sound.len() <= 5760);
+                    prop_assert!(sound.samples.iter().all(|sample| sample.is_finite()));
+                }
+            }
+        }
+    }
+}

@@ -167,7 +167,7 @@ impl Probe {
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Self, MediaError> {
         let mut planner = Planner::new(demuxer.tracks(), PlanOptions::default());
-        let mut scans: Vec<Scan> = demuxer.tracks().iter().map(|track| Scan::new(track.kind)).collect();
+        let mut scans: Vec<Scan> = demuxer.tracks().iter().map(Scan::new).collect();
         let (mut done, mut damaged_places, mut damage) = (0, 0, Vec::new());
         let mut last_error = None;
         loop {
@@ -246,6 +246,8 @@ impl TrackPlanProbe {
 #[derive(Debug)]
 struct Scan {
     kind: MediaKind,
+    /// Of sound; what is trimmed is counted in it.
+    sample_rate: u32,
     n_packets: u64,
     n_bytes: u64,
     /// The first instant that is heard or seen.
@@ -263,9 +265,14 @@ struct Scan {
 }
 
 impl Scan {
-    fn new(kind: MediaKind) -> Self {
+    fn new(track: &Track) -> Self {
+        let sample_rate = match track.shape {
+            Shape::Audio { sample_rate, .. } => sample_rate,
+            Shape::Video { .. } => 0,
+        };
         Self {
-            kind,
+            kind: track.kind,
+            sample_rate,
             n_packets: 0,
             n_bytes: 0,
             start: None,
@@ -286,7 +293,8 @@ impl Scan {
         self.n_bytes += n_bytes;
         let begin = packet.pts.max(MediaTime::ZERO);
         self.start = Some(self.start.map_or(begin, |start| start.min(begin)));
-        self.end = self.end.max(packet.pts + packet.duration);
+        let padding = MediaTime::from_ticks(i64::from(packet.trim_end), self.sample_rate);
+        self.end = self.end.max(packet.pts + packet.duration - padding);
         let at = packet.dts.unwrap_or(packet.pts);
         self.window.push_back((at, n_bytes));
         self.window_bytes += n_bytes;

@@ -56,20 +56,20 @@ fn a_clip_that_is_copied_altogether() {
     check(
         "clip.mkv",
         &expect![[r#"
-        media/clip.mkv: matroska, 20.0 s, 3.4 MB
+            media/clip.mkv: matroska, 20.0 s, 3.4 MB
 
-          1 video h264 Constrained Baseline, 1280×720, 30 fps, 20.0 s, 1.19 Mbit/s (peak 1.34 Mbit/s)
-          2 audio opus, 48000 Hz, stereo, 20.0 s, 169 kbit/s (peak 169 kbit/s)
-                  600 pictures, 20 keyframes, every 1.0 s; no B-frames
+              1 video h264 Constrained Baseline, 1280×720, 30 fps, 20.0 s, 1.19 Mbit/s (peak 1.34 Mbit/s)
+              2 audio opus, 48000 Hz, stereo, 20.0 s, 170 kbit/s (peak 169 kbit/s)
+                      600 pictures, 20 keyframes, every 1.0 s; no B-frames
 
-          picture copy
-                  The picture is H.264 Constrained Baseline without B-frames, which receivers decode as it is, so it is copied.
-          sound   copy
-                  The sound is Opus in packets of 20 ms without output gain, which is exactly what a call carries, so it is copied.
+              picture copy
+                      The picture is H.264 Constrained Baseline without B-frames, which receivers decode as it is, so it is copied.
+              sound   copy
+                      The sound is Opus in packets of 20 ms without output gain, which is exactly what a call carries, so it is copied.
 
-          In the call:
-            - A viewer who joins sees a picture within 1.0 s.
-    "#]],
+              In the call:
+                - A viewer who joins sees a picture within 1.0 s.
+        "#]],
     );
 }
 
@@ -155,7 +155,7 @@ fn programs_read_json() {
           "file": "media/bframes.mp4",
           "size_bytes": 487887,
           "format": "mp4",
-          "duration_ms": 10005,
+          "duration_ms": 10000,
           "playable": false,
           "plan": {
             "audio": {
@@ -193,9 +193,9 @@ fn programs_read_json() {
               "profile": null,
               "language": null,
               "start_ms": 0,
-              "duration_ms": 10005,
+              "duration_ms": 10000,
               "n_packets": 470,
-              "bitrate_bps": 128880,
+              "bitrate_bps": 128948,
               "peak_bps": 130744,
               "width": null,
               "height": null,
