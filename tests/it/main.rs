@@ -10,6 +10,8 @@ mod clips;
 mod demo;
 mod layers;
 mod negotiation;
+#[cfg(all(feature = "emulator", feature = "openh264"))]
+mod ntgcalls;
 #[cfg(feature = "emulator")]
 mod publisher;
 #[cfg(feature = "cli")]

@@ -18,7 +18,7 @@ fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the repository")?;
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["setup", what] => setup::run(what),
+        ["setup", what] => setup::run(root, what),
         ["check"] => check::run(root),
         ["media", "--check"] => media::verify(root),
         ["media", ..] => media::make(root, &args[1..]),

@@ -1,6 +1,7 @@
 //! Installs what a fresh Debian lacks: `cargo xtask setup build|test`.
 
 use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -25,23 +26,58 @@ const BUILD: &[Tool] = &[
 const TEST: &[Tool] = &[
     Tool { program: "chromium", package: "chromium", why: "watches the video chat as a browser does" },
     Tool { program: "chromedriver", package: "chromium-driver", why: "steers the browser" },
+    Tool { program: "python3", package: "python3", why: "runs ntgcalls, a foreign client" },
 ];
 
+/// The foreign client that has to work against our video chat.
+const NTGCALLS: &str = "ntgcalls==3.0.5";
+
 /// Brings the machine into the state that a build, or the tests, need.
-pub(crate) fn run(what: &str) -> Result<()> {
+pub(crate) fn run(root: &Path, what: &str) -> Result<()> {
     let tools: Vec<&Tool> = match what {
         "build" => BUILD.iter().collect(),
         "test" => BUILD.iter().chain(TEST).collect(),
         other => bail!("cargo xtask setup build|test: there is no setup for {other}"),
     };
     let missing: Vec<&Tool> = tools.into_iter().filter(|tool| !on_path(tool.program)).collect();
-    for tool in &missing {
-        eprintln!("missing: {} ({})", tool.program, tool.why);
+    if !missing.is_empty() {
+        let mut packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
+        for tool in &missing {
+            eprintln!("missing: {} ({})", tool.program, tool.why);
+        }
+        if what == "test" && missing.iter().any(|tool| tool.program == "python3") {
+            packages.push("python3-venv");
+        }
+        install(&packages)?;
     }
-    if missing.is_empty() {
+    if what == "test" { foreign_client(root) } else { Ok(()) }
+}
+
+/// A Python environment of the project's own, inside the build directory, with ntgcalls in it.
+fn foreign_client(root: &Path) -> Result<()> {
+    let venv = target_dir(root).join("tmp").join("ntgcalls");
+    let python = venv.join("bin").join("python");
+    let there = |python: &Path| {
+        let version = "import importlib.metadata as m; raise SystemExit('ntgcalls=='+m.version('ntgcalls')!=';'.join(__import__('sys').argv[1:]))";
+        Command::new(python).args(["-c", version, NTGCALLS]).output().is_ok_and(|out| out.status.success())
+    };
+    if there(&python) {
         return Ok(());
     }
-    install(&missing.iter().map(|tool| tool.package).collect::<Vec<_>>())
+    eprintln!("installing {NTGCALLS} into {}", venv.display());
+    std::fs::create_dir_all(&venv)?;
+    if !run_quietly(Command::new("python3").args(["-m", "venv"]).arg(&venv)) {
+        // Debian ships the module in a package of its own.
+        install(&["python3-venv"])?;
+        let made = run_quietly(Command::new("python3").args(["-m", "venv"]).arg(&venv));
+        anyhow::ensure!(made, "python3 -m venv {} failed", venv.display());
+    }
+    let status = Command::new(&python)
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", NTGCALLS])
+        .status()
+        .context("cannot run pip")?;
+    anyhow::ensure!(status.success(), "pip could not install {NTGCALLS}");
+    Ok(())
 }
 
 fn install(packages: &[&str]) -> Result<()> {
@@ -69,9 +105,18 @@ fn install(packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Where cargo puts what it builds.
+pub(crate) fn target_dir(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir))
+}
+
 /// Is there such a program?
 pub(crate) fn on_path(program: impl AsRef<OsStr>) -> bool {
     let program = program.as_ref();
     let Some(path) = std::env::var_os("PATH") else { return false };
     std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
+}
+
+fn run_quietly(command: &mut Command) -> bool {
+    command.output().is_ok_and(|out| out.status.success())
 }
