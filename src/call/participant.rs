@@ -32,6 +32,7 @@ use crate::rtp::clock::NtpAnchor;
 use crate::rtp::rtcp::{self, Feedback};
 use crate::rtp::send::{RtxConfig, StreamConfig};
 use crate::rtp::{Sender, SenderConfig};
+use crate::secret::Secret;
 
 /// RTP clock of Opus (RFC 7587).
 const AUDIO_CLOCK_RATE: u32 = 48_000;
@@ -250,7 +251,7 @@ impl Participant {
         setup: Setup,
         local: SocketAddr,
         now: Instant,
-    ) -> Result<String, JoinError> {
+    ) -> Result<Secret<String>, JoinError> {
         let ssrcs = random_ssrcs(&mut self.rng);
         let peer = Peer::new(ssrcs, self.config.anchor, now)?;
         let offer =

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::secret::Secret;
+
 /// A way to Telegram's phone.* methods: the real one, a program at the other end of a pipe,
 /// or the emulator in this process.
 pub trait Signaling: Send + Sync + std::fmt::Debug {
@@ -83,8 +85,8 @@ pub struct Join {
     pub attempt: u32,
     /// The audio SSRC, as it stands in `params`.
     pub source: i32,
-    /// The JSON that goes into `dataJSON.data`, verbatim.
-    pub params: String,
+    /// The JSON that goes into `dataJSON.data`, verbatim. It holds our ICE password.
+    pub params: Secret<String>,
     /// Enter with the microphone shown as off.
     pub muted: bool,
     /// Enter with the camera shown as off.
@@ -131,8 +133,8 @@ pub enum Incoming {
 pub enum Reply {
     /// To a join: `updateGroupCallConnection.params`, unparsed.
     Joined {
-        /// JSON.
-        params: String,
+        /// JSON. It holds the server's ICE password.
+        params: Secret<String>,
     },
     /// To a check: those SSRCs that the server still knows.
     Sources(Vec<i32>),
@@ -218,8 +220,8 @@ pub struct SourceGroup {
 pub enum Update {
     /// `updateGroupCallConnection` on its own.
     Connection {
-        /// JSON.
-        params: String,
+        /// JSON, with the server's ICE password.
+        params: Secret<String>,
         /// Which of our joins it answers, where the signaling knows.
         attempt: Option<u32>,
         /// For the screen's connection, not the main one.

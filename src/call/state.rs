@@ -21,6 +21,7 @@ use super::params::{Answer, RemoteParams, Setup};
 use super::signaling::{
     Edit, Incoming, Join, Method, ParticipantRow, Reply, Request, RequestId, SignalingError, Update,
 };
+use crate::secret::Secret;
 
 /// A join that nobody answers has failed after this long.
 pub(super) const JOIN_REPLY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -219,7 +220,7 @@ impl State {
     }
 
     /// The peer that was asked for exists; its parameters go to the server.
-    pub(super) fn handle_offer(&mut self, attempt: u32, source: i32, params: String, now: Instant) {
+    pub(super) fn handle_offer(&mut self, attempt: u32, source: i32, params: Secret<String>, now: Instant) {
         let Phase::Joining { request: None, .. } = self.phase else { return };
         if attempt != self.attempt {
             return;
@@ -373,7 +374,7 @@ impl State {
             && expected == id
         {
             return match result {
-                Ok(Reply::Joined { params }) => self.handle_answer(&params, now),
+                Ok(Reply::Joined { params }) => self.handle_answer(params.expose(), now),
                 Ok(_) => self.fail(JoinError::UnexpectedReply),
                 Err(error) => self.handle_refusal(error, now),
             };

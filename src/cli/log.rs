@@ -3,7 +3,18 @@
 use std::io::IsTerminal;
 
 use clap::{Args, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing::{Metadata, Subscriber};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt};
+
+/// The ICE agents of the call and of the emulator write the other side's password into their
+/// debug logs; this is the most that they may say.
+const MUTE: &[(&str, LevelFilter)] = &[("rtc_ice", LevelFilter::INFO), ("is", LevelFilter::INFO)];
 
 /// Logging options, the same for every command.
 #[derive(Debug, Args)]
@@ -42,29 +53,60 @@ enum Color {
 impl LogArgs {
     /// Begins to write logs to stderr.
     pub(super) fn install(&self) {
-        let level = match (self.quiet, self.verbose) {
-            (true, _) => "error",
-            (false, 0) => "warn",
-            (false, 1) => "telecast=info,warn",
-            (false, 2) => "telecast=debug,info",
-            (false, _) => "telecast=trace,debug",
-        };
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(self.level()));
         let ansi = match self.color {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => colors_on_stderr(),
         };
-        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        match self.log_format {
-            LogFormat::Pretty => builder.with_ansi(ansi).pretty().init(),
-            LogFormat::Compact => builder.with_ansi(ansi).compact().init(),
-            LogFormat::Json => builder.json().init(),
+        subscriber(filter, lines(self.log_format, ansi, std::io::stderr)).init();
+    }
+
+    const fn level(&self) -> &'static str {
+        match (self.quiet, self.verbose) {
+            (true, _) => "error",
+            (false, 0) => "warn",
+            (false, 1) => "telecast=info,warn",
+            (false, 2) => "telecast=debug,info",
+            (false, _) => "telecast=trace,debug",
         }
     }
+}
+
+/// Lines in the wanted form.
+fn lines<S, W>(format: LogFormat, ansi: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let layer = fmt::layer().with_writer(writer);
+    match format {
+        LogFormat::Pretty => layer.with_ansi(ansi).pretty().boxed(),
+        LogFormat::Compact => layer.with_ansi(ansi).compact().boxed(),
+        LogFormat::Json => layer.json().boxed(),
+    }
+}
+
+/// What `filter` lets through, without what no filter may let through.
+fn subscriber(
+    filter: EnvFilter,
+    lines: impl Layer<tracing_subscriber::Registry> + Send + Sync,
+) -> impl Subscriber + Send + Sync {
+    tracing_subscriber::registry().with(lines.with_filter(filter_fn(harmless))).with(filter)
+}
+
+/// Is this from a place that prints no secrets? `RUST_LOG` has no say in it.
+fn harmless(metadata: &Metadata<'_>) -> bool {
+    let mut muted = MUTE.iter().filter(|(krate, _)| {
+        metadata.target().strip_prefix(krate).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    });
+    muted.all(|(_, most)| metadata.level() <= most)
 }
 
 /// May stderr be colored?
 pub(super) fn colors_on_stderr() -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && std::io::stderr().is_terminal()
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 
 use super::payload::Setup;
+use crate::secret::Secret;
 
 /// Extension ids are fixed; clients write by id without looking at the answer.
 pub(super) const AUDIO_LEVEL_ID: u8 = 1;
@@ -30,7 +31,7 @@ const CANDIDATE_PRIORITY: u32 = 2_130_706_431;
 pub(super) struct Answer<'a> {
     pub(super) candidates: &'a [SocketAddr],
     pub(super) ufrag: &'a str,
-    pub(super) pwd: &'a str,
+    pub(super) pwd: &'a Secret<String>,
     /// sha-256, as in SDP.
     pub(super) fingerprint: &'a str,
     pub(super) setup: Setup,
@@ -52,7 +53,7 @@ impl Answer<'_> {
                 "candidates": candidates,
                 "xmlns": "urn:xmpp:jingle:transports:ice-udp:1",
                 "ufrag": self.ufrag,
-                "pwd": self.pwd,
+                "pwd": self.pwd.expose(),
                 "rtcp-mux": true,
                 "fingerprints": [{ "fingerprint": self.fingerprint, "setup": setup, "hash": "sha-256" }],
             },
@@ -122,7 +123,7 @@ mod tests {
         let answer = Answer {
             candidates: &["127.0.0.1:32001".parse().expect("an address")],
             ufrag: "c4t9s1hq2m7010",
-            pwd: "5a0p7q2m9c1x3z8v6b4n2k0j1h",
+            pwd: &Secret::new("5a0p7q2m9c1x3z8v6b4n2k0j1h".into()),
             fingerprint: "A1:0B",
             setup: Setup::Active,
             endpoint: "9c04d1e7720ab35f",

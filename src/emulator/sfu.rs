@@ -8,6 +8,7 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -73,13 +74,13 @@ impl SfuConfig {
 }
 
 /// A request to join, as `phone.joinGroupCall` has it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct JoinRequest {
     /// Which call.
     pub chat: String,
     /// Who joins; a second join under the same name replaces the first.
     pub name: String,
-    /// Telegram's JSON.
+    /// Telegram's JSON. It holds an ICE password and is not printed.
     pub params: String,
     /// Enter with the microphone off.
     pub muted: bool,
@@ -89,13 +90,33 @@ pub struct JoinRequest {
     pub observer: bool,
 }
 
+impl fmt::Debug for JoinRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { chat, name, params: _, muted, video_stopped, observer } = self;
+        f.debug_struct("JoinRequest")
+            .field("chat", chat)
+            .field("name", name)
+            .field("muted", muted)
+            .field("video_stopped", video_stopped)
+            .field("observer", observer)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The answer to a join.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Joined {
     /// Names this connection.
     pub participant: ParticipantId,
-    /// `updateGroupCallConnection.params`; for a page the SDP answer.
+    /// `updateGroupCallConnection.params`; for a page the SDP answer. Either holds an ICE
+    /// password and is not printed.
     pub params: String,
+}
+
+impl fmt::Debug for Joined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Joined").field("participant", &self.participant).finish_non_exhaustive()
+    }
 }
 
 /// What happens on the server.

@@ -11,6 +11,7 @@ use crate::call::signaling::{
     ChatId, Incoming, Join, LINK_CAPACITY, Link, Method, ParticipantRow, Reply, Request, Signaling,
     SignalingError, Update,
 };
+use crate::secret::Secret;
 
 /// The emulator as one participant's way to Telegram.
 #[derive(Debug)]
@@ -109,13 +110,13 @@ impl Door {
                 let request = JoinRequest {
                     chat,
                     name,
-                    params: join.params,
+                    params: join.params.expose().clone(),
                     muted: join.muted,
                     video_stopped: join.video_stopped,
                     observer: self.observer,
                 };
                 let joined = with.with(move |sfu, now| sfu.join(&request, now)).await.map_err(closed)??;
-                Ok(Reply::Joined { params: joined.params })
+                Ok(Reply::Joined { params: Secret::new(joined.params) })
             }
             Method::Edit(edit) => {
                 with.with(move |sfu, now| sfu.edit(&chat, &name, &edit, now)).await.map_err(closed)??;
@@ -197,7 +198,7 @@ mod tests {
             "ssrc": source, "ufrag": "k8Qz", "pwd": "Y1nVb0oXw7c3Lr5TgJ2uKeHs",
             "fingerprints": [{ "hash": "sha-256", "setup": "passive", "fingerprint": FINGERPRINT }],
         });
-        let params = params.to_string();
+        let params = Secret::new(params.to_string());
         Method::Join(Join {
             attempt,
             source,
@@ -231,7 +232,7 @@ mod tests {
         assert_eq!(ask(&mut link, 1, Method::Check { sources: vec![5] }).await.0, Err(missing));
 
         let (joined, before) = ask(&mut link, 2, join(2, 5)).await;
-        assert!(matches!(joined, Ok(Reply::Joined { params }) if params.contains("H264")));
+        assert!(matches!(joined, Ok(Reply::Joined { params }) if params.expose().contains("H264")));
         let [Incoming::Update(Update::Participants { participants, version: 1 })] = &before[..] else {
             panic!("even attempts get their row before the answer: {before:?}");
         };

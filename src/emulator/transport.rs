@@ -169,8 +169,8 @@ impl Transport {
         &self.ufrag
     }
 
-    pub(super) fn pwd(&self) -> &str {
-        self.pwd.expose()
+    pub(super) fn pwd(&self) -> &Secret<String> {
+        &self.pwd
     }
 
     /// As SDP writes it, without the name of the hash.

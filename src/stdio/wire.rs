@@ -3,12 +3,13 @@
 //! `docs/stdio.md` is the contract that other programs are written against; the names and
 //! shapes here are its.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::call::signaling::{
     Method, ParticipantRow, ParticipantsPage, Reply, Request, SignalingError, Update,
 };
+use crate::secret::Secret;
 
 /// A longer line is not read.
 pub(super) const MAX_LINE_BYTES: usize = 1024 * 1024;
@@ -74,7 +75,8 @@ pub(super) enum WireMethod {
     Join {
         attempt: u32,
         source: i32,
-        params: String,
+        #[serde(serialize_with = "exposed")]
+        params: Secret<String>,
         muted: bool,
         video_stopped: bool,
         join_as: Option<String>,
@@ -97,6 +99,11 @@ pub(super) enum WireMethod {
     Leave {
         source: i32,
     },
+}
+
+/// The caller is the one who must have it.
+fn exposed<S: Serializer>(secret: &Secret<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose())
 }
 
 impl From<Method> for WireMethod {
@@ -254,7 +261,7 @@ impl ReplyLine {
             return Err(SignalingError::Rpc { code, message });
         }
         Ok(match (self.params, self.sources, self.participants) {
-            (Some(params), ..) => Reply::Joined { params },
+            (Some(params), ..) => Reply::Joined { params: Secret::new(params) },
             (_, Some(sources), _) => Reply::Sources(sources),
             (.., Some(participants)) => Reply::Participants(ParticipantsPage {
                 participants,
@@ -294,7 +301,7 @@ impl UpdateLine {
         }
         if let Some(params) = self.params {
             return Some(Update::Connection {
-                params,
+                params: Secret::new(params),
                 attempt: self.attempt,
                 presentation: self.presentation,
             });
@@ -361,7 +368,7 @@ mod tests {
         let join = Join {
             attempt: 1,
             source: 1_203_778_145,
-            params: "{}".into(),
+            params: Secret::new("{}".into()),
             muted: false,
             video_stopped: false,
             join_as: None,
@@ -386,7 +393,7 @@ mod tests {
         let read = |line: &str| read(line).expect("a good line").expect("not empty");
         assert_eq!(
             read(r#"{"type":"reply","id":1,"params":"{}"}"#),
-            In::Reply { id: 1, result: Ok(Reply::Joined { params: "{}".into() }) }
+            In::Reply { id: 1, result: Ok(Reply::Joined { params: Secret::new("{}".into()) }) }
         );
         assert_eq!(
             read(r#"{"type":"reply","id":3,"sources":[1203778145],"unknown":1}"#),

@@ -142,7 +142,9 @@ fn the_offer_announces_our_ssrcs() {
     assert_eq!(join.ssrc, SSRCS.audio);
     assert_eq!(join.video, Some(VideoSsrcs { ssrc: SSRCS.video, rtx_ssrc: SSRCS.video_rtx }));
     assert!(
-        join.to_json().contains(r#""ssrc-groups":[{"semantics":"FID","sources":[-884120330,-884120329]}]"#)
+        join.to_json()
+            .expose()
+            .contains(r#""ssrc-groups":[{"semantics":"FID","sources":[-884120330,-884120329]}]"#)
     );
 }
 

@@ -55,7 +55,7 @@ impl JoinParams {
     /// The string for `dataJSON.data`.
     ///
     /// SSRCs are signed 32-bit numbers there, as everywhere in TL.
-    pub fn to_json(&self) -> String {
+    pub fn to_json(&self) -> Secret<String> {
         let wire = JoinWire {
             ssrc: self.ssrc.cast_signed(),
             ufrag: &self.ice_ufrag,
@@ -74,7 +74,7 @@ impl JoinParams {
                 })
                 .collect(),
         };
-        serde_json::to_string(&wire).expect("strings and numbers always serialize")
+        Secret::new(serde_json::to_string(&wire).expect("strings and numbers always serialize"))
     }
 }
 

@@ -55,11 +55,11 @@ fn join(setup: Setup, video: bool) -> JoinParams {
 
 #[test]
 fn join_payloads_are_as_recorded() {
-    let audio = join(Setup::Passive, false).to_json();
+    let audio = join(Setup::Passive, false).to_json().expose().clone();
     expect_file!["../../../tests/golden/join/join-audio.json"].assert_eq(&audio);
-    let video = join(Setup::Passive, true).to_json();
+    let video = join(Setup::Passive, true).to_json().expose().clone();
     expect_file!["../../../tests/golden/join/join-video.json"].assert_eq(&video);
-    let active = join(Setup::Active, true).to_json();
+    let active = join(Setup::Active, true).to_json().expose().clone();
     expect_file!["../../../tests/golden/join/join-video-active.json"].assert_eq(&active);
 }
 
@@ -68,7 +68,7 @@ fn ssrcs_are_signed_in_a_join() {
     let mut high = join(Setup::Passive, true);
     high.ssrc = 3_410_846_965;
     high.video = Some(VideoSsrcs { ssrc: u32::MAX, rtx_ssrc: 1 << 31 });
-    let json: Value = serde_json::from_str(&high.to_json()).unwrap();
+    let json: Value = serde_json::from_str(high.to_json().expose()).unwrap();
     assert_eq!(json["ssrc"], json!(-884_120_331));
     assert_eq!(json["ssrc-groups"][0]["sources"], json!([-1, i32::MIN]));
 }

@@ -126,7 +126,7 @@ fn an_offer_is_mined_for_the_join() {
     );
     assert_eq!(join.ssrc, 3_410_846_965);
     assert_eq!(join.video, Some(VideoSsrcs { ssrc: 3_410_846_966, rtx_ssrc: 3_410_846_967 }));
-    assert!(join.to_json().contains(r#""ssrc":-884120331"#));
+    assert!(join.to_json().expose().contains(r#""ssrc":-884120331"#));
     assert!(!format!("{offer:?}").contains("Lq8v"), "the password is printed");
 }
 

@@ -7,6 +7,7 @@ use crate::call::params::Setup;
 use crate::call::signaling::{Incoming, Method, Reply, SignalingError};
 use crate::call::state::{CallStatus, JOIN_REPLY_TIMEOUT};
 use crate::call::{CallEvent, LeftReason};
+use crate::secret::Secret;
 
 /// Joins with this as the server's answer; gives the error's code.
 fn code_for(answer: Result<String, SignalingError>) -> String {
@@ -74,6 +75,6 @@ fn a_join_that_succeeds_too_late_is_undone() {
     let Method::Join(join) = lab.requests[0].method.clone() else { panic!("the first request is the join") };
     assert_eq!(lab.asked(|method| matches!(method, Method::Leave { .. })), 0);
     let id = lab.requests[0].id;
-    lab.deliver(Incoming::Reply { id, result: Ok(Reply::Joined { params: "{}".into() }) });
+    lab.deliver(Incoming::Reply { id, result: Ok(Reply::Joined { params: Secret::new("{}".into()) }) });
     assert_eq!(lab.asked(|method| *method == Method::Leave { source: join.source }), 1);
 }

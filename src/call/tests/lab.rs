@@ -16,6 +16,7 @@ use crate::call::{CallEvent, JoinOptions, LeftReason};
 use crate::emulator::{AnswerSetup, JoinRequest, ParticipantStats, Sfu, SfuConfig, SfuEvent, Weather};
 use crate::media::{AudioLevel, Frame, MediaKind};
 use crate::player::DueFrame;
+use crate::secret::Secret;
 use crate::time::MediaTime;
 
 const CHAT: &str = "lab";
@@ -233,7 +234,7 @@ impl Lab {
                 let request = JoinRequest {
                     chat: CHAT.into(),
                     name: NAME.into(),
-                    params: join.params.clone(),
+                    params: join.params.expose().clone(),
                     muted: join.muted,
                     video_stopped: join.video_stopped,
                     observer: false,
@@ -241,7 +242,7 @@ impl Lab {
                 match self.sfu.join(&request, self.now) {
                     Ok(joined) => {
                         let answer = (self.tamper)(joined.params)?;
-                        Some(answer.map(|params| Reply::Joined { params }))
+                        Some(answer.map(|params| Reply::Joined { params: Secret::new(params) }))
                     }
                     Err(error) => refused(error),
                 }

@@ -33,9 +33,14 @@ const EXTENSIONS: [(u8, &str); 4] = [
 ];
 
 /// The watcher's `params`: a listener without video.
-pub(super) fn join_params(source: i32, creds: &IceCreds, fingerprint: &Fingerprint, active: bool) -> String {
+pub(super) fn join_params(
+    source: i32,
+    creds: &IceCreds,
+    fingerprint: &Fingerprint,
+    active: bool,
+) -> Secret<String> {
     let digest: Vec<String> = fingerprint.bytes.iter().map(|byte| format!("{byte:02X}")).collect();
-    json!({
+    let params = json!({
         "ssrc": source,
         "ufrag": creds.ufrag,
         "pwd": creds.pass,
@@ -45,8 +50,8 @@ pub(super) fn join_params(source: i32, creds: &IceCreds, fingerprint: &Fingerpri
             "fingerprint": digest.join(":"),
         }],
         "ssrc-groups": [],
-    })
-    .to_string()
+    });
+    Secret::new(params.to_string())
 }
 
 /// What the watcher needs of a WebRTC answer.
@@ -193,7 +198,8 @@ pub(super) mod tests {
     fn says_what_a_listener_says() {
         let creds = IceCreds { ufrag: "k8Qz".into(), pass: "Y1nVb0oXw7c3Lr5TgJ2uKeHs".into() };
         let fingerprint = Fingerprint { hash_func: "sha-256".into(), bytes: vec![0x3B, 0x91, 0x0C] };
-        let params: Value = serde_json::from_str(&join_params(7, &creds, &fingerprint, false)).unwrap();
+        let params: Value =
+            serde_json::from_str(join_params(7, &creds, &fingerprint, false).expose()).unwrap();
         assert_eq!(
             params,
             json!({

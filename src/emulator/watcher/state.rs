@@ -30,6 +30,7 @@ use super::loss::{LossCounter, LossCounts};
 use super::payload::{self, Answer};
 use crate::call::signaling::{ParticipantRow, SourceGroup};
 use crate::media::MediaKind;
+use crate::secret::Secret;
 use crate::time::MediaTime;
 
 /// The transport must be up this long after the answer; the real clients give up after ten
@@ -212,7 +213,7 @@ impl State {
     }
 
     /// What goes into the join.
-    pub(super) fn join_params(&mut self) -> String {
+    pub(super) fn join_params(&mut self) -> Secret<String> {
         let direct = self.rtc.direct_api();
         payload::join_params(
             self.source,

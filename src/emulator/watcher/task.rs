@@ -150,7 +150,7 @@ impl Task {
         let Reply::Joined { params } = self.ask(Method::Join(join)).await? else {
             return Err(WatchError::Answer("the reply to the join is of another kind"));
         };
-        self.state.handle_answer(&params, clock())?;
+        self.state.handle_answer(params.expose(), clock())?;
         let mut offset = String::new();
         loop {
             let page = self.ask(Method::Participants { sources: Vec::new(), offset }).await?;

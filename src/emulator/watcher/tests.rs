@@ -74,7 +74,7 @@ impl Lab {
     fn new(active: bool) -> Self {
         let now = some_instant();
         let mut state = State::new(addr(1000), None, active, now).unwrap();
-        let params: serde_json::Value = serde_json::from_str(&state.join_params()).unwrap();
+        let params: serde_json::Value = serde_json::from_str(state.join_params().expose()).unwrap();
 
         let mut server = RtcConfig::new()
             .set_crypto_provider(str0m::crypto::from_feature_flags().into())
