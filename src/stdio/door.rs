@@ -1,9 +1,15 @@
 //! A [`Signaling`] whose other end is the caller: requests become lines, lines become replies.
+//!
+//! What a call asked for reaches it: a reply waits for room in the call's link, and with it
+//! the caller, whose lines stay unread meanwhile. So does the end of the chat. Other updates
+//! are lost to a call that does not keep up; they are counted, and the call finds the gap in
+//! the version of the list and asks for it anew.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::wire::Out;
 use super::writer::Lines;
@@ -27,7 +33,17 @@ pub(super) struct Door {
 struct Shared {
     next_id: u64,
     pending: BTreeMap<u64, Pending>,
-    chats: HashMap<ChatId, mpsc::Sender<Incoming>>,
+    chats: HashMap<ChatId, Opened>,
+    /// Of all calls, those that are over included.
+    updates_dropped: u64,
+}
+
+/// The link of a call.
+#[derive(Debug)]
+struct Opened {
+    to: mpsc::Sender<Incoming>,
+    /// Updates that found the link full.
+    updates_dropped: u64,
 }
 
 /// A request that the caller has not answered.
@@ -58,15 +74,32 @@ impl Door {
             }
             return true;
         }
-        deliver(&pending.to, Incoming::Reply { id: pending.id, result });
+        // An error means that the call is over: nobody misses the reply.
+        let _ = pending.to.send(Incoming::Reply { id: pending.id, result }).await;
         true
     }
 
     /// Takes what the caller says about a chat. False when there is no such chat.
-    pub(super) fn update(&self, chat: &ChatId, update: Update) -> bool {
-        let Some(to) = self.with(|shared| shared.chats.get(chat).cloned()) else { return false };
-        deliver(&to, Incoming::Update(update));
+    pub(super) async fn update(&self, chat: &ChatId, update: Update) -> bool {
+        let to = self.with(|shared| shared.chats.get(chat).map(|opened| opened.to.clone()));
+        let Some(to) = to else { return false };
+        if update == Update::Discarded {
+            // Over already is just as well.
+            let _ = to.send(Incoming::Update(update)).await;
+        } else if let Err(TrySendError::Full(_)) = to.try_send(Incoming::Update(update)) {
+            self.with(|shared| shared.count_dropped(chat));
+        }
         true
+    }
+
+    /// Updates about `chat` that its call was too slow for.
+    pub(super) fn updates_dropped(&self, chat: &ChatId) -> u64 {
+        self.with(|shared| shared.chats.get(chat).map_or(0, |opened| opened.updates_dropped))
+    }
+
+    /// The same for all chats, since the start.
+    pub(super) fn all_updates_dropped(&self) -> u64 {
+        self.with(|shared| shared.updates_dropped)
     }
 
     /// Short and never across an await: two maps, no work inside.
@@ -83,8 +116,10 @@ impl Shared {
 
     /// Remembers a request and gives it the id that the caller sees.
     fn ask(&mut self, to: &mpsc::Sender<Incoming>, chat: &ChatId, request: &Request) -> u64 {
-        if self.pending.len() >= MAX_PENDING {
-            self.pending.pop_first();
+        if self.pending.len() >= MAX_PENDING
+            && let Some((id, _)) = self.pending.pop_first()
+        {
+            tracing::warn!(id, "a request that the caller never answered is forgotten");
         }
         let join = match &request.method {
             Method::Join(join) => Some((chat.clone(), join.source)),
@@ -98,26 +133,29 @@ impl Shared {
     /// Forgets a call that is over, except for joins that may yet succeed.
     fn forget(&mut self, chat: &ChatId, to: &mpsc::Sender<Incoming>) {
         self.pending.retain(|_, pending| pending.join.is_some() || !pending.to.same_channel(to));
-        if self.chats.get(chat).is_some_and(|known| known.same_channel(to)) {
+        if self.chats.get(chat).is_some_and(|known| known.to.same_channel(to)) {
             self.chats.remove(chat);
         }
+    }
+
+    fn count_dropped(&mut self, chat: &ChatId) {
+        self.updates_dropped += 1;
+        let Some(opened) = self.chats.get_mut(chat) else { return };
+        if opened.updates_dropped == 0 {
+            tracing::warn!(%chat, "updates come faster than the call takes them; some are lost");
+        }
+        opened.updates_dropped += 1;
     }
 }
 
 type ReplyResult = Result<Reply, SignalingError>;
 
-fn deliver(to: &mpsc::Sender<Incoming>, incoming: Incoming) {
-    // The call is over, or buries itself in updates that it does not read; both are logged.
-    if let Err(error) = to.try_send(incoming) {
-        tracing::debug!(%error, "nobody takes what the caller said");
-    }
-}
-
 impl Signaling for Door {
     fn open(&self, chat: &ChatId) -> Link {
         let (requests, mut asked) = mpsc::channel(LINK_CAPACITY);
         let (incoming_sender, incoming) = mpsc::channel(LINK_CAPACITY);
-        self.with(|shared| shared.chats.insert(chat.clone(), incoming_sender.clone()));
+        let opened = Opened { to: incoming_sender.clone(), updates_dropped: 0 };
+        self.with(|shared| shared.chats.insert(chat.clone(), opened));
         let (door, chat) = (self.clone(), chat.clone());
         // Ends when the call drops its link; what was asked before that still goes out.
         tokio::spawn(async move {
@@ -128,5 +166,72 @@ impl Signaling for Door {
             door.with(|shared| shared.forget(&chat, &incoming_sender));
         });
         Link { requests, incoming }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::signaling::ParticipantsPage;
+
+    fn rows(version: i32) -> Update {
+        Update::Participants { participants: Vec::new(), version }
+    }
+
+    /// A door, and a call behind it whose link is full of updates.
+    async fn crowded() -> (Door, ChatId, Link) {
+        let (lines, _writer) = Lines::to(tokio::io::sink());
+        let (door, chat) = (Door::new(lines), ChatId("a".into()));
+        let link = door.open(&chat);
+        for version in 0..i32::try_from(LINK_CAPACITY).expect("small") {
+            assert!(door.update(&chat, rows(version)).await);
+        }
+        assert_eq!(door.updates_dropped(&chat), 0, "all of them fit");
+        (door, chat, link)
+    }
+
+    #[tokio::test]
+    async fn a_reply_waits_for_a_call_that_is_behind() {
+        let (door, _, mut link) = crowded().await;
+        let method = Method::Participants { sources: Vec::new(), offset: String::new() };
+        link.requests.send(Request { id: 70, method }).await.expect("the door takes it");
+        while door.with(|shared| shared.pending.is_empty()) {
+            tokio::task::yield_now().await;
+        }
+        let reply = Ok(Reply::Participants(ParticipantsPage::default()));
+        let mut replying = Box::pin(door.reply(1, reply.clone()));
+        tokio::select! {
+            biased;
+            _ = &mut replying => panic!("the link is full"),
+            () = tokio::task::yield_now() => {}
+        }
+        for _ in 0..LINK_CAPACITY {
+            assert!(matches!(link.incoming.recv().await, Some(Incoming::Update(_))));
+        }
+        assert!(replying.await);
+        assert_eq!(link.incoming.recv().await, Some(Incoming::Reply { id: 70, result: reply }));
+    }
+
+    #[tokio::test]
+    async fn updates_that_find_no_room_are_counted_and_the_end_is_not_lost() {
+        let (door, chat, mut link) = crowded().await;
+        assert!(door.update(&chat, rows(100)).await);
+        assert!(door.update(&chat, rows(101)).await);
+        assert_eq!((door.updates_dropped(&chat), door.all_updates_dropped()), (2, 2));
+
+        let (ending, over) = (door.clone(), chat.clone());
+        let ending = tokio::spawn(async move { ending.update(&over, Update::Discarded).await });
+        let mut last = None;
+        while last != Some(Incoming::Update(Update::Discarded)) {
+            last = link.incoming.recv().await;
+            assert!(last.is_some(), "the link is open");
+        }
+        assert!(ending.await.expect("it ends"));
+        drop(link);
+        while door.with(|shared| !shared.chats.is_empty()) {
+            tokio::task::yield_now().await;
+        }
+        assert!(!door.update(&chat, rows(102)).await, "there is no such chat any more");
+        assert_eq!((door.updates_dropped(&chat), door.all_updates_dropped()), (0, 2));
     }
 }

@@ -7,7 +7,7 @@ use std::future::Future;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
@@ -209,6 +209,10 @@ impl Session {
         if self.lines.dropped() > 0 {
             tracing::warn!(dropped = self.lines.dropped(), "lines that the caller did not read in time");
         }
+        let dropped = self.door.all_updates_dropped();
+        if dropped > 0 {
+            tracing::warn!(dropped, "updates that calls did not take in time");
+        }
     }
 
     /// Is there nobody left to play to, or nothing left to play?
@@ -261,7 +265,7 @@ impl Session {
             }
             In::Update { chat, update } => {
                 let chat = ChatId(chat);
-                if !self.door.update(&chat, update) {
+                if !self.door.update(&chat, update).await {
                     self.reject(unknown_chat(None, &chat)).await;
                 }
             }
@@ -458,7 +462,10 @@ impl Session {
     async fn tell_stats(&self, chat: &ChatId) {
         let Some(seat) = self.chats.get(chat) else { return };
         if let Some(stats) = seat.call.stats().await {
-            self.tell(chat, Event::Stats { stats: stats.to_rtc_stats() }).await;
+            let mut stats = stats.to_rtc_stats();
+            let dropped = self.door.updates_dropped(chat);
+            stats.push(json!({ "type": "x_signaling", "id": "signaling", "x_updatesDropped": dropped }));
+            self.tell(chat, Event::Stats { stats }).await;
         }
     }
 
