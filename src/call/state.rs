@@ -45,8 +45,8 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 const CHECK_INTERVAL_DISCONNECTED: Duration = Duration::from_secs(4);
 /// A flood wait up to this long is sat out; a longer one is the caller's to decide.
 const MAX_FLOOD_WAIT: Duration = Duration::from_secs(60);
-/// Own SSRCs of the past that are remembered.
-const MAX_PAST_SOURCES: usize = 16;
+/// Own SSRCs, and the server's ICE user names, of the past that are remembered.
+const MAX_PAST: usize = 16;
 
 /// Where a call stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -171,6 +171,9 @@ pub(super) struct State {
     setup: Setup,
     source: i32,
     past_sources: VecDeque<i32>,
+    /// The ICE user names of the answers so far, the present one last: whether an answer that
+    /// comes unasked is a repetition.
+    answers: VecDeque<String>,
     /// When the present series of tries began.
     series_began: Option<Instant>,
     /// The server has answered an ICE check in the present series.
@@ -197,6 +200,7 @@ impl State {
             setup,
             source: 0,
             past_sources: VecDeque::new(),
+            answers: VecDeque::new(),
             series_began: None,
             reachable: false,
             was_up: false,
@@ -226,7 +230,7 @@ impl State {
             return;
         }
         if self.source != 0 {
-            self.remember_source();
+            remember(&mut self.past_sources, self.source);
         }
         self.source = source;
         let id = self.request(Method::Join(Join {
@@ -405,6 +409,7 @@ impl State {
         match Answer::parse(params) {
             Ok(Answer::WebRtc(remote)) => {
                 let began = *self.series_began.get_or_insert(now);
+                remember(&mut self.answers, remote.transport.ice_ufrag.clone());
                 let unreachable = began + UNREACHABLE_TIMEOUT;
                 let give_up = now + ATTEMPT_TIMEOUT;
                 let free = self.reachable || self.was_up;
@@ -447,9 +452,30 @@ impl State {
                     self.handle_self_row(row, now);
                 }
             }
-            // A server-side move of a transport that works: the answer to our join has been
-            // applied already, and its repetition inside the updates says the same.
-            Update::Connection { .. } | Update::Call { .. } => {}
+            // We have no screen, and who enters muted or when it begins is no matter to those inside.
+            Update::Connection { presentation: true, .. } | Update::Call { .. } => {}
+            Update::Connection { params, attempt, .. } => {
+                if attempt.is_none_or(|attempt| attempt == self.attempt) {
+                    self.handle_move(params.expose(), now);
+                }
+            }
+        }
+    }
+
+    /// An answer that nobody asked for. It may repeat that of a join: the updates in the result
+    /// of a join hold it, too. Otherwise the server has moved us.
+    fn handle_move(&mut self, params: &str, now: Instant) {
+        // Before, the reply is to come, and a transport that fails is tried anew anyway.
+        if !matches!(self.phase, Phase::Up { .. }) {
+            return;
+        }
+        match Answer::parse(params) {
+            Ok(Answer::WebRtc(remote)) if self.answers.contains(&remote.transport.ice_ufrag) => {}
+            // A connection cannot be moved: ICE credentials come with a join only.
+            Ok(Answer::WebRtc(_)) => self.reconnect("the server has moved the connection", now),
+            Ok(Answer::Stream) => self.fail(JoinError::BroadcastOnly),
+            Ok(Answer::Rtmp { .. }) => self.fail(JoinError::Rtmp),
+            Err(error) => tracing::warn!(%error, "a move of the connection was not understood"),
         }
     }
 
@@ -544,13 +570,14 @@ impl State {
         self.outputs.push_back(Output::Request(Request { id, method }));
         id
     }
+}
 
-    fn remember_source(&mut self) {
-        if self.past_sources.len() == MAX_PAST_SOURCES {
-            self.past_sources.pop_front();
-        }
-        self.past_sources.push_back(self.source);
+/// Keeps the last few.
+fn remember<T>(past: &mut VecDeque<T>, value: T) {
+    if past.len() == MAX_PAST {
+        past.pop_front();
     }
+    past.push_back(value);
 }
 
 /// The seconds of `FLOOD_WAIT_n`.

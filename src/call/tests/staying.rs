@@ -1,12 +1,15 @@
 //! What happens to a call that is up.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::lab::Lab;
 use crate::call::params::Setup;
 use crate::call::signaling::{Edit, Incoming, Method, ParticipantRow, Update};
 use crate::call::state::CallStatus;
-use crate::call::{CallEvent, LeftReason};
+use crate::call::{CallEvent, JoinError, LeftReason};
+use crate::secret::Secret;
 
 fn joined_lab() -> Lab {
     let mut lab = Lab::new(Setup::Passive, "");
@@ -99,6 +102,75 @@ fn kicked_elsewhere_and_discarded_end_the_call_without_a_goodbye() {
         assert_eq!(lab.left(), Some(&reason));
         assert_eq!(lab.asked(|method| matches!(method, Method::Leave { .. })), 0);
         assert!(lab.bot.poll_timeout().is_none());
+    }
+}
+
+/// `updateGroupCallConnection` on its own.
+fn connection(params: &str, attempt: Option<u32>, presentation: bool) -> Incoming {
+    Incoming::Update(Update::Connection { params: Secret::new(params.to_owned()), attempt, presentation })
+}
+
+/// A lab that is joined, and the answer of the server to its join.
+fn lab_with_answer() -> (Lab, String) {
+    let answers = Rc::new(RefCell::new(Vec::new()));
+    let mut lab = Lab::new(Setup::Passive, "");
+    let heard = answers.clone();
+    lab.tamper = Box::new(move |answer| {
+        heard.borrow_mut().push(answer.clone());
+        Some(Ok(answer))
+    });
+    lab.play();
+    lab.join(Duration::from_secs(2));
+    assert_eq!(lab.status(), Some(&CallStatus::Joined));
+    let answer = answers.borrow()[0].clone();
+    (lab, answer)
+}
+
+#[test]
+fn a_moved_connection_is_made_anew() {
+    let (mut lab, answer) = lab_with_answer();
+    let parsed: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    let moved = answer.replace(parsed["transport"]["ufrag"].as_str().unwrap(), "elsewhere1");
+    lab.deliver(connection(&moved, Some(1), false));
+    assert_eq!(lab.status(), Some(&CallStatus::Reconnecting));
+    lab.run(Duration::from_secs(3));
+    assert_eq!(lab.status(), Some(&CallStatus::Joined), "{:?}", lab.statuses);
+    assert_eq!(lab.asked(|method| matches!(method, Method::Join(_))), 2);
+    // The answer of the connection before is nothing new.
+    lab.deliver(connection(&answer, None, false));
+    lab.run(Duration::from_secs(1));
+    assert_eq!(lab.asked(|method| matches!(method, Method::Join(_))), 2);
+}
+
+#[test]
+fn what_says_nothing_new_of_the_connection_is_ignored() {
+    let (mut lab, answer) = lab_with_answer();
+    let before = lab.statuses.len();
+    for told in [
+        connection(&answer, Some(1), false),
+        connection(&answer, None, false),
+        connection(r#"{"stream":true}"#, Some(7), false),
+        connection(r#"{"stream":true}"#, Some(1), true),
+        connection("{", Some(1), false),
+        Incoming::Update(Update::Call { join_muted: Some(true), schedule_date: None }),
+    ] {
+        lab.deliver(told);
+    }
+    lab.run(Duration::from_secs(1));
+    assert_eq!(lab.statuses.len(), before, "{:?}", lab.statuses);
+    assert_eq!(lab.asked(|method| matches!(method, Method::Join(_))), 1);
+}
+
+#[test]
+fn a_chat_that_becomes_a_broadcast_is_left_with_a_word() {
+    for (params, error) in [
+        (r#"{"stream":true}"#, JoinError::BroadcastOnly),
+        (r#"{"stream":true,"rtmp":true}"#, JoinError::Rtmp),
+    ] {
+        let mut lab = joined_lab();
+        lab.deliver(connection(params, None, false));
+        assert_eq!(lab.left(), Some(&LeftReason::Failed(error)));
+        assert_eq!(lab.asked(|method| matches!(method, Method::Leave { .. })), 1);
     }
 }
 
