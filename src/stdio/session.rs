@@ -2,9 +2,10 @@
 
 #![expect(clippy::disallowed_methods, reason = "events carry the time since the start")]
 
+mod commands;
+
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -13,12 +14,13 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
+use self::commands::answer;
 use super::door::Door;
 use super::input::read_lines;
-use super::wire::{Command, Event, In, Out, Rejected, WireError, WirePlan};
+use super::wire::{Event, In, Out, Rejected, WireError, WirePlan};
 use super::writer::Lines;
 use crate::call::{Call, CallStatus, ChatId, JoinOptions, LeftReason};
-use crate::player::{EndReason, Item, ItemError, PlayError, Player, PlayerEvent, PlayerOptions};
+use crate::player::{EndReason, Item, ItemError, Player, PlayerEvent, PlayerOptions};
 use crate::time::MediaTime;
 
 /// Lines of the caller that wait to be acted upon.
@@ -138,17 +140,6 @@ struct Session {
     unplayable: Option<ItemError>,
     /// Forwarders of statuses and events, and commands that take their time.
     tasks: JoinSet<()>,
-}
-
-/// What was wrong with a command: a word for programs, a sentence for people.
-type Refused = (&'static str, String);
-type Obeyed = Result<(), Refused>;
-
-/// What a command is for.
-enum Target {
-    NewChat(ChatId),
-    Chat(ChatId),
-    Programme(Player),
 }
 
 /// One chat.
@@ -274,75 +265,6 @@ impl Session {
                 if let Some(done) = self.command(&reference, chat.as_ref(), command).await {
                     self.lines.send(answer(reference, chat, done)).await;
                 }
-            }
-        }
-    }
-
-    /// Obeys. `None` when that takes its time and is answered later.
-    async fn command(
-        &mut self,
-        reference: &Option<Value>,
-        chat: Option<&ChatId>,
-        command: Command,
-    ) -> Option<Obeyed> {
-        match self.aim(chat, &command) {
-            Err(refused) => Some(Err(refused)),
-            Ok(Target::NewChat(chat)) => {
-                self.join(chat).await;
-                Some(Ok(()))
-            }
-            Ok(Target::Chat(chat)) => {
-                let call = &self.chats.get(&chat)?.call;
-                match command {
-                    Command::Leave => call.leave(LeftReason::Command).await,
-                    Command::Stats => self.tell_stats(&chat).await,
-                    _ => call.set_muted(command == Command::Mute).await,
-                }
-                Some(Ok(()))
-            }
-            Ok(Target::Programme(player)) => {
-                let mut steering = Box::pin(async move { steer(&player, command).await });
-                // The first look hands the order over, so that orders keep their order; a seek
-                // in a large file then must not hold up what comes after it.
-                let now = std::future::poll_fn(|context| Poll::Ready(steering.as_mut().poll(context))).await;
-                if let Poll::Ready(done) = now {
-                    return Some(done);
-                }
-                let (lines, reference, chat) = (self.lines.clone(), reference.clone(), chat.cloned());
-                self.tasks.spawn(async move {
-                    let done = steering.await;
-                    lines.send(answer(reference, chat, done)).await;
-                });
-                None
-            }
-        }
-    }
-
-    /// What a command is for.
-    fn aim(&self, chat: Option<&ChatId>, command: &Command) -> Result<Target, Refused> {
-        let needs_chat = || ("bad_command", "this command needs the key \"chat\"".to_owned());
-        if *command == Command::Join {
-            let chat = chat.ok_or_else(needs_chat)?;
-            return match self.chats.get(chat) {
-                Some(seat) if !seat.over => Err(("already_joined", format!("{chat} is joined already"))),
-                _ => Ok(Target::NewChat(chat.clone())),
-            };
-        }
-        let seat = chat.map(|chat| {
-            let seat = self.chats.get(chat).filter(|seat| !seat.over);
-            seat.ok_or_else(|| ("unknown_chat", format!("{chat} is not joined; known are {}", self.known())))
-        });
-        let seat = seat.transpose()?;
-        match command {
-            Command::Mute | Command::Unmute | Command::Leave | Command::Stats => {
-                Ok(Target::Chat(seat.ok_or_else(needs_chat)?.call.chat().clone()))
-            }
-            Command::Play { source, .. } if source == "-" => {
-                Err(("bad_command", "stdin carries the signaling: `-` cannot be a source".to_owned()))
-            }
-            _ => {
-                let player = self.programme.as_ref().or_else(|| seat.map(|seat| &seat.player));
-                Ok(Target::Programme(player.ok_or_else(needs_chat)?.clone()))
             }
         }
     }
@@ -477,40 +399,10 @@ impl Session {
     async fn reject(&self, Rejected { reference, chat, code, message }: Rejected) {
         self.lines.send(Out::Error { reference, chat, code, message }).await;
     }
-
-    fn known(&self) -> String {
-        let known: Vec<&str> =
-            self.chats.iter().filter(|(_, seat)| !seat.over).map(|(chat, _)| chat.0.as_str()).collect();
-        if known.is_empty() { "none".to_owned() } else { known.join(", ") }
-    }
-}
-
-async fn steer(player: &Player, command: Command) -> Obeyed {
-    let done: Result<(), PlayError> = match command {
-        Command::Pause => player.pause().await,
-        Command::Resume => player.resume().await,
-        Command::Skip => player.skip().await,
-        Command::Stop => player.stop().await,
-        Command::Seek { position_ms } => player.seek(MediaTime::from_millis(position_ms)).await.map(drop),
-        Command::Volume { percent } => player.set_volume(u16::try_from(percent).unwrap_or(u16::MAX)).await,
-        Command::Play { source, now: true } => player.play_now(Item::file(source)).await.map(drop),
-        Command::Play { source, now: false } => player.enqueue(Item::file(source)).await.map(drop),
-        Command::Join | Command::Leave | Command::Mute | Command::Unmute | Command::Stats => {
-            unreachable!("commands of a chat never aim at a programme")
-        }
-    };
-    done.map_err(|error| ("failed", told(&error)))
 }
 
 async fn close(player: Player) {
     player.close().await;
-}
-
-fn answer(reference: Option<Value>, chat: Option<ChatId>, done: Obeyed) -> Out {
-    match done {
-        Ok(()) => Out::Ack { reference },
-        Err((code, message)) => Out::Error { reference, chat: chat.map(|chat| chat.0), code, message },
-    }
 }
 
 fn unknown_chat(reference: Option<Value>, chat: &ChatId) -> Rejected {
