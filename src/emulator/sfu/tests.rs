@@ -1,6 +1,7 @@
 //! Whole calls in virtual time, against an independent use of the stack: no sockets, no sleeps.
 
 use super::*;
+use crate::emulator::Weather;
 use client::{Script, World};
 
 #[path = "client.rs"]
