@@ -20,12 +20,14 @@ use crate::call::signaling::{ChatId, Link, SignalingError};
 
 mod clock;
 mod decode;
+mod formats;
 mod loss;
 mod payload;
 mod state;
 mod task;
 #[cfg(test)]
 mod tests;
+mod watched;
 
 /// Whom to watch, and how to connect.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

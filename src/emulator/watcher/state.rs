@@ -14,21 +14,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use str0m::channel::{ChannelConfig, ChannelId};
-use str0m::format::{Codec, FormatParams};
-use str0m::media::{
-    Frequency, KeyframeRequestKind, MediaData, MediaKind as StrMediaKind, Mid, SenderFeedback,
-};
+use str0m::format::Codec;
+use str0m::media::{KeyframeRequestKind, MediaData, MediaKind as StrMediaKind, Mid, SenderFeedback};
 use str0m::net::{Protocol, Receive};
+use str0m::rtp::RawPacket;
 use str0m::rtp::rtcp::Rtcp;
-use str0m::rtp::{Extension, ExtensionMap, RawPacket};
 use str0m::{Candidate, Event, Input, Output as RtcOutput, Rtc, RtcConfig, RtcError};
 use tracing::{debug, trace};
 
 use super::WatchError;
 use super::clock::since_1970;
+use super::formats::{codec_of, configure_codecs, extensions};
 use super::loss::{LossCounter, LossCounts};
 use super::payload::{self, Answer};
-use crate::call::signaling::{ParticipantRow, SourceGroup};
+use super::watched::{Track, Watched, layers_of};
+use crate::call::signaling::ParticipantRow;
 use crate::media::MediaKind;
 use crate::secret::Secret;
 use crate::time::MediaTime;
@@ -60,9 +60,6 @@ pub(super) const AUDIO_PATIENCE: Duration = Duration::from_millis(100);
 /// interface, too short for a repair that comes from the sender behind a real network. With
 /// this it waits some 0.8 s; browsers wait longer.
 const FEEDBACK_DELAY: Duration = Duration::from_millis(100);
-
-/// A layer that has been silent for so long may be replaced by another one.
-const LAYER_SILENCE: Duration = Duration::from_secs(1);
 
 /// An encoded frame, depacketized and in order.
 #[derive(Clone, Debug)]
@@ -140,30 +137,6 @@ pub(super) struct State {
     /// Of tracks that are gone.
     settled: Arrivals,
     outputs: VecDeque<Output>,
-}
-
-#[derive(Debug)]
-struct Watched {
-    peer: String,
-    source: i32,
-    endpoint: Option<String>,
-    audio: Track,
-    /// The camera's layers, lowest resolution first, or nothing.
-    layers: Vec<Track>,
-    /// Which layer is decoded.
-    layer: usize,
-    /// Nothing can be decoded before a keyframe comes.
-    awaits_key: bool,
-    asked_for_key: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Track {
-    mid: Mid,
-    ssrc: u32,
-    rtx: Option<u32>,
-    loss: LossCounter,
-    last_frame: Option<Instant>,
 }
 
 impl State {
@@ -585,74 +558,9 @@ impl State {
     }
 }
 
-impl Watched {
-    /// Which layer is decoded once `frame` has come; `None` when `frame` is not of it. A higher
-    /// one takes over with its keyframe, any one when the present one has fallen silent.
-    fn choose_layer(&mut self, frame: &MediaData, now: Instant) -> Option<usize> {
-        let from = self.layers.iter().position(|layer| layer.mid == frame.mid)?;
-        if from != self.layer {
-            let last = self.layers[self.layer].last_frame;
-            let silent = last.is_none_or(|at| now.duration_since(at) >= LAYER_SILENCE);
-            if !(frame.is_keyframe() && (from > self.layer || silent)) {
-                return None;
-            }
-            self.layer = from;
-        }
-        Some(from)
-    }
-}
-
 /// RFC 7983 tells RTP and RTCP from the rest, RFC 5761 one from the other.
 pub(super) fn is_rtcp(datagram: &[u8]) -> bool {
     matches!(datagram, [128..=191, 192..=223, ..])
-}
-
-/// SSRC and RTX SSRC of each layer, in `SIM` order; without `SIM` those of the first `FID`.
-fn layers_of(groups: &[SourceGroup]) -> Vec<(u32, Option<u32>)> {
-    let fid = |primary: i32| {
-        groups.iter().filter(|group| group.semantics == "FID").find_map(|group| match group.sources[..] {
-            [first, rtx] if first == primary => Some(rtx.cast_unsigned()),
-            _ => None,
-        })
-    };
-    let of = |semantics: &str| groups.iter().find(|group| group.semantics == semantics);
-    let primaries = match (of("SIM"), of("FID")) {
-        (Some(sim), _) => &sim.sources[..],
-        (None, Some(fid)) => fid.sources.get(..1).unwrap_or_default(),
-        (None, None) => &[],
-    };
-    primaries.iter().map(|primary| (primary.cast_unsigned(), fid(*primary))).collect()
-}
-
-pub(super) fn extensions() -> ExtensionMap {
-    let mut map = ExtensionMap::empty();
-    map.set(1, Extension::AudioLevel);
-    map.set(2, Extension::AbsoluteSendTime);
-    map.set(3, Extension::TransportSequenceNumber);
-    map.set(13, Extension::VideoOrientation);
-    map
-}
-
-pub(super) fn configure_codecs(config: &mut RtcConfig) {
-    let codecs = config.codec_config();
-    let opus = FormatParams { min_p_time: Some(10), use_inband_fec: Some(true), ..FormatParams::default() };
-    codecs.add_config(payload::PT_OPUS.into(), None, Codec::Opus, Frequency::FORTY_EIGHT_KHZ, Some(2), opus);
-    for (codec, (pt, rtx)) in [(Codec::Vp8, payload::PT_VP8), (Codec::Vp9, payload::PT_VP9)] {
-        let format = FormatParams::default();
-        codecs.add_config(pt.into(), Some(rtx.into()), codec, Frequency::NINETY_KHZ, None, format);
-    }
-    let (pt, rtx) = payload::PT_H264;
-    codecs.add_h264(pt.into(), Some(rtx.into()), true, 0x42_e0_1f);
-}
-
-fn codec_of(codec: Codec) -> crate::media::Codec {
-    match codec {
-        Codec::Opus => crate::media::Codec::Opus,
-        Codec::H264 => crate::media::Codec::H264,
-        Codec::Vp8 => crate::media::Codec::Vp8,
-        Codec::Vp9 => crate::media::Codec::Vp9,
-        other => crate::media::Codec::Unknown(other.to_string()),
-    }
 }
 
 fn transport(error: RtcError) -> WatchError {

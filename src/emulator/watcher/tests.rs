@@ -80,10 +80,10 @@ impl Lab {
             .set_crypto_provider(str0m::crypto::from_feature_flags().into())
             .set_ice_lite(true)
             .clear_codecs()
-            .set_extension_map(super::state::extensions())
+            .set_extension_map(super::formats::extensions())
             .set_rtcp_report_interval_audio(Duration::from_millis(500))
             .set_rtcp_report_interval_video(Duration::from_millis(500));
-        super::state::configure_codecs(&mut server);
+        super::formats::configure_codecs(&mut server);
         let mut server = server.build(now);
         server.add_local_candidate(Candidate::host(addr(2000), "udp").unwrap());
         let mut direct = server.direct_api();
@@ -539,7 +539,7 @@ mod pictures {
 #[test]
 fn codecs_are_those_of_the_dialect() {
     let mut config = RtcConfig::new().clear_codecs();
-    super::state::configure_codecs(&mut config);
+    super::formats::configure_codecs(&mut config);
     let found: Vec<(Codec, u8)> =
         config.codec_config().params().iter().map(|p| (p.spec().codec, *p.pt())).collect();
     assert_eq!(found, [(Codec::Opus, 111), (Codec::Vp8, 100), (Codec::Vp9, 102), (Codec::H264, 104)]);
