@@ -17,18 +17,13 @@ use super::params::{
     AnswerError, Candidate, CandidateKind, Extension, Fingerprint, FingerprintError, H264, JoinParams,
     PayloadType, RemoteParams, Section, Setup, Skipped, VideoSsrcs,
 };
+pub use crate::peer::names::H264_FMTP;
 use crate::secret::Secret;
 
 /// Both ends of Telegram's SCTP use this port.
 const SCTP_PORT: u16 = 5000;
 /// What Telegram's clients announce for data-channel messages, in bytes.
 const MAX_MESSAGE_SIZE: u32 = 262_144;
-
-/// The format of the H.264 that we send: constrained baseline with fragmented pictures.
-///
-/// The server lists H.264 without parameters, and a strict peer connection takes that for
-/// another format than the one it offered; the offer has to say the same.
-pub const H264_FMTP: &str = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f";
 
 /// The Opus parameters of RFC 7587 that a server may set; all have numbers as values.
 const OPUS_PARAMETERS: [&str; 9] = [

@@ -22,6 +22,7 @@ use rtc::rtp_transceiver::rtp_sender::{
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 use rtc::shared::error::Error;
 
+use super::names::{ABS_SEND_TIME, AUDIO_LEVEL, H264_FMTP, TRANSPORT_CC, VIDEO_ORIENTATION};
 use super::tap::Tap;
 use super::{ExtensionIds, PeerError, Ssrcs};
 use crate::rtp;
@@ -32,14 +33,6 @@ const OPUS: u8 = 111;
 const H264: u8 = 104;
 /// Retransmitted H.264 as the SFU lists it.
 const H264_RTX: u8 = 105;
-
-/// Constrained baseline 3.1 in packetization mode 1: what every receiver decodes.
-const H264_FMTP: &str = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f";
-
-const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
-const ABS_SEND_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time";
-const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
-const VIDEO_ORIENTATION: &str = "urn:3gpp:video-orientation";
 
 /// Our one data channel's label; the SFU knows no other.
 const CHANNEL_LABEL: &str = "data";

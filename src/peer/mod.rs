@@ -12,6 +12,7 @@
 
 mod engine;
 mod handshake;
+pub mod names;
 mod tap;
 
 use std::collections::VecDeque;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::{Fingerprint, parse};
-use crate::peer::ExtensionIds;
+use crate::peer::{ExtensionIds, names};
 use crate::secret::Secret;
 
 /// What a join was answered with.
@@ -257,10 +257,10 @@ impl Extension {
     /// Its name in session descriptions.
     pub const fn uri(self) -> &'static str {
         match self {
-            Self::AudioLevel => "urn:ietf:params:rtp-hdrext:ssrc-audio-level",
-            Self::AbsSendTime => "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
-            Self::TransportCc => "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
-            Self::VideoOrientation => "urn:3gpp:video-orientation",
+            Self::AudioLevel => names::AUDIO_LEVEL,
+            Self::AbsSendTime => names::ABS_SEND_TIME,
+            Self::TransportCc => names::TRANSPORT_CC,
+            Self::VideoOrientation => names::VIDEO_ORIENTATION,
         }
     }
 }
