@@ -71,6 +71,7 @@ fn send(data: &Bytes) -> usize {
             key: true,
             data: data.clone(),
             level: None,
+            rotation: 0,
         };
         let due = start + at.to_duration();
         sender.handle_frame(Arc::new(DueFrame { item: None, at, due, frame }), due);

@@ -85,6 +85,8 @@ pub struct Frame {
     pub data: Bytes,
     /// How loud the sound in `data` is; `None` for pictures.
     pub level: Option<AudioLevel>,
+    /// Clockwise quarter turns, 0 to 3, by which the picture is to be turned; 0 for sound.
+    pub rotation: u8,
 }
 
 /// Loudness of one audio frame as RFC 6464 sends it: 0 is full scale, 127 is silence (−dBov).

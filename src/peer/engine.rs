@@ -125,8 +125,8 @@ pub(super) fn rtp_packet(
     let [.., a, b, c] = (ntp >> 14).to_be_bytes();
     add(ids.abs_send_time, Bytes::copy_from_slice(&[a, b, c]));
     add(ids.transport_cc, Bytes::copy_from_slice(&sequence.to_be_bytes()));
-    if packet.rotation != 0 {
-        add(ids.video_orientation, Bytes::copy_from_slice(&[packet.rotation & 3]));
+    if let Some(rotation) = packet.rotation {
+        add(ids.video_orientation, Bytes::copy_from_slice(&[rotation & 3]));
     }
     rtc::rtp::Packet {
         header: rtc::rtp::Header {
@@ -239,4 +239,30 @@ fn feedback(pairs: &[(&str, &str)]) -> Vec<RTCPFeedback> {
         parameter: parameter.to_owned(),
     };
     pairs.iter().map(feedback).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_orientation_is_written_only_under_a_negotiated_id() {
+        let packet = rtp::Packet {
+            ssrc: 1,
+            payload_type: H264,
+            sequence_number: 2,
+            timestamp: 3,
+            marker: true,
+            audio_level: None,
+            rotation: Some(1),
+            payload: Bytes::from_static(b"x"),
+        };
+        let written = |video_orientation| {
+            let ids = ExtensionIds { video_orientation, ..ExtensionIds::default() };
+            rtp_packet(packet.clone(), ids, 0, 0).header.extensions
+        };
+        assert_eq!(written(None), []);
+        let [extension] = &written(Some(13))[..] else { panic!("one extension") };
+        assert_eq!((extension.id, &extension.payload[..]), (13, &[1][..]));
+    }
 }

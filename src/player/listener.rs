@@ -111,6 +111,7 @@ mod tests {
             key,
             data: Bytes::new(),
             level: None,
+            rotation: 0,
         };
         #[expect(clippy::disallowed_methods, reason = "a test needs some instant")]
         let due = Instant::now();

@@ -112,6 +112,7 @@ impl FrameReader for ClipReader {
             key: is_audio || number % clip.gop == 0,
             data: Bytes::copy_from_slice(&number.to_be_bytes()),
             level: None,
+            rotation: 0,
         }))
     }
 

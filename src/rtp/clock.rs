@@ -112,6 +112,7 @@ mod tests {
             key: true,
             data: Bytes::from_static(b"x"),
             level: None,
+            rotation: 0,
         };
         DueFrame { item: None, at, due, frame }
     }

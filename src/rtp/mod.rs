@@ -43,8 +43,9 @@ pub struct Packet {
     pub marker: bool,
     /// RFC 6464 level, for audio.
     pub audio_level: Option<AudioLevel>,
-    /// Clockwise rotation in quarter turns (3GPP CVO), sent only when not zero.
-    pub rotation: u8,
+    /// Clockwise rotation in quarter turns (3GPP CVO), on the last packet of a picture; `None`
+    /// is not sent.
+    pub rotation: Option<u8>,
     /// The codec's payload format.
     pub payload: Bytes,
 }

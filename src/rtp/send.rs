@@ -69,8 +69,9 @@ pub struct SendStream {
     sequence_number: u16,
     rtx_sequence_number: u16,
     timestamp_offset: u32,
-    /// Clockwise quarter turns for a player to apply.
-    rotation: u8,
+    /// A picture was to be turned. From then on every picture says how it stands: receivers go on
+    /// as they were told last (3GPP TS 26.114, 7.4.5).
+    turned: bool,
     current: Option<Head>,
     /// What the current frame still has to send.
     waiting: VecDeque<Payload>,
@@ -88,6 +89,7 @@ struct Head {
     /// Sound: nothing came directly before.
     after_gap: bool,
     key: bool,
+    rotation: Option<u8>,
 }
 
 /// A packet that may be asked for again.
@@ -112,7 +114,7 @@ impl SendStream {
             sequence_number: rng.u16(half.clone()),
             rtx_sequence_number: rng.u16(half),
             timestamp_offset: rng.u32(..),
-            rotation: 0,
+            turned: false,
             current: None,
             waiting: VecDeque::new(),
             end: None,
@@ -131,11 +133,6 @@ impl SendStream {
         self.counters
     }
 
-    /// How a player shall turn the pictures from the next frame on: clockwise quarter turns.
-    pub fn set_rotation(&mut self, quarter_turns: u8) {
-        self.rotation = quarter_turns % 4;
-    }
-
     /// The RTP timestamp of a moment of the call.
     pub fn timestamp(&self, elapsed: MediaTime) -> u32 {
         rtp_timestamp(self.timestamp_offset, elapsed, self.config.clock_rate)
@@ -152,11 +149,13 @@ impl SendStream {
             MediaKind::Video => packetize::h264(&frame.data, MAX_PAYLOAD, &mut self.waiting),
         }
         if !self.waiting.is_empty() {
+            self.turned |= frame.rotation != 0;
             self.current = Some(Head {
                 timestamp: self.timestamp(elapsed),
                 level: frame.level,
                 after_gap: self.end.is_none_or(|end| end != elapsed),
                 key: frame.key,
+                rotation: self.turned.then_some(frame.rotation),
             });
             self.end = Some(elapsed + frame.duration);
         }
@@ -186,7 +185,7 @@ impl SendStream {
             timestamp: head.timestamp,
             marker,
             audio_level: head.level,
-            rotation: if last { self.rotation } else { 0 },
+            rotation: head.rotation.filter(|_| last),
             payload: Bytes::new(),
         };
         let packet = Packet { payload: payload.to_bytes(), ..header.clone() };
@@ -316,7 +315,7 @@ mod tests {
             MediaKind::Video => (FRAME, None),
         };
         let data = Bytes::copy_from_slice(data);
-        let frame = Frame { kind, pts: MediaTime::ZERO, duration, key: true, data, level };
+        let frame = Frame { kind, pts: MediaTime::ZERO, duration, key: true, data, level, rotation: 0 };
         let n_packets = stream.handle_frame(&frame, elapsed);
         let packets: Vec<_> = std::iter::from_fn(|| stream.poll_packet(now)).collect();
         assert_eq!(packets.len(), n_packets);
@@ -330,15 +329,29 @@ mod tests {
     #[test]
     fn a_picture_is_marked_at_its_end() {
         let (start, mut stream) = (start(), video(None));
-        stream.set_rotation(5);
         let packets = send(&mut stream, &slice(3 * MAX_PAYLOAD), MediaTime::ZERO, start);
         assert_eq!(packets.iter().map(|p| p.marker).collect::<Vec<_>>(), [false, false, false, true]);
-        assert_eq!(packets.iter().map(|p| p.rotation).collect::<Vec<_>>(), [0, 0, 0, 1]);
         assert!(packets.iter().all(|p| p.timestamp == packets[0].timestamp && p.payload_type == 104));
         let next = send(&mut stream, &slice(100), FRAME, start);
         assert_eq!(next[0].timestamp.wrapping_sub(packets[0].timestamp), 3600);
         assert_eq!(next[0].sequence_number, packets[3].sequence_number.wrapping_add(1));
         assert!(next[0].marker);
+    }
+
+    #[test]
+    fn a_turned_picture_says_so_at_its_end_and_the_next_one_takes_it_back() {
+        let (start, mut stream) = (start(), video(None));
+        let mut rotations = |rotation, elapsed| {
+            let data = Bytes::from(slice(2 * MAX_PAYLOAD));
+            let kind = MediaKind::Video;
+            let pts = MediaTime::ZERO;
+            let frame = Frame { kind, pts, duration: FRAME, key: true, data, level: None, rotation };
+            stream.handle_frame(&frame, elapsed);
+            std::iter::from_fn(|| stream.poll_packet(start)).map(|packet| packet.rotation).collect::<Vec<_>>()
+        };
+        assert_eq!(rotations(0, MediaTime::ZERO), [None, None, None]);
+        assert_eq!(rotations(1, FRAME), [None, None, Some(1)]);
+        assert_eq!(rotations(0, FRAME * 2), [None, None, Some(0)]);
     }
 
     #[test]

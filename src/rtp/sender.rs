@@ -205,13 +205,6 @@ impl Sender {
         }
     }
 
-    /// How receivers shall turn the pictures from the next one on: clockwise quarter turns.
-    pub fn set_rotation(&mut self, quarter_turns: u8) {
-        if let Some(video) = &mut self.video {
-            video.stream.set_rotation(quarter_turns);
-        }
-    }
-
     /// Since when a key frame is missing: a viewer asked for one, or nothing can be sent without.
     /// `None` once it is on its way.
     pub fn keyframe_wanted(&self) -> Option<Instant> {

@@ -223,7 +223,7 @@ fn the_peer_takes_every_recorded_answer_and_starts_ice() {
             timestamp: 1,
             marker: false,
             audio_level: Some(AudioLevel::SILENCE),
-            rotation: 0,
+            rotation: None,
             payload: bytes::Bytes::from_static(b"opus"),
         };
         peer.send_rtp(packet, now).unwrap();

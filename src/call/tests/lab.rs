@@ -309,7 +309,8 @@ impl Media {
     }
 
     fn next(&mut self, kind: MediaKind, at: MediaTime) -> Frame {
-        let frame = |data, duration, key, level| Frame { kind, pts: at, duration, key, data, level };
+        let frame =
+            |data, duration, key, level| Frame { kind, pts: at, duration, key, data, level, rotation: 0 };
         if kind == MediaKind::Audio {
             self.next_audio += 1;
             let level = Some(AudioLevel::from_neg_dbov(20));

@@ -181,7 +181,10 @@ impl Reader {
             Some(index) => Some(Sound::new(&demuxer.tracks()[index], plan.audio.is_copy(), origin, options)?),
             None => None,
         };
-        let pictures = plan.video.played_track().map(|_| Pictures::new(origin, planner.order_is_promised()));
+        let pictures = plan
+            .video
+            .played_track()
+            .map(|index| Pictures::new(&demuxer.tracks()[index], origin, planner.order_is_promised()));
         let duration = duration_of(&plan, demuxer.tracks(), &packets, origin);
         let mut reader = Self {
             demuxer,

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::{PATIENCE, PATIENCE_BYTES};
 use crate::media::codec::h264::ReorderWatch;
-use crate::media::demux::Packet;
+use crate::media::demux::{Packet, Shape, Track};
 use crate::media::{Frame, MediaKind};
 use crate::time::MediaTime;
 
@@ -25,6 +25,8 @@ pub(super) fn shown_at(pts: MediaTime) -> MediaTime {
 #[derive(Debug)]
 pub(super) struct Pictures {
     origin: MediaTime,
+    /// Clockwise quarter turns for a player to apply.
+    rotation: u8,
     /// The stream promises that its pictures are never reordered, so B-slices are harmless.
     order_is_promised: bool,
     watch: ReorderWatch,
@@ -39,9 +41,14 @@ pub(super) struct Pictures {
 }
 
 impl Pictures {
-    pub(super) fn new(origin: MediaTime, order_is_promised: bool) -> Self {
+    pub(super) fn new(track: &Track, origin: MediaTime, order_is_promised: bool) -> Self {
+        let rotation = match track.shape {
+            Shape::Video { rotation, .. } => (rotation / 90 % 4) as u8,
+            Shape::Audio { .. } => 0,
+        };
         Self {
             origin,
+            rotation,
             order_is_promised,
             watch: ReorderWatch::new(),
             reordered_at: None,
@@ -79,6 +86,7 @@ impl Pictures {
             key: packet.key,
             data: packet.data,
             level: None,
+            rotation: self.rotation,
         });
     }
 

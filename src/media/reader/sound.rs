@@ -325,7 +325,15 @@ impl Output {
             _ => self.encode(&slot.samples, following)?,
         };
         self.previous = slot.samples;
-        Ok(Frame { kind: MediaKind::Audio, pts, duration: FRAME, key: true, data, level: Some(level) })
+        Ok(Frame {
+            kind: MediaKind::Audio,
+            pts,
+            duration: FRAME,
+            key: true,
+            data,
+            level: Some(level),
+            rotation: 0,
+        })
     }
 
     fn encode(

@@ -8,12 +8,12 @@ fn ms(millis: i64) -> MediaTime {
 
 fn audio(pts: MediaTime) -> Frame {
     let data = Bytes::from_static(b"sound");
-    Frame { kind: MediaKind::Audio, pts, duration: SLOT, key: true, data, level: None }
+    Frame { kind: MediaKind::Audio, pts, duration: SLOT, key: true, data, level: None, rotation: 0 }
 }
 
 fn picture(pts: i64, key: bool) -> Frame {
     let data = Bytes::from_static(b"picture");
-    Frame { kind: MediaKind::Video, pts: ms(pts), duration: ms(40), key, data, level: None }
+    Frame { kind: MediaKind::Video, pts: ms(pts), duration: ms(40), key, data, level: None, rotation: 0 }
 }
 
 fn open(audio: bool, video: bool) -> Deck {

@@ -159,5 +159,6 @@ fn silence(at: MediaTime) -> Frame {
         key: true,
         data: Bytes::from_static(SILENCE),
         level: Some(AudioLevel::SILENCE),
+        rotation: 0,
     }
 }

@@ -176,3 +176,24 @@ fn what_the_reader_says_about_a_clip() {
     let mut reader = Reader::from_source(source, "bytes", ReaderOptions::default()).unwrap();
     assert!(reader.next_frame().unwrap().is_some());
 }
+
+#[test]
+fn pictures_of_a_turned_track_are_turned() {
+    let mut bytes = std::fs::read(clip("clip.mp4")).unwrap();
+    let boxes: Vec<usize> =
+        bytes.windows(4).enumerate().filter(|(_, name)| *name == b"tkhd").map(|(at, _)| at).collect();
+    for at in boxes {
+        // After the name: version and flags, times and ids in version 0, then the matrix.
+        let matrix = at + 4 + 4 + 20 + 16;
+        assert_eq!((bytes[at + 4], &bytes[matrix..matrix + 4]), (0, &[0, 1, 0, 0][..]));
+        bytes[matrix..matrix + 8].copy_from_slice(&[0, 0, 0, 0, 0, 1, 0, 0]);
+    }
+    let mut turned = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut turned, &bytes).unwrap();
+    for (path, rotation) in [(clip("clip.mp4"), 0), (turned.path().to_owned(), 1)] {
+        let mut reader = Reader::open(path, ReaderOptions::default()).unwrap();
+        let pictures: Vec<Frame> =
+            frames(&mut reader).into_iter().filter(|frame| frame.kind == MediaKind::Video).collect();
+        assert!(!pictures.is_empty() && pictures.iter().all(|frame| frame.rotation == rotation));
+    }
+}
