@@ -347,6 +347,7 @@ impl Scan {
             Shape::Audio { sample_rate, channels } => (None, None, None, Some(sample_rate), Some(channels)),
         };
         let is_video = track.kind == MediaKind::Video;
+        let bitrate_bps = per_second(self.n_bytes as f64 * 8.0, seconds) as u64;
         TrackProbe {
             kind: if is_video { "video" } else { "audio" },
             codec: track.codec.name().to_owned(),
@@ -355,9 +356,10 @@ impl Scan {
             start_ms: self.start.unwrap_or_default().as_millis(),
             duration_ms: self.length().as_millis(),
             n_packets: self.n_packets,
-            bitrate_bps: per_second(self.n_bytes as f64 * 8.0, seconds) as u64,
-            // A track shorter than a second has its whole second in it.
-            peak_bps: self.peak_bytes * 8,
+            bitrate_bps,
+            // The average is over what is heard, which is less than what is sent where sound is
+            // trimmed; a track shorter than a second has all of it in one.
+            peak_bps: (self.peak_bytes * 8).max(bitrate_bps),
             width,
             height,
             rotation,

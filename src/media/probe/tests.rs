@@ -59,7 +59,7 @@ fn a_clip_that_is_copied_altogether() {
             media/clip.mkv: matroska, 20.0 s, 3.4 MB
 
               1 video h264 Constrained Baseline, 1280×720, 30 fps, 20.0 s, 1.19 Mbit/s (peak 1.34 Mbit/s)
-              2 audio opus, 48000 Hz, stereo, 20.0 s, 170 kbit/s (peak 169 kbit/s)
+              2 audio opus, 48000 Hz, stereo, 20.0 s, 170 kbit/s (peak 170 kbit/s)
                       600 pictures, 20 keyframes, every 1.0 s; no B-frames
 
               picture copy
@@ -269,6 +269,16 @@ fn the_peak_is_the_busiest_second() {
     assert_eq!((track.peak_bps, track.bitrate_bps), (25 * 30_000 * 8, (25 * 30_000 + 75 * 1000) * 8 / 4));
     assert!((track.fps.unwrap() - 25.0).abs() < 1e-9);
     assert!(probe.viewer.iter().any(|s| s.contains("6.0 Mbit/s")), "{:?}", probe.viewer);
+}
+
+#[test]
+fn no_peak_is_below_the_average() {
+    for name in ["clip.mp4", "clip.mkv", "long-gop.mp4", "bframes.mp4", "music.ogg", "music.mp3"] {
+        for track in probe_clip(name).tracks {
+            let (peak, average) = (track.peak_bps, track.bitrate_bps);
+            assert!(peak >= average, "{name}, {}: {peak} < {average}", track.codec);
+        }
+    }
 }
 
 #[test]
