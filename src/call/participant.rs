@@ -74,6 +74,8 @@ pub(super) struct Participant {
     rng: fastrand::Rng,
     pending: Option<(u32, Setup)>,
     connection: Option<Connection>,
+    /// The last datagrams of a connection that is gone; they leave through its socket.
+    farewell: VecDeque<Transmit>,
     milestones: Milestones,
     ideal_height: Option<u32>,
     /// Who else is there.
@@ -106,6 +108,7 @@ impl Participant {
             config,
             pending: None,
             connection: None,
+            farewell: VecDeque::new(),
             milestones: Milestones::default(),
             ideal_height: None,
             list: Participants::default(),
@@ -224,7 +227,8 @@ impl Participant {
 
     /// The next datagram to send.
     pub(super) fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.connection.as_mut()?.peer.poll_transmit()
+        let farewell = self.farewell.pop_front();
+        farewell.or_else(|| self.connection.as_mut()?.peer.poll_transmit())
     }
 
     /// The next thing to do outside.
@@ -477,8 +481,15 @@ impl Participant {
 
     fn close_connection(&mut self, now: Instant) {
         let Some(mut connection) = self.connection.take() else { return };
+        let goodbye = connection.sender.filter(|_| connection.up).and_then(|sender| sender.goodbye(now));
+        if let Some(goodbye) = goodbye
+            && let Err(error) = connection.peer.send_rtcp(&goodbye, now)
+        {
+            tracing::trace!(%error, "the goodbye was refused");
+        }
         connection.peer.close(now);
-        // The goodbye is a courtesy: the socket goes with the peer, and the server has its timers.
+        // A courtesy: the server has its timers, and should these get lost, nobody repeats them.
+        self.farewell.extend(std::iter::from_fn(|| connection.peer.poll_transmit()));
     }
 }
 

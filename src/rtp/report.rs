@@ -26,6 +26,8 @@ const MAX_CNAME: usize = 255;
 const SENDER_REPORT: u8 = 200;
 /// RFC 3550 §12.1.
 const SOURCE_DESCRIPTION: u8 = 202;
+/// RFC 3550 §12.1.
+const GOODBYE: u8 = 203;
 /// RFC 3550 §12.2.
 const CNAME: u8 = 1;
 
@@ -81,6 +83,15 @@ impl Report {
         out.put_slice(cname.as_bytes());
         out.put_bytes(0, chunk - 4 - 2 - cname.len());
         out.freeze()
+    }
+}
+
+/// RFC 3550 §6.6: these sources are no longer active.
+pub(super) fn put_bye(ssrcs: &[u32], out: &mut impl BufMut) {
+    let count = u8::try_from(ssrcs.len()).expect("a call has three SSRCs");
+    put_header(out, count, GOODBYE, 4 * ssrcs.len());
+    for ssrc in ssrcs {
+        out.put_u32(*ssrc);
     }
 }
 

@@ -8,13 +8,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::{Bytes, BytesMut};
 use tracing::{debug, trace};
 
 use super::Packet;
 use super::clock::{CallClock, NtpAnchor};
 use super::lane::{Begun, Lane};
 use super::pacer::{Pacer, Reason, Turn, Waiting};
-use super::report::{RemoteView, Report, SenderReport};
+use super::report::{self, RemoteView, Report, SenderReport};
 use super::rtcp::Feedback;
 use super::send::{Nacked, SendStream, StreamConfig};
 use super::stats::SenderStats;
@@ -229,12 +230,35 @@ impl Sender {
 
     /// The next sender report that is due at `now`. Poll until there is none.
     pub fn poll_report(&mut self, now: Instant) -> Option<Report> {
+        self.clock.as_ref()?;
+        let ssrc = [&mut self.audio, &mut self.video]
+            .into_iter()
+            .flatten()
+            .find_map(|lane| lane.reports.poll(now, &mut self.rng).then_some(lane.stream.config().ssrc))?;
+        self.report(ssrc, now)
+    }
+
+    /// The last that receivers hear: a report, then a BYE for every SSRC (RFC 3550 §6.1, §6.6).
+    /// `None` when nothing was ever sent.
+    pub fn goodbye(&self, now: Instant) -> Option<Bytes> {
+        let configs = [&self.audio, &self.video].into_iter().flatten().map(|lane| lane.stream.config());
+        let ssrcs: Vec<u32> = configs
+            .flat_map(|config| [Some(config.ssrc), config.rtx.map(|rtx| rtx.ssrc)])
+            .flatten()
+            .collect();
+        let mut out = BytesMut::from(&self.report(*ssrcs.first()?, now)?.to_bytes()[..]);
+        report::put_bye(&ssrcs, &mut out);
+        Some(out.freeze())
+    }
+
+    /// How far the stream of this SSRC has come.
+    fn report(&self, ssrc: u32, now: Instant) -> Option<Report> {
         let elapsed = self.clock.as_ref()?.elapsed_at(now);
-        let mut lanes = [&mut self.audio, &mut self.video].into_iter().flatten();
-        let lane = lanes.find_map(|lane| lane.reports.poll(now, &mut self.rng).then_some(lane))?;
+        let mut lanes = [&self.audio, &self.video].into_iter().flatten();
+        let lane = lanes.find(|lane| lane.stream.config().ssrc == ssrc)?;
         let sent = lane.stream.counters();
         let sender_report = SenderReport {
-            ssrc: lane.stream.config().ssrc,
+            ssrc,
             ntp: self.anchor.ntp_at(now),
             rtp_timestamp: lane.stream.timestamp(elapsed),
             packet_count: wrapped(sent.packets),

@@ -204,6 +204,21 @@ fn muting_is_told_and_leaves_a_gap() {
 }
 
 #[test]
+fn leaving_ends_the_streams_and_then_the_transport() {
+    let mut lab = joined_lab();
+    let now = lab.now;
+    while lab.bot.poll_transmit().is_some() {}
+    lab.bot.leave(LeftReason::Command, now);
+    let last: Vec<_> = std::iter::from_fn(|| lab.bot.poll_transmit()).map(|sent| sent.payload).collect();
+    let [bye, close] = &last[..] else { panic!("{} datagrams", last.len()) };
+    // SRTCP hides all but the first header. The report has 28 bytes, the name 28, the end of
+    // three SSRCs 16, and SRTCP adds 14 at least.
+    assert_eq!(bye[..2], [0x80, 200], "a sender report comes first");
+    assert!(bye.len() >= 28 + 28 + 16 + 14, "{} bytes", bye.len());
+    assert_eq!(close[0], 21, "a DTLS alert comes last");
+}
+
+#[test]
 fn leaving_says_goodbye_with_the_own_source() {
     let mut lab = joined_lab();
     let source = own_row(&lab).source;

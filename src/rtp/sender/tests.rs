@@ -274,6 +274,20 @@ fn lost_packets_come_again_and_are_counted() {
 }
 
 #[test]
+fn the_goodbye_names_every_ssrc_behind_a_report() {
+    let mut run = Run::new(1);
+    assert_eq!(run.sender.goodbye(run.now), None, "nothing was sent that could end");
+    run.sound(MediaTime::ZERO);
+    run.drain();
+    let bytes = run.sender.goodbye(run.now).unwrap();
+    let (report, bye) = bytes.split_at(bytes.len() - 16);
+    assert_eq!(bye, [0x83, 203, 0, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3]);
+    assert_eq!((report[1], report.len() % 4), (200, 0));
+    assert_eq!(report[4..8], AUDIO.to_be_bytes());
+    assert_eq!(report[20..24], 1_u32.to_be_bytes(), "one packet was sent");
+}
+
+#[test]
 fn both_reports_describe_one_clock() {
     let mut run = Run::new(1);
     // The picture starts between two ticks of the sound's clock.
