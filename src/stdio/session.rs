@@ -82,6 +82,7 @@ pub async fn run(
         chats: BTreeMap::new(),
         programme: None,
         failed: None,
+        playing: BTreeMap::new(),
         played: false,
         unplayable: None,
         tasks: JoinSet::new(),
@@ -134,6 +135,8 @@ struct Session {
     /// The programme that all chats share, unless each has its own.
     programme: Option<Player>,
     failed: Option<Failure>,
+    /// The item that each programme has told of and not ended, by the chat that owns it.
+    playing: BTreeMap<Option<ChatId>, u64>,
     /// At least one item has been heard or seen.
     played: bool,
     /// Why the first item that failed did so.
@@ -182,10 +185,16 @@ impl Session {
             let reason = if seat.queue_ended { LeftReason::Ended } else { LeftReason::Command };
             seat.call.leave(reason).await;
         }
+        let shared = self.programme.is_some();
         let mut closing = JoinSet::new();
         closing.extend(self.programme.take().map(close));
         for (chat, seat) in std::mem::take(&mut self.chats) {
             if !seat.over {
+                // Nobody listens to the programmes any more, so their own word does not come.
+                if let Some(item) = self.playing.get(&(!shared).then(|| chat.clone())).copied() {
+                    let reason = EndReason::Stopped.as_str();
+                    self.tell(&chat, Event::ItemEnded { item, reason, error: None }).await;
+                }
                 let reason = seat.call.closed().await;
                 self.tell_status(&chat, &CallStatus::Left(reason.clone())).await;
                 self.note_failure(reason);
@@ -271,9 +280,17 @@ impl Session {
 
     async fn handle_player_event(&mut self, owner: Option<ChatId>, event: PlayerEvent) {
         match &event {
-            PlayerEvent::ItemStarted { .. } => self.played = true,
-            PlayerEvent::ItemEnded { reason: EndReason::Failed, error: Some(error), .. } => {
-                self.unplayable.get_or_insert_with(|| error.clone());
+            PlayerEvent::ItemStarted { item, .. } => {
+                self.played = true;
+                self.playing.insert(owner.clone(), item.0);
+            }
+            PlayerEvent::ItemEnded { item, reason, error } => {
+                if self.playing.get(&owner) == Some(&item.0) {
+                    self.playing.remove(&owner);
+                }
+                if let (EndReason::Failed, Some(error)) = (reason, error) {
+                    self.unplayable.get_or_insert_with(|| error.clone());
+                }
             }
             _ => {}
         }

@@ -307,6 +307,36 @@ fn it_ends_by_itself_after_the_last_item() {
 }
 
 #[test]
+fn an_item_that_plays_when_the_run_ends_is_told_as_stopped() {
+    for separate in [false, true] {
+        alone(async {
+            let options = stdio::Options { separate, ..options(&["a", "b"], &["music.ogg"]) };
+            let mut caller = Caller::start(options).await;
+            for chat in ["a", "b"] {
+                let started = |line: &Value| line["event"] == "item_started" && line["chat"] == chat;
+                if !caller.seen.iter().any(started) {
+                    caller.until("item", started).await;
+                }
+            }
+            caller.stop.take().unwrap().send(()).unwrap();
+            let (lines, failed, took) = caller.end().await;
+            assert!(failed.is_none() && took < GOODBYE, "{failed:?} {took:?}");
+            for chat in ["a", "b"] {
+                let of_chat: Vec<Value> = of(&lines, "chat", chat).into_iter().cloned().collect();
+                let told: Vec<(&Value, &Value)> = of_chat
+                    .iter()
+                    .filter(|line| line["event"] == "item_ended" || line["status"] == "left")
+                    .map(|line| (&line["event"], &line["reason"]))
+                    .collect();
+                let wanted =
+                    [(&json!("item_ended"), &json!("stopped")), (&json!("status"), &json!("command"))];
+                assert_eq!(told, wanted, "{chat}: {of_chat:#?}");
+            }
+        });
+    }
+}
+
+#[test]
 fn a_refused_join_is_told_and_ends_the_run() {
     alone(async {
         let mut caller = Caller::start(options(&["a"], &["music.ogg"])).await;
