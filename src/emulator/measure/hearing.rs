@@ -35,6 +35,10 @@ const BEEP_FLOOR: f64 = 0.01;
 /// So many blocks without a beep come before one: the clips beep for 100 ms of every second.
 const QUIET_BLOCKS: usize = 30;
 
+/// So many blocks without concealment come before a beep whose edge counts: after a loss Opus
+/// predicts from what it has made up, and a tone takes some 50 ms to sound as it was sent.
+const CLEAN_BLOCKS: usize = 15;
+
 /// Blocks before and after the one in which a beep is noticed that are kept out of the levels.
 const EXCLUDED_BEFORE: usize = 3;
 const EXCLUDED_AFTER: usize = 18;
@@ -80,6 +84,8 @@ pub(super) struct Hearing {
     /// Whether the block looked at last beeps, and how many in a row before it do not.
     beeping: bool,
     n_quiet: usize,
+    /// How many in a row up to the block looked at last are not concealed.
+    n_clean: usize,
     /// Blocks to come that are still to be excluded.
     n_excluded: usize,
 }
@@ -153,6 +159,7 @@ impl Hearing {
         self.spectrum.interrupt();
         self.beeping = false;
         self.n_quiet = 0;
+        self.n_clean = 0;
         self.n_excluded = 0;
     }
 
@@ -176,6 +183,7 @@ impl Hearing {
         let (starts, n_quiet) = (beeps && !self.beeping, self.n_quiet);
         self.beeping = beeps;
         self.n_quiet = if beeps { 0 } else { self.n_quiet + 1 };
+        self.n_clean = if self.waiting[i].concealed { 0 } else { self.n_clean + 1 };
         if !starts {
             return;
         }
@@ -183,7 +191,8 @@ impl Hearing {
         self.waiting.range_mut(first..).for_each(|block| block.excluded = true);
         self.n_excluded = EXCLUDED_AFTER - LOOK_AHEAD;
         let around = self.waiting.range(first..);
-        if n_quiet < QUIET_BLOCKS || around.clone().any(|block| block.concealed) {
+        let is_clean = self.n_clean > CLEAN_BLOCKS && !around.clone().any(|block| block.concealed);
+        if n_quiet < QUIET_BLOCKS || !is_clean {
             return;
         }
         let mono: Vec<f64> = around.clone().flat_map(|block| mono(&block.samples)).collect();

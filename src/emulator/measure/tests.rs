@@ -22,6 +22,9 @@ struct Call {
     pace: u32,
     /// Of the 20 ms packets, those that are made up: as loud as it gets, at another tone.
     concealed: fn(i64) -> bool,
+    /// Of the 20 ms packets, those that sound as wrong as the concealed ones and are not: what a
+    /// decoder makes of the first packets after a loss.
+    spoilt: fn(i64) -> bool,
     /// Of the 20 ms packets, one that nobody misses: no sound stands for it.
     skipped: Option<i64>,
     packets_lost: u64,
@@ -38,6 +41,7 @@ impl Default for Call {
             gains: [-18.0, -24.0],
             pace: 30,
             concealed: |_| false,
+            spoilt: |_| false,
             skipped: None,
             packets_lost: 0,
         }
@@ -85,8 +89,9 @@ impl Call {
             }
             let first = packet * 960;
             let concealed = (self.concealed)(packet);
+            let wrong = concealed || (self.spoilt)(packet);
             let sample =
-                |i| if concealed { [wave(150.0, i as f64 / RATE as f64) as f32; 2] } else { self.sample(i) };
+                |i| if wrong { [wave(150.0, i as f64 / RATE as f64) as f32; 2] } else { self.sample(i) };
             let samples: Vec<f32> = (first..first + 960).flat_map(sample).collect();
             let taken = MediaTime::from_ticks(first, 48_000);
             measure.handle_sound(&Sound { samples: &samples, arrival: taken, taken: Some(taken), concealed });
@@ -212,6 +217,13 @@ fn loss_at_a_flash_or_a_beep_is_not_taken_for_skew() {
     lost_flash.numbers[60] = None;
     let lost_beep = Call { concealed: |packet| packet == 100, packets_lost: 1, ..Call::default() };
     let lost_before_beep = Call { concealed: |packet| packet == 99, packets_lost: 1, ..Call::default() };
+    let spoilt_beep = Call {
+        concealed: |packet| packet % 50 == 0,
+        spoilt: |packet| matches!(packet % 50, 1 | 2),
+        packets_lost: 10,
+        ..Call::default()
+    };
+    assert!(spoilt_beep.report().av_skew_ms.is_none(), "what is left of those beeps begins late");
     let gap_before_beep = Call { skipped: Some(99), ..Call::default() };
     for (name, call) in [
         ("flash", lost_flash),
