@@ -9,7 +9,7 @@ ARGS ?=
 
 demo:
 	@cargo xtask setup build
-	@cargo build --quiet --bin telecast
+	@cargo build --bin telecast
 	@cargo run --quiet --bin telecast -- demo $(ARGS)
 
 test:
