@@ -179,6 +179,8 @@ pub(super) struct State {
     was_up: bool,
     muted: bool,
     muted_by_admin: bool,
+    /// The others see us muted, though we may speak and want to.
+    shown_muted: bool,
     next_request: RequestId,
     /// Joins that were given up; a late success has to be undone.
     abandoned: VecDeque<(RequestId, i32)>,
@@ -204,6 +206,7 @@ impl State {
             was_up: false,
             muted,
             muted_by_admin: false,
+            shown_muted: false,
             next_request: 1,
             abandoned: VecDeque::new(),
             checking: None,
@@ -269,6 +272,9 @@ impl State {
                 self.series_began = None;
                 self.next_check = Some(now + CHECK_INTERVAL);
                 self.outputs.push_back(Output::Status(CallStatus::Connected));
+                if self.shown_muted && !self.muted {
+                    self.set_muted(false);
+                }
             }
             (Phase::Connecting { .. }, Transport::Failed) => self.try_again("the transport failed", now),
             (Phase::Up { confirmed, disconnected: None }, Transport::IceDisconnected) => {

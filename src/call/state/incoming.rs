@@ -138,10 +138,21 @@ impl State {
                 if std::mem::replace(&mut self.muted_by_admin, muted_by_admin) != muted_by_admin {
                     self.outputs.push_back(Output::Notice(Notice::MutedByAdmin(muted_by_admin)));
                 }
+                self.handle_own_mute(row.muted && row.can_self_unmute);
                 self.handle_confirmation();
             }
             (false, _) if matches!(self.phase, Phase::Up { .. }) => self.end(LeftReason::Elsewhere, false),
             _ => tracing::trace!(source = row.source, ?now, "own row ignored"),
+        }
+    }
+
+    /// The server shows us muted until we unmute ourselves: after a join that had to begin so, or
+    /// when an admin has given us back the right to speak. Asked once, not at every row that was
+    /// on its way when we did.
+    fn handle_own_mute(&mut self, shown: bool) {
+        let is_new = !std::mem::replace(&mut self.shown_muted, shown);
+        if shown && is_new && !self.muted && matches!(self.phase, Phase::Up { .. }) {
+            self.set_muted(false);
         }
     }
 }

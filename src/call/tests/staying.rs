@@ -191,6 +191,28 @@ fn an_admins_mute_stops_the_media_until_it_is_lifted() {
 }
 
 #[test]
+fn whoever_may_speak_again_unmutes_once() {
+    let mut lab = joined_lab();
+    let unmutes =
+        |lab: &Lab| lab.asked(|method| matches!(method, Method::Edit(Edit { muted: Some(false), .. })));
+    let before = unmutes(&lab);
+    let by_admin = ParticipantRow { muted: true, can_self_unmute: false, ..own_row(&lab) };
+    let allowed = ParticipantRow { muted: true, can_self_unmute: true, ..own_row(&lab) };
+    lab.deliver(update(by_admin));
+    assert_eq!(unmutes(&lab), before);
+    lab.deliver(update(allowed.clone()));
+    lab.deliver(update(allowed.clone()));
+    assert_eq!(unmutes(&lab), before + 1);
+
+    // Whoever wants to be muted stays so.
+    lab.bot.set_muted(true, lab.now);
+    let unmuted = ParticipantRow { muted: false, ..allowed.clone() };
+    lab.deliver(update(unmuted));
+    lab.deliver(update(allowed));
+    assert_eq!(unmutes(&lab), before + 1);
+}
+
+#[test]
 fn muting_is_told_and_leaves_a_gap() {
     let mut lab = joined_lab();
     let now = lab.now;
