@@ -65,8 +65,9 @@ impl LogArgs {
     const fn level(&self) -> &'static str {
         match (self.quiet, self.verbose) {
             (true, _) => "error",
-            (false, 0) => "warn",
-            (false, 1) => "telecast=info,warn",
+            // The emulator's engine warns of every codec that a browser offers in vain.
+            (false, 0) => "warn,str0m=error",
+            (false, 1) => "telecast=info,warn,str0m=error",
             (false, 2) => "telecast=debug,info",
             (false, _) => "telecast=trace,debug",
         }
