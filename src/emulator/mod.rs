@@ -24,6 +24,8 @@ mod ice;
 pub mod marks;
 pub mod measure;
 mod media;
+#[cfg(feature = "telegram")]
+pub mod mtproto;
 mod net;
 mod participant;
 mod payload;

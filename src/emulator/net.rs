@@ -189,6 +189,18 @@ impl Emulator {
         super::http::open(self.control.clone(), addr, spawn).await
     }
 
+    /// For doors in files of their own.
+    #[cfg(feature = "telegram")]
+    pub(super) const fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Runs a task of a door, which ends when the emulator is cancelled.
+    #[cfg(feature = "telegram")]
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.shared.tasks.spawn(task);
+    }
+
     /// Joins with Telegram's JSON, without updates.
     pub async fn join_raw(&self, request: JoinRequest) -> Result<Joined, EmulatorError> {
         Ok(self.control.with(move |sfu, now| sfu.join(&request, now)).await??)

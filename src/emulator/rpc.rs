@@ -31,6 +31,12 @@ impl RpcError {
         Self::new(400, "GROUPCALL_JOIN_MISSING")
     }
 
+    /// Somebody who is not in the call was named.
+    #[cfg(feature = "telegram")]
+    pub(super) fn participant_invalid() -> Self {
+        Self::new(400, "PARTICIPANT_ID_INVALID")
+    }
+
     /// No such call, or not for you.
     pub(super) fn forbidden() -> Self {
         Self::new(403, "GROUPCALL_FORBIDDEN")

@@ -239,6 +239,18 @@ impl Sfu {
         self.rooms.get(chat).map(|room| room.page(sources, offset)).unwrap_or_default()
     }
 
+    /// The row of one participant, and the list's version; nothing for who is not in the call.
+    #[cfg(feature = "telegram")]
+    pub(super) fn row(
+        &self,
+        chat: &str,
+        name: &str,
+    ) -> Option<(crate::call::signaling::ParticipantRow, i32)> {
+        let room = self.rooms.get(chat)?;
+        let member = room.members().iter().find(|member| member.name == name)?;
+        Some((member.row(), room.page(&[], "").version))
+    }
+
     /// Chat and name of a connection.
     pub fn identity(&self, id: ParticipantId) -> Option<(&str, &str)> {
         self.participants.get(&id).map(|participant| (&participant.chat[..], &participant.name[..]))

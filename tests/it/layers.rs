@@ -14,9 +14,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("peer", &["media", "rtp", "time", "secret"]),
     ("call", &["media", "player", "rtp", "peer", "time", "secret"]),
     ("emulator", &["call::signaling", "media", "time", "secret"]),
+    ("telegram", &["call::signaling", "time", "secret"]),
     ("stdio", &["call", "player", "media", "time", "secret"]),
-    ("cli", &["call", "player", "media", "rtp", "peer", "emulator", "stdio", "time", "secret"]),
-    ("lib", &["call", "player", "media", "emulator", "peer", "rtp", "stdio", "time", "secret"]),
+    ("cli", &["call", "player", "media", "rtp", "peer", "emulator", "telegram", "stdio", "time", "secret"]),
+    ("lib", &["call", "player", "media", "emulator", "peer", "rtp", "stdio", "telegram", "time", "secret"]),
     ("main", &["cli"]),
 ];
 
@@ -30,6 +31,9 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("symphonia", &["media"]),
     ("opus", &["media", "emulator"]),
     ("openh264", &["media", "emulator"]),
+    ("grammers_mtsender", &["telegram"]),
+    ("grammers_session", &["telegram"]),
+    ("grammers_tl_types", &["telegram", "emulator"]),
 ];
 
 fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
@@ -106,5 +110,7 @@ fn the_rule_bites() {
     assert!(!violations("emulator", "use crate::call::params::Answer;").is_empty());
     assert!(violations("emulator", "use crate::call::signaling::Link;").is_empty());
     assert!(!violations("call", "use rtc::rtp;").is_empty());
+    assert!(!violations("emulator", "use crate::telegram::Client;").is_empty());
+    assert!(!violations("emulator", "use grammers_mtsender::SenderPool;").is_empty());
     assert!(!violations("elsewhere", "").is_empty());
 }

@@ -1,0 +1,71 @@
+//! What can be made to go wrong, method by method, so that a client's ways out can be tested.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::emulator::RpcError;
+
+/// Something that goes wrong when a method is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The connection is closed before the method is executed.
+    CloseBefore,
+    /// The connection is closed after the method was executed, without an answer.
+    CloseAfter,
+    /// The method is executed, and nobody is told.
+    DropAnswer,
+    /// The method is not executed; this is the answer. `FLOOD_WAIT_5`, `PHONE_MIGRATE_4` and
+    /// everything else that Telegram refuses with.
+    Refuse(RpcError),
+    /// The answer takes this long.
+    Delay(Duration),
+    /// The transport says this instead of an answer, and closes: −404 for an unknown key.
+    Transport(i32),
+}
+
+/// Faults that are still to happen, and how often each method was called.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    planned: HashMap<String, Vec<(Fault, u32)>>,
+    calls: HashMap<String, u64>,
+    /// Every update is sent so many times more.
+    pub(super) extra_updates: u32,
+}
+
+impl Faults {
+    /// The next `times` calls of `method` suffer `fault`, after what was planned before.
+    pub(super) fn plan(&mut self, method: &str, fault: Fault, times: u32) {
+        self.planned.entry(method.to_owned()).or_default().push((fault, times));
+    }
+
+    /// A method is called: what happens to it?
+    pub(super) fn strike(&mut self, method: &str) -> Option<Fault> {
+        *self.calls.entry(method.to_owned()).or_default() += 1;
+        let planned = self.planned.get_mut(method)?;
+        planned.retain(|(_, times)| *times > 0);
+        let (fault, times) = planned.first_mut()?;
+        *times -= 1;
+        Some(fault.clone())
+    }
+
+    pub(super) fn n_calls(&self, method: &str) -> u64 {
+        self.calls.get(method).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_strike_in_the_order_in_which_they_were_planned() {
+        let mut faults = Faults::default();
+        faults.plan("phone.joinGroupCall", Fault::DropAnswer, 2);
+        faults.plan("phone.joinGroupCall", Fault::CloseAfter, 1);
+        let struck: Vec<_> = (0..4).map(|_| faults.strike("phone.joinGroupCall")).collect();
+        let expected = [Some(Fault::DropAnswer), Some(Fault::DropAnswer), Some(Fault::CloseAfter), None];
+        assert_eq!(struck, expected);
+        assert_eq!((faults.strike("help.getConfig"), faults.n_calls("phone.joinGroupCall")), (None, 4));
+    }
+}

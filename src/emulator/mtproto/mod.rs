@@ -1,0 +1,194 @@
+//! A Telegram on this machine: an MTProto server on the loopback interface whose video chats are
+//! the emulator's rooms. A client that has never heard of it connects when its session holds the
+//! server's address and one of its keys.
+//!
+//! ```text
+//!  TCP ─► wire ─► crypto ─► session ─► methods ─► phone ──► the rooms (Sfu)
+//!                              ▲          │                    │
+//!                              │        faults                 │ SfuEvent
+//!                              └───────── updates ◄────────────┘
+//! ```
+//!
+//! The wire is served faithfully: transport, encryption, salts, containers, compression, service
+//! messages. Of the methods there are those that a participant of video chats calls. Telegram's
+//! policies (flood limits, who may see what) are not invented: where a client has to cope with
+//! one, a [`Fault`] plays it. Nothing but the TL types is shared with the client.
+
+use std::net::{SocketAddr, SocketAddrV4};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::broadcast;
+
+use super::net::{Emulator, EmulatorError};
+use crate::secret::Secret;
+
+mod crypto;
+mod faults;
+mod methods;
+mod objects;
+mod phone;
+mod server;
+mod session;
+mod wire;
+mod world;
+
+pub use faults::Fault;
+pub use world::ChatKind;
+
+use faults::Faults;
+use methods::Methods;
+use server::{Pushes, Server};
+use world::{Call, World};
+
+/// Names an account of the emulated Telegram: TL's user id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountId(pub i64);
+
+/// Names a chat of the emulated Telegram: TL's chat or channel id, without any sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TelegramChatId(pub i64);
+
+/// A chat to be.
+#[derive(Clone, Debug)]
+pub struct NewChat<'a> {
+    /// What kind of chat.
+    pub kind: ChatKind,
+    /// What people read.
+    pub title: &'a str,
+    /// For `@name` and `t.me/name`.
+    pub username: Option<&'a str>,
+    /// The emulator's room in which its calls take place.
+    pub room: &'a str,
+    /// Who may begin and end calls, and mute others.
+    pub admins: &'a [AccountId],
+}
+
+/// A call to be, as an admin begins it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewCall {
+    /// Unix time of the start, for a call that has not begun.
+    pub schedule_date: Option<i32>,
+    /// Newcomers enter muted by the admin.
+    pub join_muted: bool,
+    /// An RTMP stream.
+    pub rtmp: bool,
+    /// An encrypted conference.
+    pub conference: bool,
+}
+
+/// A running MTProto server; it ends with the emulator.
+#[derive(Clone, Debug)]
+pub struct MtprotoDoor {
+    server: Server,
+}
+
+impl Emulator {
+    /// Opens the MTProto door at `addr`, which must be on the loopback interface; port 0 takes
+    /// any free one.
+    ///
+    /// # Errors
+    /// When the address is not on the loopback interface or not free.
+    pub async fn serve_mtproto(&self, addr: SocketAddrV4) -> Result<MtprotoDoor, EmulatorError> {
+        if !addr.ip().is_loopback() {
+            return Err(EmulatorError::NotLoopback(SocketAddr::V4(addr)));
+        }
+        let bind = |cause| EmulatorError::Bind { addr: SocketAddr::V4(addr), cause };
+        let (listener, local) = server::listen(addr).await.map_err(bind)?;
+        let control = self.control().clone();
+        let (cancel, events) = (control.cancel.clone(), control.subscribe());
+        let (world, pushes) = (Arc::new(Mutex::new(World::default())), Pushes::default());
+        let methods = Methods { control, world, pushes, local };
+        let (hang_up, _) = broadcast::channel(1);
+        let (faults, n_accepted) = (Arc::new(Mutex::new(Faults::default())), Arc::new(AtomicU64::new(0)));
+        let server = Server { methods, faults, cancel, hang_up, n_accepted };
+        self.spawn(server.clone().accept(listener));
+        self.spawn(server.clone().follow(events));
+        Ok(MtprotoDoor { server })
+    }
+}
+
+impl MtprotoDoor {
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddrV4 {
+        self.server.methods.local
+    }
+
+    /// A new account. The name is what others read, and also its name in the emulator's rooms.
+    pub fn add_account(&self, name: &str) -> AccountId {
+        AccountId(self.server.methods.world().add_account(name, false))
+    }
+
+    /// A new bot, which Telegram lets into no call.
+    pub fn add_bot(&self, name: &str) -> AccountId {
+        AccountId(self.server.methods.world().add_account(name, true))
+    }
+
+    /// A new key that is signed in to `account`, or to nobody.
+    pub fn add_key(&self, account: Option<AccountId>) -> Secret<[u8; 256]> {
+        self.server.methods.world().add_key(account.map(|account| account.0)).secret().clone()
+    }
+
+    /// Forgets a key: the transport answers −404 to it from now on.
+    pub fn revoke(&self, key: &Secret<[u8; 256]>) {
+        self.server.methods.world().revoke(crypto::AuthKey::new(*key.expose()).id());
+    }
+
+    /// Ends the session of a key, as from another device: everything answers 401 from now on.
+    pub fn sign_out(&self, key: &Secret<[u8; 256]>) {
+        self.server.methods.world().sign(crypto::AuthKey::new(*key.expose()).id(), None);
+    }
+
+    /// A new chat, without a call.
+    pub fn add_chat(&self, new: &NewChat<'_>) -> TelegramChatId {
+        let mut world = self.server.methods.world();
+        let id = world.add_chat(new.kind, new.title, new.room);
+        let chat = world.chats.get_mut(&id).expect("it was just added");
+        chat.username = new.username.map(str::to_owned);
+        chat.admins.extend(new.admins.iter().map(|account| account.0));
+        TelegramChatId(id)
+    }
+
+    /// An admin begins a call; one that there is, is replaced.
+    pub fn begin_call(&self, chat: TelegramChatId, new: &NewCall) {
+        let mut world = self.server.methods.world();
+        world.end_call(chat.0);
+        if let Some(chat) = world.chats.get_mut(&chat.0) {
+            let mut call = Call::random();
+            (call.schedule_date, call.join_muted) = (new.schedule_date, new.join_muted);
+            (call.rtmp, call.conference) = (new.rtmp, new.conference);
+            chat.call = Some(call);
+        }
+    }
+
+    /// The next `times` calls of `method`, such as `phone.joinGroupCall`, suffer `fault`.
+    pub fn plan(&self, method: &str, fault: Fault, times: u32) {
+        self.server.faults().plan(method, fault, times);
+    }
+
+    /// Every update from the rooms is sent so many times more.
+    pub fn repeat_updates(&self, extra: u32) {
+        self.server.faults().extra_updates = extra;
+    }
+
+    /// How often a method was called.
+    pub fn n_calls(&self, method: &str) -> u64 {
+        self.server.faults().n_calls(method)
+    }
+
+    /// Closes every connection.
+    pub fn hang_up(&self) {
+        // Nobody may be connected.
+        let _ = self.server.hang_up.send(());
+    }
+
+    /// How many connections there are now.
+    pub fn n_connections(&self) -> usize {
+        self.server.methods.pushes.connections().len()
+    }
+
+    /// How many connections there have been.
+    pub fn n_accepted(&self) -> u64 {
+        self.server.n_accepted.load(Ordering::Relaxed)
+    }
+}
