@@ -96,6 +96,7 @@ impl JoinError {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Signaling(SignalingError::Rpc { code, .. }) => matches!(code, 420 | 500 | -503),
+            Self::Signaling(SignalingError::Unavailable { retryable, .. }) => *retryable,
             Self::Signaling(SignalingError::Timeout(_)) | Self::ConnectTimeout { .. } | Self::Socket(_) => {
                 true
             }
@@ -113,6 +114,7 @@ impl JoinError {
     pub fn code(&self) -> &str {
         match self {
             Self::Signaling(SignalingError::Rpc { message, .. }) => message,
+            Self::Signaling(SignalingError::Unavailable { code, .. }) => code,
             Self::Signaling(SignalingError::Timeout(_)) => "rpc_timeout",
             Self::Signaling(SignalingError::Closed) => "signaling_closed",
             Self::UnexpectedReply => "unexpected_reply",

@@ -257,6 +257,16 @@ pub enum SignalingError {
         /// `GROUPCALL_FORBIDDEN`, `FLOOD_WAIT_5` …
         message: String,
     },
+    /// It cannot be done now, for a reason that Telegram has no word for.
+    #[error("{message}")]
+    Unavailable {
+        /// A stable word for programs.
+        code: &'static str,
+        /// What happened and what to do.
+        message: String,
+        /// Is it worth trying again later?
+        retryable: bool,
+    },
     /// Nobody answered in time.
     #[error("no answer within {} s", .0.as_secs())]
     Timeout(Duration),

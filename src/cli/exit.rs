@@ -81,6 +81,8 @@ fn of_join(error: &JoinError) -> Exit {
         JoinError::Signaling(SignalingError::Rpc { code: 401, .. }) => Exit::Auth,
         JoinError::Signaling(SignalingError::Rpc { code: 420, .. }) => Exit::FloodWait,
         JoinError::Signaling(SignalingError::Rpc { code: 400 | 403 | 406, .. }) => Exit::Chat,
+        JoinError::Signaling(SignalingError::Unavailable { code: "no_connection", .. }) => Exit::Network,
+        JoinError::Signaling(SignalingError::Unavailable { .. }) => Exit::Chat,
         JoinError::Signaling(SignalingError::Timeout(_)) => Exit::Network,
         _ => Exit::Failure,
     }

@@ -40,6 +40,10 @@ impl State {
         }
         if self.checking == Some(id) {
             self.checking = None;
+            if let Err(error @ SignalingError::Rpc { code: 401, .. }) = result {
+                // The account is signed out: nobody can steer this call any more.
+                return self.end(LeftReason::Failed(JoinError::Signaling(error)), false);
+            }
             let unknown = match result {
                 Ok(Reply::Sources(sources)) => !sources.contains(&self.source),
                 Err(SignalingError::Rpc { message, .. }) => message == "GROUPCALL_JOIN_MISSING",
@@ -85,7 +89,12 @@ impl State {
                 return;
             }
         }
-        self.fail(JoinError::Signaling(error));
+        let error = JoinError::Signaling(error);
+        if self.was_up && error.retryable() {
+            // Telegram has trouble just when we have to come back; there is time.
+            return self.try_again(&error.to_string(), now);
+        }
+        self.fail(error);
     }
 
     fn handle_update(&mut self, update: Update, now: Instant) {

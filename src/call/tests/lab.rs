@@ -37,6 +37,8 @@ pub(super) struct Lab {
     pub(super) tamper: Tamper,
     /// Nothing passes in either direction while this holds.
     pub(super) cut: bool,
+    /// The account has been signed out: every check is answered with 401.
+    pub(super) signed_out: bool,
     local: SocketAddr,
     server: SocketAddr,
     incoming: VecDeque<Incoming>,
@@ -86,6 +88,7 @@ impl Lab {
             requests: Vec::new(),
             tamper: Box::new(|answer| Some(Ok(answer))),
             cut: false,
+            signed_out: false,
             local: SocketAddr::from(([127, 0, 0, 1], 40_000)),
             server,
             incoming: VecDeque::new(),
@@ -246,6 +249,9 @@ impl Lab {
                     }
                     Err(error) => refused(error),
                 }
+            }
+            Method::Check { .. } if self.signed_out => {
+                Some(Err(SignalingError::Rpc { code: 401, message: "SESSION_REVOKED".into() }))
             }
             Method::Check { sources } => match self.sfu.check(CHAT, NAME, sources) {
                 Ok(sources) => Some(Ok(Reply::Sources(sources))),

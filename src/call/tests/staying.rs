@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::lab::Lab;
 use crate::call::params::Setup;
-use crate::call::signaling::{Edit, Incoming, Method, ParticipantRow, Update};
+use crate::call::signaling::{Edit, Incoming, Method, ParticipantRow, SignalingError, Update};
 use crate::call::state::CallStatus;
 use crate::call::{CallEvent, JoinError, LeftReason};
 use crate::secret::Secret;
@@ -73,6 +73,33 @@ fn a_transport_that_stays_away_ends_the_call() {
     assert!(joins < 30, "{joins} joins within five minutes");
     let Some(LeftReason::Failed(error)) = lab.left() else { panic!("{:?}", lab.statuses) };
     assert_eq!(error.code(), "ice_timeout");
+}
+
+#[test]
+fn trouble_of_telegram_does_not_end_a_reconnection() {
+    let mut lab = joined_lab();
+    let mut n_failures = 0;
+    lab.tamper = Box::new(move |answer| {
+        n_failures += 1;
+        let trouble = SignalingError::Rpc { code: 500, message: "RPC_CALL_FAIL".into() };
+        Some(if n_failures <= 3 { Err(trouble) } else { Ok(answer) })
+    });
+    lab.cut = true;
+    lab.run(Duration::from_secs(20));
+    assert!(lab.when(|status| *status == CallStatus::Reconnecting).is_some(), "{:?}", lab.statuses);
+    lab.cut = false;
+    lab.run(Duration::from_secs(20));
+    assert_eq!(lab.status(), Some(&CallStatus::Joined), "{:?}", lab.statuses);
+    assert!(lab.asked(|method| matches!(method, Method::Join(_))) >= 5);
+}
+
+#[test]
+fn an_account_that_was_signed_out_leaves_with_the_reason() {
+    let mut lab = joined_lab();
+    lab.signed_out = true;
+    lab.run(Duration::from_secs(11));
+    let Some(LeftReason::Failed(error)) = lab.left() else { panic!("{:?}", lab.statuses) };
+    assert_eq!(error.code(), "SESSION_REVOKED");
 }
 
 #[test]
