@@ -12,4 +12,6 @@ pub mod player;
 pub mod rtp;
 pub mod secret;
 pub mod stdio;
+#[cfg(feature = "telegram")]
+pub mod telegram;
 pub mod time;

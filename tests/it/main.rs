@@ -16,6 +16,8 @@ mod ntgcalls;
 mod publisher;
 #[cfg(feature = "cli")]
 mod stdio;
+#[cfg(all(feature = "emulator", feature = "telegram"))]
+mod telegram;
 #[cfg(feature = "emulator")]
 mod watcher;
 #[cfg(feature = "emulator")]

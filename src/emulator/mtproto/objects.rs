@@ -52,6 +52,7 @@ pub(super) fn user(account: &Account, viewer: i64) -> tl::enums::User {
     user.first_name = Some(account.name.clone());
     user.username.clone_from(&account.username);
     user.bot = account.is_bot;
+    user.bot_info_version = account.is_bot.then_some(1);
     user.is_self = account.id == viewer;
     user.phone = account.phone.clone().filter(|_| user.is_self);
     user.into()

@@ -1,0 +1,442 @@
+//! The connection to Telegram: calls go out, answers come back, news come unasked. What
+//! grammers leaves to its users is settled here, once: timeouts, retries, flood waits, another
+//! home data center, and coming back after a connection was lost.
+//!
+//! ```text
+//!  invoke ─► flood wait? ─► pool (grammers) ─► answer | error ─► again? ─► caller
+//!                             │
+//!                             └─► updates ─► News ─► calls
+//! ```
+//!
+//! The pool's stream of updates is emptied by a task of its own and read here directly, without
+//! grammers' bookkeeping of gaps: what happens in calls carries no number in that sequence and
+//! is never repeated. After every loss of the connection, [`News::Reconnected`] tells the calls
+//! to ask what they have missed.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use grammers_mtsender::{ConnectionParams, InvocationError, NoRetries, SenderPool, SenderPoolHandle};
+use grammers_session::updates::UpdatesLike;
+use grammers_tl_types as tl;
+use tl::{Deserializable, RemoteCall};
+use tokio::sync::{Notify, broadcast};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use super::error::TelegramError;
+use super::session::{Me, Session};
+use crate::secret::Secret;
+
+/// Updates that may wait between grammers and us; grammers drops what is more, silently.
+const UPDATES: usize = 4096;
+/// News that a slow call may be behind.
+const NEWS: usize = 1024;
+/// A call that is not answered in this time has failed; grammers itself waits for ever.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// A flood wait up to this long is sat out.
+const MAX_FLOOD_WAIT: Duration = Duration::from_secs(60);
+/// How often a call is sent at most, whatever the reasons.
+const MAX_TRIES: u32 = 4;
+/// The first pause before a call is sent again; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// Pauses of the reconnection grow up to this.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+
+/// How to reach Telegram.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// From my.telegram.org.
+    pub api_id: i32,
+    /// Belongs to `api_id`.
+    pub api_hash: Secret<String>,
+    /// A call that is not answered in this time has failed.
+    pub timeout: Duration,
+    /// A flood wait up to this long is sat out; a longer one is an error.
+    pub max_flood_wait: Duration,
+}
+
+impl ClientOptions {
+    /// The usual patience.
+    pub fn new(api_id: i32, api_hash: impl Into<Secret<String>>) -> Self {
+        Self { api_id, api_hash: api_hash.into(), timeout: TIMEOUT, max_flood_wait: MAX_FLOOD_WAIT }
+    }
+}
+
+/// A connection to Telegram. Clones are handles to the same one; it ends with the last.
+#[derive(Clone, Debug)]
+pub struct Client {
+    pub(super) inner: Arc<Inner>,
+    _end: Arc<DropGuard>,
+}
+
+/// What the tasks share with the handles.
+pub(super) struct Inner {
+    pub(super) session: Arc<Session>,
+    pub(super) options: ClientOptions,
+    pub(super) tasks: TaskTracker,
+    pub(super) runtime: tokio::runtime::Handle,
+    pub(super) cancel: CancellationToken,
+    news: broadcast::Sender<News>,
+    pool: Mutex<SenderPoolHandle>,
+    /// Until when no call of a method is sent, by the method's constructor.
+    floods: Mutex<HashMap<u32, Instant>>,
+    /// References to video chats that we have seen, by call id.
+    pub(super) calls: Mutex<HashMap<i64, tl::types::InputGroupCall>>,
+    /// The connection was lost.
+    lost: Notify,
+}
+
+/// What Telegram tells unasked, as far as calls care.
+#[derive(Clone, Debug)]
+pub(super) enum News {
+    /// `updateGroupCallParticipants`.
+    Participants(Arc<tl::types::UpdateGroupCallParticipants>),
+    /// `updateGroupCall`.
+    Call(Arc<tl::enums::GroupCall>),
+    /// `updateLoginToken`: a QR code was scanned.
+    LoginToken,
+    /// The connection was lost and is there again: whatever happened meanwhile is unknown.
+    Reconnected,
+}
+
+/// How patient a call is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// Flood waits up to this long are sat out.
+    pub(super) flood: Duration,
+    /// May it be sent again when the connection was lost before the answer came?
+    pub(super) again: bool,
+}
+
+impl Client {
+    /// Starts the tasks of a connection; the first call opens it.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn new(session: Session, options: ClientOptions) -> Self {
+        let session = Arc::new(session);
+        let pool = pool(&session, &options);
+        let cancel = CancellationToken::new();
+        let inner = Arc::new(Inner {
+            session,
+            options,
+            tasks: TaskTracker::new(),
+            runtime: tokio::runtime::Handle::current(),
+            cancel: cancel.clone(),
+            news: broadcast::channel(NEWS).0,
+            pool: Mutex::new(pool.handle.thin.clone()),
+            floods: Mutex::default(),
+            calls: Mutex::default(),
+            lost: Notify::new(),
+        });
+        inner.tasks.spawn(inner.clone().keep_pool(pool));
+        inner.tasks.spawn(inner.clone().keep_connected());
+        Self { inner, _end: Arc::new(cancel.drop_guard()) }
+    }
+
+    /// Connects with a session that is signed in, and makes sure that it still is, as a user.
+    ///
+    /// # Errors
+    /// When nobody or a bot is signed in, or Telegram cannot be reached.
+    pub async fn connect(session: Session, options: ClientOptions) -> Result<Self, TelegramError> {
+        let client = Self::new(session, options);
+        let me = client.inner.who_am_i().await?;
+        if me.bot {
+            return Err(TelegramError::Bot);
+        }
+        // From here on Telegram sends updates to this connection.
+        client.inner.invoke(&tl::functions::updates::GetState {}).await?;
+        Ok(client)
+    }
+
+    /// Ends the connection and waits until its tasks have ended.
+    pub async fn shutdown(&self) {
+        self.inner.cancel.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+}
+
+impl Inner {
+    /// Calls a method with the usual patience.
+    pub(super) async fn invoke<R: RemoteCall>(&self, request: &R) -> Result<R::Return, TelegramError> {
+        let patience = Patience { flood: self.options.max_flood_wait, again: true };
+        self.invoke_with(request, patience).await
+    }
+
+    /// Calls a method.
+    pub(super) async fn invoke_with<R: RemoteCall>(
+        &self,
+        request: &R,
+        patience: Patience,
+    ) -> Result<R::Return, TelegramError> {
+        let body = request.to_bytes();
+        let constructor = body.get(..4).and_then(|id| id.try_into().ok()).map_or(0, u32::from_le_bytes);
+        let method = tl::name_for_id(constructor);
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            self.sit_out(constructor, method, patience.flood).await?;
+            let error = match self.invoke_once(&body, method).await {
+                Ok(answer) => {
+                    return R::Return::from_bytes(&answer).map_err(|_| TelegramError::Unreadable { method });
+                }
+                Err(error) => error,
+            };
+            tracing::debug!(method, tries, %error, "a call failed");
+            let pause = match &error {
+                TelegramError::FloodWait { wait, .. } => {
+                    self.floods().insert(constructor, clock() + *wait);
+                    if *wait > patience.flood {
+                        return Err(error);
+                    }
+                    // The next turn waits.
+                    Duration::ZERO
+                }
+                TelegramError::Rpc { code: 303, message, .. } => {
+                    self.move_home(message)?;
+                    Duration::ZERO
+                }
+                TelegramError::Rpc { code: 500 | -503, .. } => FIRST_PAUSE * 5,
+                TelegramError::Connection { .. } | TelegramError::Timeout { .. } if patience.again => {
+                    FIRST_PAUSE
+                }
+                _ => return Err(error),
+            };
+            if tries == MAX_TRIES {
+                return Err(error);
+            }
+            let pause = pause * 2_u32.pow(tries - 1);
+            self.pause(pause + pause.mul_f64(fastrand::f64() / 4.0)).await?;
+        }
+    }
+
+    /// Who is signed in; asks Telegram.
+    pub(super) async fn who_am_i(&self) -> Result<Me, TelegramError> {
+        if !self.session.is_signed_in() {
+            return Err(TelegramError::NotSignedIn);
+        }
+        let id = vec![tl::enums::InputUser::UserSelf];
+        let users = self.invoke(&tl::functions::users::GetUsers { id }).await?;
+        let Some(tl::enums::User::User(user)) = users.into_iter().next() else {
+            return Err(TelegramError::NotSignedIn);
+        };
+        let me = Me { id: user.id, bot: user.bot };
+        self.session.set_me(Some(me))?;
+        Ok(me)
+    }
+
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<News> {
+        self.news.subscribe()
+    }
+
+    /// Waits, or ends with the client.
+    pub(super) async fn pause(&self, pause: Duration) -> Result<(), TelegramError> {
+        tokio::select! {
+            () = self.cancel.cancelled() => Err(TelegramError::Closed),
+            () = tokio::time::sleep(pause) => Ok(()),
+        }
+    }
+
+    async fn invoke_once(&self, body: &[u8], method: &'static str) -> Result<Vec<u8>, TelegramError> {
+        let (pool, home) = (self.pool().clone(), self.session.home());
+        let answer = tokio::select! {
+            () = self.cancel.cancelled() => return Err(TelegramError::Closed),
+            answer = tokio::time::timeout(
+                self.options.timeout,
+                pool.raw_invoke_in_dc(home, body.to_vec()),
+            ) => answer,
+        };
+        match answer {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                if matches!(error, InvocationError::Io(_) | InvocationError::Dropped(_)) {
+                    self.lost.notify_one();
+                }
+                Err(TelegramError::of(error, method))
+            }
+            Err(_) => {
+                // The connection may be dead without anybody having said so.
+                pool.disconnect_from_dc(home);
+                self.lost.notify_one();
+                Err(TelegramError::Timeout { method, after: self.options.timeout })
+            }
+        }
+    }
+
+    /// Waits as long as Telegram has asked us to, whichever call it said that to.
+    async fn sit_out(
+        &self,
+        constructor: u32,
+        method: &'static str,
+        at_most: Duration,
+    ) -> Result<(), TelegramError> {
+        let until = self.floods().get(&constructor).copied();
+        let Some(wait) = until.map(|until| until.saturating_duration_since(clock())) else { return Ok(()) };
+        if wait > at_most {
+            // Whole seconds, as Telegram counts them.
+            let wait = Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+            return Err(TelegramError::FloodWait { wait, method });
+        }
+        if !wait.is_zero() {
+            tracing::info!(method, secs = wait.as_secs(), "Telegram asked to wait");
+            self.pause(wait).await?;
+        }
+        self.floods().remove(&constructor);
+        Ok(())
+    }
+
+    /// `USER_MIGRATE_4` and its like: the account is at home in another data center.
+    fn move_home(&self, message: &str) -> Result<(), TelegramError> {
+        let dc = message.rsplit('_').next().and_then(|dc| dc.parse().ok());
+        let dc = dc.filter(|dc| (1..=5).contains(dc));
+        let unreadable = TelegramError::Unreadable { method: "a redirection" };
+        self.session.set_home(dc.ok_or(unreadable)?)?;
+        Ok(())
+    }
+
+    fn pool(&self) -> MutexGuard<'_, SenderPoolHandle> {
+        self.pool.lock().expect("nothing panics while it holds the pool")
+    }
+
+    fn floods(&self) -> MutexGuard<'_, HashMap<u32, Instant>> {
+        self.floods.lock().expect("nothing panics while it holds the waits")
+    }
+
+    /// Runs grammers' tasks and empties its stream of updates, until the client ends.
+    async fn keep_pool(self: Arc<Self>, mut pool: SenderPool) {
+        loop {
+            let SenderPool { runner, handle, mut updates } = pool;
+            let mut running = tokio::spawn(runner.run());
+            let panicked = loop {
+                tokio::select! {
+                    () = self.cancel.cancelled() => break false,
+                    ended = &mut running => break ended.is_err(),
+                    Some(update) = updates.recv() => self.take(update),
+                }
+            };
+            if !panicked {
+                handle.quit();
+                if !running.is_finished() {
+                    // It ends by itself; its sockets are closed with it.
+                    let _ = running.await;
+                }
+                return;
+            }
+            tracing::error!("the MTProto library failed; the connection is made anew");
+            pool = self::pool(&self.session, &self.options);
+            *self.pool() = pool.handle.thin.clone();
+            self.lost.notify_one();
+            if self.pause(FIRST_PAUSE).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn take(&self, update: UpdatesLike) {
+        let updates = match update {
+            UpdatesLike::ConnectionClosed => return self.lost.notify_one(),
+            UpdatesLike::Updates(tl::enums::Updates::Updates(all)) => all.updates,
+            UpdatesLike::Updates(tl::enums::Updates::Combined(all)) => all.updates,
+            UpdatesLike::Updates(tl::enums::Updates::UpdateShort(one)) => vec![one.update],
+            _ => return,
+        };
+        for update in updates {
+            let news = match update {
+                tl::enums::Update::GroupCallParticipants(update) => News::Participants(Arc::new(update)),
+                tl::enums::Update::GroupCall(update) => {
+                    self.remember(&update.call);
+                    News::Call(Arc::new(update.call))
+                }
+                tl::enums::Update::LoginToken => News::LoginToken,
+                _ => continue,
+            };
+            self.tell(news);
+        }
+    }
+
+    fn tell(&self, news: News) {
+        // Nobody may be in a call.
+        let _ = self.news.send(news);
+    }
+
+    /// Keeps the reference to a video chat: a later one has the access hash that counts.
+    pub(super) fn remember(&self, call: &tl::enums::GroupCall) {
+        let mut calls = self.calls.lock().expect("nothing panics while it holds the calls");
+        match call {
+            tl::enums::GroupCall::Call(call) if !call.min => {
+                let (id, access_hash) = (call.id, call.access_hash);
+                calls.insert(id, tl::types::InputGroupCall { id, access_hash });
+            }
+            tl::enums::GroupCall::Call(_) => {}
+            tl::enums::GroupCall::Discarded(call) => {
+                calls.remove(&call.id);
+            }
+        }
+    }
+
+    /// Comes back after a loss: until a call is answered, Telegram does not know where to send
+    /// updates to.
+    async fn keep_connected(self: Arc<Self>) {
+        let mut failures = 0_u32;
+        loop {
+            tokio::select! {
+                () = self.cancel.cancelled() => return,
+                () = self.lost.notified() => {}
+            }
+            if !self.session.is_signed_in() {
+                continue;
+            }
+            loop {
+                let pause = (FIRST_PAUSE * 2_u32.pow(failures.min(8))).min(MAX_PAUSE);
+                if self.pause(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await.is_err() {
+                    return;
+                }
+                let patience = Patience { flood: self.options.max_flood_wait, again: false };
+                match self.invoke_with(&tl::functions::updates::GetState {}, patience).await {
+                    Ok(_) => {
+                        failures = 0;
+                        tracing::info!("connected to Telegram again");
+                        self.tell(News::Reconnected);
+                        break;
+                    }
+                    // Nothing brings this session back; whoever asks next is told so.
+                    Err(error @ (TelegramError::SignedOut(_) | TelegramError::KeyUnknown)) => {
+                        tracing::error!(%error, "the session is over");
+                        break;
+                    }
+                    Err(TelegramError::Closed) => return,
+                    Err(error) => {
+                        failures += 1;
+                        tracing::warn!(failures, %error, "no connection to Telegram");
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("session", &self.session).finish_non_exhaustive()
+    }
+}
+
+/// A pool of connections that decides nothing by itself.
+fn pool(session: &Arc<Session>, options: &ClientOptions) -> SenderPool {
+    let parameters = ConnectionParams {
+        app_version: env!("CARGO_PKG_VERSION").to_owned(),
+        retry_policy: Box::new(NoRetries),
+        updates_channel_capacity: NonZeroUsize::new(UPDATES).expect("not zero"),
+        ..ConnectionParams::default()
+    };
+    SenderPool::with_configuration(session.clone(), options.api_id, parameters)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the client owns the connection and its clock")]
+fn clock() -> Instant {
+    Instant::now()
+}

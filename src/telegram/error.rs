@@ -1,0 +1,262 @@
+//! What can go wrong between us and Telegram, by what one can do about it.
+
+use std::time::Duration;
+
+use grammers_mtsender::{InvocationError, RpcError};
+
+use super::session::SessionError;
+use crate::call::signaling::SignalingError;
+
+/// Why something asked of Telegram did not work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TelegramError {
+    /// Nobody is signed in.
+    #[error("nobody is signed in; run `telecast login`")]
+    NotSignedIn,
+    /// Telegram ended the session: from another device, by the user, or because two processes
+    /// used it.
+    #[error("Telegram has ended this session ({0}); log in again with `telecast login`")]
+    SignedOut(String),
+    /// The data center does not know our key.
+    #[error(
+        "Telegram does not know this session's key any more; the session file was left as it is; \
+         log in again with `telecast login`"
+    )]
+    KeyUnknown,
+    /// A bot is signed in.
+    #[error(
+        "Telegram lets only user accounts into video chats, and a bot is signed in; \
+         log in with a phone number or a QR code"
+    )]
+    Bot,
+    /// Too many calls; the wait is longer than allowed.
+    #[error("Telegram asks to wait {} s before the next {method}", .wait.as_secs())]
+    FloodWait {
+        /// How long from now.
+        wait: Duration,
+        /// TL's name of what was called.
+        method: &'static str,
+    },
+    /// Refused.
+    #[error("{}", refusal(*.code, .message, .method))]
+    Rpc {
+        /// As HTTP has them: 400, 403, 500 …
+        code: i32,
+        /// Telegram's word.
+        message: String,
+        /// TL's name of what was called.
+        method: &'static str,
+    },
+    /// No answer in time.
+    #[error("Telegram did not answer {method} within {} s; check the network", .after.as_secs())]
+    Timeout {
+        /// TL's name of what was called.
+        method: &'static str,
+        /// How long we waited.
+        after: Duration,
+    },
+    /// The connection cannot be made or does not hold.
+    #[error("no connection to Telegram ({why}); check the network, or a firewall between")]
+    Connection {
+        /// What the system said.
+        why: String,
+    },
+    /// An answer that is not of the layer that we speak.
+    #[error("Telegram's answer to {method} cannot be read; a newer telecast may help")]
+    Unreadable {
+        /// TL's name of what was called.
+        method: &'static str,
+    },
+    /// The session cannot be kept.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// No such chat, or not for this account.
+    #[error("there is no chat {0}, or this account is not in it; `telecast chats` lists those that it is in")]
+    NoChat(String),
+    /// What was given names no chat.
+    #[error("{0:?} names no chat; give @name, a t.me link, or a number from `telecast chats`")]
+    BadName(String),
+    /// The chat has no video chat.
+    #[error("{0} has no video chat now; an admin can begin one, or use --start")]
+    NoVideoChat(String),
+    /// The video chat has not begun.
+    #[error("the video chat is scheduled and has not begun; an admin can start it")]
+    Scheduled {
+        /// Unix time.
+        at: i64,
+    },
+    /// An RTMP stream.
+    #[error("this is an RTMP live stream: push to its RTMP address with an encoder instead of joining")]
+    Rtmp,
+    /// An encrypted conference.
+    #[error(
+        "this is an end-to-end encrypted conference call, which telecast cannot join; use a video chat of a group or channel"
+    )]
+    Conference,
+    /// The join was answered without what we came for.
+    #[error("Telegram accepted the join but sent no connection parameters; try again")]
+    NoConnection,
+    /// The client has been shut down.
+    #[error("the connection to Telegram has been shut down")]
+    Closed,
+}
+
+impl TelegramError {
+    /// Is it worth trying the same again later?
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::FloodWait { .. }
+            | Self::Timeout { .. }
+            | Self::Connection { .. }
+            | Self::NoConnection
+            | Self::Scheduled { .. } => true,
+            Self::Rpc { code, .. } => matches!(*code, 500 | -503),
+            _ => false,
+        }
+    }
+
+    /// Telegram's word, where it had one.
+    pub(super) fn is(&self, word: &str) -> bool {
+        matches!(self, Self::Rpc { message, .. } if message == word)
+    }
+
+    /// What the sender of a request is told of a failure of the library below us.
+    pub(super) fn of(error: InvocationError, method: &'static str) -> Self {
+        match error {
+            InvocationError::Rpc(error) => Self::of_rpc(&error, method),
+            InvocationError::Io(error) => Self::Connection { why: error.to_string() },
+            InvocationError::Dropped(why) => Self::Connection { why: why.to_owned() },
+            InvocationError::Deserialize(_) => Self::Unreadable { method },
+            InvocationError::Session(error) => match error.downcast::<SessionError>() {
+                Ok(error) if matches!(*error, SessionError::KeyReplaced(_)) => Self::KeyUnknown,
+                Ok(error) => Self::Session(*error),
+                Err(error) => Self::Connection { why: error.to_string() },
+            },
+            InvocationError::Transport(error) if error.to_string().contains("404") => Self::KeyUnknown,
+            other => Self::Connection { why: other.to_string() },
+        }
+    }
+
+    fn of_rpc(error: &RpcError, method: &'static str) -> Self {
+        let message = match error.value {
+            Some(value) => format!("{}_{value}", error.name),
+            None => error.name.clone(),
+        };
+        match (error.code, error.value) {
+            (401, _) => Self::SignedOut(message),
+            (420, Some(secs)) => Self::FloodWait { wait: Duration::from_secs(secs.into()), method },
+            (code, _) => Self::Rpc { code, message, method },
+        }
+    }
+}
+
+impl From<TelegramError> for SignalingError {
+    fn from(error: TelegramError) -> Self {
+        match error {
+            TelegramError::Rpc { code, message, .. } => Self::Rpc { code, message },
+            TelegramError::FloodWait { wait, .. } => {
+                Self::Rpc { code: 420, message: format!("FLOOD_WAIT_{}", wait.as_secs()) }
+            }
+            TelegramError::SignedOut(message) => Self::Rpc { code: 401, message },
+            TelegramError::KeyUnknown => Self::Rpc { code: 401, message: "AUTH_KEY_UNREGISTERED".into() },
+            TelegramError::NotSignedIn => Self::Rpc { code: 401, message: "AUTH_KEY_UNREGISTERED".into() },
+            TelegramError::Timeout { after, .. } => Self::Timeout(after),
+            TelegramError::Closed => Self::Closed,
+            TelegramError::Connection { .. } | TelegramError::NoConnection => {
+                Self::Unavailable { code: "no_connection", message: error.to_string(), retryable: true }
+            }
+            other => {
+                let code = match other {
+                    TelegramError::NoVideoChat(_) => "no_video_chat",
+                    TelegramError::Scheduled { .. } => "scheduled",
+                    TelegramError::Rtmp => "rtmp",
+                    TelegramError::Conference => "conference",
+                    TelegramError::NoChat(_) | TelegramError::BadName(_) => "no_chat",
+                    TelegramError::Bot => "bot",
+                    _ => "telegram",
+                };
+                Self::Unavailable { code, message: other.to_string(), retryable: other.retryable() }
+            }
+        }
+    }
+}
+
+/// Telegram's words that a participant of video chats may hear: what they mean, and what to do.
+const WORDS: &[(&str, &str)] = &[
+    ("GROUPCALL_SSRC_DUPLICATE_MUCH", "the media identifiers are in use; a new try takes others"),
+    ("GROUPCALL_FORBIDDEN", "the video chat is over or closed to this account; look for it again"),
+    ("GROUPCALL_INVALID", "the reference to the video chat is out of date; look for it again"),
+    ("GROUPCALL_JOIN_MISSING", "this account is not in the video chat; join it first"),
+    ("PARTICIPANT_JOIN_MISSING", "this account is not in the video chat; join it first"),
+    ("GROUPCALL_NOT_MODIFIED", "it is so already"),
+    ("JOIN_AS_PEER_INVALID", "this account may not appear as that peer; leave --as out"),
+    ("DATA_JSON_INVALID", "the connection parameters were not understood; please report it"),
+    ("GROUPCALL_ADD_PARTICIPANTS_FAILED", "Telegram's media server has trouble; try again later"),
+    ("CHAT_ADMIN_REQUIRED", "only admins who manage video chats may do this; ask one of them"),
+    ("CHAT_WRITE_FORBIDDEN", "this account may not take part in that chat; ask an admin"),
+    ("GROUPCALL_PARTICIPANTS_TOO_MUCH", "the video chat is full; try again later"),
+    ("GROUPCALL_ANONYMOUS_FORBIDDEN", "anonymous admins may not join; use --as with another peer"),
+    ("GROUPCALL_ALREADY_DISCARDED", "the video chat is over"),
+    ("CREATE_CALL_FAILED", "the video chat could not be begun; there may be one already"),
+    ("SCHEDULE_DATE_INVALID", "that time is in the past or too far ahead; choose another"),
+    ("RAISE_HAND_FORBIDDEN", "raising a hand is not allowed here"),
+    ("VIDEO_PAUSE_FORBIDDEN", "pausing the picture is not allowed now"),
+    ("VIDEO_STOP_FORBIDDEN", "switching the camera is not allowed now"),
+    ("USER_VOLUME_INVALID", "volumes go from 1 to 20000; 10000 is 100 %"),
+    ("PUBLIC_CHANNEL_MISSING", "invite links exist for public chats only; give the chat a @name"),
+    ("USERNAME_NOT_OCCUPIED", "nobody has this @name; check the spelling"),
+    ("USERNAME_INVALID", "that is no possible @name; check the spelling"),
+    ("CHANNEL_INVALID", "this account cannot see that chat; join it first"),
+    ("CHANNEL_PRIVATE", "this account is not in that chat, or was banned from it"),
+    ("CHAT_ID_INVALID", "this account is not in that chat"),
+    ("PEER_ID_INVALID", "this account cannot see that chat; join it first"),
+    ("API_ID_INVALID", "API_ID and API_HASH do not belong together; see my.telegram.org"),
+    ("PHONE_NUMBER_INVALID", "that is no phone number; write it with the country code"),
+    ("PHONE_CODE_INVALID", "that is not the code; look at the latest message from Telegram"),
+    ("PHONE_CODE_EXPIRED", "the code is too old; ask for another"),
+    ("PASSWORD_HASH_INVALID", "that is not the two-step password"),
+    ("BOT_METHOD_INVALID", "bots cannot do this; sign in with a user account"),
+];
+
+fn refusal(code: i32, message: &str, method: &str) -> String {
+    let meaning = WORDS.iter().find(|(word, _)| *word == message).map(|(_, meaning)| *meaning);
+    match (meaning, code) {
+        (Some(meaning), _) => format!("{meaning} (Telegram answered {code} {message} to {method})"),
+        (None, 500 | -503) => format!(
+            "Telegram has trouble of its own; try again later (it answered {code} {message} to {method})"
+        ),
+        (None, _) => format!("Telegram answered {code} {message} to {method}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rpc(code: i32, name: &str, value: Option<u32>) -> TelegramError {
+        let error = RpcError { code, name: name.into(), value, caused_by: None };
+        TelegramError::of(InvocationError::Rpc(error), "phone.joinGroupCall")
+    }
+
+    #[test]
+    fn words_become_what_to_do() {
+        for (word, meaning) in WORDS {
+            let text = rpc(400, word, None).to_string();
+            assert!(text.contains(meaning) && text.contains(word), "{text}");
+        }
+        assert!(rpc(500, "WORKER_BUSY_TOO_LONG_RETRY", None).to_string().contains("later"));
+        assert!(rpc(500, "X", None).retryable() && !rpc(400, "X", None).retryable());
+    }
+
+    #[test]
+    fn the_call_hears_telegrams_own_word() {
+        let flood = SignalingError::from(rpc(420, "FLOOD_WAIT", Some(7)));
+        assert_eq!(flood, SignalingError::Rpc { code: 420, message: "FLOOD_WAIT_7".into() });
+        let out = SignalingError::from(rpc(401, "SESSION_REVOKED", None));
+        assert_eq!(out, SignalingError::Rpc { code: 401, message: "SESSION_REVOKED".into() });
+        let none = SignalingError::from(TelegramError::NoVideoChat("Title".into()));
+        assert!(matches!(&none, SignalingError::Unavailable { code: "no_video_chat", .. }), "{none}");
+        assert!(none.to_string().contains("--start"));
+    }
+}

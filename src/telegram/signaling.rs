@@ -1,0 +1,377 @@
+//! A client as a call's way to Telegram: [`Method`] → phone.*, updates → [`Update`].
+//!
+//! ```text
+//!  requests ─┬─ join, edit, leave ─► one after the other ─┬─► replies
+//!            └─ check, list ───────► one after the other ─┘
+//!  news ───── of this call, each once ────────────────────► updates
+//! ```
+//!
+//! What changes something keeps its order, so that a goodbye never overtakes the join that it
+//! undoes; what only asks goes beside it. A link that was dropped still says its goodbye.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use grammers_tl_types as tl;
+use tokio::sync::{broadcast, mpsc};
+
+use super::chat::{ChatName, VideoChatId};
+use super::client::{Client, News, Patience};
+use super::error::TelegramError;
+use super::rows;
+use super::video_chat::JoinVideoChat;
+use crate::call::signaling::{
+    ChatId, Incoming, Join, LINK_CAPACITY, Link, Method, ParticipantRow, Reply, Request, Signaling,
+    SignalingError, Update,
+};
+
+/// How a signaling treats a chat without a video chat.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SignalingOptions {
+    /// Begin a video chat where there is none, and a scheduled one before its time.
+    pub start: bool,
+}
+
+/// A signed-in client as the signaling side of calls. A chat is whatever
+/// [`ChatName`] understands: `@name`, a link, a number.
+#[derive(Clone, Debug)]
+pub struct TelegramSignaling {
+    client: Client,
+    options: SignalingOptions,
+}
+
+impl TelegramSignaling {
+    /// Calls go through `client`.
+    pub const fn new(client: Client, options: SignalingOptions) -> Self {
+        Self { client, options }
+    }
+}
+
+impl Signaling for TelegramSignaling {
+    fn open(&self, chat: &ChatId) -> Link {
+        let (requests, inbox) = mpsc::channel(LINK_CAPACITY);
+        let (outbox, incoming) = mpsc::channel(LINK_CAPACITY);
+        let door = Arc::new(Door {
+            client: self.client.clone(),
+            options: self.options,
+            chat: chat.clone(),
+            place: Mutex::default(),
+            outbox,
+        });
+        let (inner, news) = (&self.client.inner, self.client.inner.subscribe());
+        inner.tasks.spawn_on(door.run(inbox, news), &inner.runtime);
+        Link { requests, incoming }
+    }
+}
+
+/// Our end of a link.
+struct Door {
+    client: Client,
+    options: SignalingOptions,
+    chat: ChatId,
+    place: Mutex<Place>,
+    outbox: mpsc::Sender<Incoming>,
+}
+
+/// Where the call takes place, as far as we have found out.
+#[derive(Debug, Default)]
+struct Place {
+    id: Option<VideoChatId>,
+    invite_hash: Option<String>,
+    source: i32,
+    seen: Seen,
+}
+
+impl Door {
+    async fn run(self: Arc<Self>, mut inbox: mpsc::Receiver<Request>, news: broadcast::Receiver<News>) {
+        let (acts, act_queue) = mpsc::channel(LINK_CAPACITY);
+        let (asks, ask_queue) = mpsc::channel(LINK_CAPACITY);
+        let tell = self.clone().tell(news);
+        let serve = async {
+            let sort = async {
+                while let Some(request) = inbox.recv().await {
+                    let queue = match request.method {
+                        Method::Check { .. } | Method::Participants { .. } => &asks,
+                        _ => &acts,
+                    };
+                    if queue.send(request).await.is_err() {
+                        break;
+                    }
+                }
+                drop((acts, asks));
+            };
+            tokio::join!(sort, self.serve(act_queue), self.serve(ask_queue));
+        };
+        let cancel = self.client.inner.cancel.clone();
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = serve => {}
+            // News end with the client.
+            () = tell => {}
+        }
+    }
+
+    /// Answers requests in their order.
+    async fn serve(&self, mut queue: mpsc::Receiver<Request>) {
+        while let Some(Request { id, method }) = queue.recv().await {
+            let result = self.answer(method).await.map_err(SignalingError::from);
+            // A call that is over wants no answer, but what it asked for last is still done.
+            let _ = self.outbox.send(Incoming::Reply { id, result }).await;
+        }
+    }
+
+    async fn answer(&self, method: Method) -> Result<Reply, TelegramError> {
+        let inner = &self.client.inner;
+        match method {
+            Method::Join(join) => self.join(join).await,
+            Method::Edit(edit) => {
+                inner.edit(self.place_id()?, tl::enums::InputPeer::PeerSelf, &edit).await?;
+                Ok(Reply::Done)
+            }
+            Method::Check { sources } => Ok(Reply::Sources(inner.check(self.place_id()?, sources).await?)),
+            Method::Participants { sources, offset } => {
+                let page = inner.participants(self.place_id()?, sources, offset).await?;
+                Ok(Reply::Participants(page))
+            }
+            Method::Leave { source } => {
+                // Whoever never got as far as a video chat has none to leave.
+                let id = self.place().id;
+                if let Some(id) = id {
+                    inner.leave(id, source).await?;
+                }
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    /// Joins. A reference that is out of date is looked up once more: the chat may have another
+    /// video chat by now.
+    async fn join(&self, join: Join) -> Result<Reply, TelegramError> {
+        let known = self.place().id;
+        let id = match known {
+            Some(id) => id,
+            None => self.find().await?,
+        };
+        self.place().source = join.source;
+        match self.join_once(id, &join).await {
+            Err(error) if error.is("GROUPCALL_INVALID") || error.is("GROUPCALL_FORBIDDEN") => {
+                let now = self.find().await?;
+                if now == id && known.is_none() {
+                    return Err(error);
+                }
+                self.join_once(now, &join).await
+            }
+            other => other,
+        }
+    }
+
+    async fn join_once(&self, id: VideoChatId, join: &Join) -> Result<Reply, TelegramError> {
+        let options = JoinVideoChat {
+            join_as: join.join_as.clone(),
+            invite_hash: join.invite_hash.clone().or_else(|| self.place().invite_hash.clone()),
+            audio: !join.muted,
+            video: !join.video_stopped,
+        };
+        // The call itself waits when Telegram asks it to: it then needs new parameters.
+        let patience = Patience { flood: Duration::ZERO, again: true };
+        let joined = self.client.inner.join(id, join.params.expose(), options, patience).await?;
+        Ok(Reply::Joined { params: joined.params.into() })
+    }
+
+    /// Finds the chat's video chat, or begins one if that is wanted.
+    async fn find(&self) -> Result<VideoChatId, TelegramError> {
+        let name: ChatName = self.chat.0.parse()?;
+        let chat = self.client.get_chat(&name).await?;
+        let id = match chat.video_chat {
+            Some(id) => id,
+            None if self.options.start => self.client.start_video_chat(&chat, None).await?,
+            None => return Err(TelegramError::NoVideoChat(chat.title)),
+        };
+        let found = self.client.get_video_chat(id).await?;
+        match found.joinable() {
+            Err(TelegramError::Scheduled { .. }) if self.options.start => {
+                self.client.start_scheduled_video_chat(id).await?;
+            }
+            other => other?,
+        }
+        let mut place = self.place();
+        if place.id.replace(id) != Some(id) {
+            place.seen = Seen::default();
+        }
+        place.invite_hash = name.invite_hash;
+        Ok(id)
+    }
+
+    /// Passes on what happens in this call.
+    async fn tell(self: Arc<Self>, mut news: broadcast::Receiver<News>) {
+        loop {
+            match news.recv().await {
+                Ok(News::Participants(update)) if self.concerns(&update.call) => {
+                    let rows: Vec<_> = update.participants.iter().map(rows::row).collect();
+                    let rows = self.place().seen.fresh(rows, update.version);
+                    if !rows.is_empty() {
+                        let update = Update::Participants { participants: rows, version: update.version };
+                        self.send(update).await;
+                    }
+                }
+                Ok(News::Call(call)) => self.tell_call(&call).await,
+                Ok(News::Reconnected) => self.catch_up().await,
+                Err(broadcast::error::RecvError::Lagged(n)) => {
+                    tracing::warn!(chat = %self.chat, n_dropped = n, "news of a call were missed");
+                    self.catch_up().await;
+                }
+                Err(broadcast::error::RecvError::Closed) => return,
+                Ok(_) => {}
+            }
+        }
+    }
+
+    async fn tell_call(&self, call: &tl::enums::GroupCall) {
+        match call {
+            tl::enums::GroupCall::Discarded(call) if self.is_here(call.id) => {
+                self.place().id = None;
+                self.send(Update::Discarded).await;
+            }
+            tl::enums::GroupCall::Call(call) if self.is_here(call.id) => {
+                let (join_muted, schedule_date) = (Some(call.join_muted), call.schedule_date.map(i64::from));
+                self.send(Update::Call { join_muted, schedule_date }).await;
+            }
+            _ => {}
+        }
+    }
+
+    /// The connection to Telegram was gone for a while, and news of calls are never repeated: so
+    /// we ask for our own row, whose version tells the call whether the list has to be read anew.
+    async fn catch_up(&self) {
+        let (id, source) = {
+            let place = self.place();
+            (place.id, place.source)
+        };
+        let Some(id) = id.filter(|_| source != 0) else { return };
+        match self.client.inner.participants(id, vec![source], String::new()).await {
+            Ok(page) => {
+                let unversioned = |row| ParticipantRow { versioned: false, just_joined: false, ..row };
+                let participants = page.participants.into_iter().map(unversioned).collect();
+                self.send(Update::Participants { participants, version: page.version }).await;
+            }
+            Err(error) if error.is("GROUPCALL_FORBIDDEN") || error.is("GROUPCALL_INVALID") => {
+                // It ended while we were away.
+                if matches!(
+                    self.client.get_video_chat(id).await,
+                    Err(TelegramError::Rpc { code: 400 | 403, .. })
+                ) {
+                    self.place().id = None;
+                    self.send(Update::Discarded).await;
+                }
+            }
+            // The next check finds out.
+            Err(error) => tracing::debug!(%error, "own row not read"),
+        }
+    }
+
+    async fn send(&self, update: Update) {
+        // A call that is over wants no news.
+        let _ = self.outbox.send(Incoming::Update(update)).await;
+    }
+
+    fn concerns(&self, call: &tl::enums::InputGroupCall) -> bool {
+        matches!(call, tl::enums::InputGroupCall::Call(call) if self.is_here(call.id))
+    }
+
+    fn is_here(&self, id: i64) -> bool {
+        self.place().id == Some(VideoChatId(id))
+    }
+
+    fn place_id(&self) -> Result<VideoChatId, TelegramError> {
+        self.place().id.ok_or_else(|| TelegramError::Rpc {
+            code: 400,
+            message: "GROUPCALL_JOIN_MISSING".to_owned(),
+            method: "a method of a call",
+        })
+    }
+
+    fn place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().expect("nothing panics while it holds the place")
+    }
+}
+
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Door").field("chat", &self.chat).finish_non_exhaustive()
+    }
+}
+
+/// Tells news from repetitions: the same rows come in the answer to a request, as an update of
+/// its own, and again after a reconnection.
+#[derive(Debug, Default)]
+struct Seen {
+    version: Option<i32>,
+    rows: HashMap<String, ParticipantRow>,
+}
+
+/// Rows that are remembered; more than any call has.
+const MAX_SEEN: usize = 10_000;
+
+impl Seen {
+    /// Those rows that say something new.
+    fn fresh(&mut self, rows: Vec<ParticipantRow>, version: i32) -> Vec<ParticipantRow> {
+        let counts = rows.iter().any(|row| row.versioned || row.left || row.just_joined);
+        if counts {
+            let known = self.version.is_some_and(|last| version < last);
+            let repeated = self.version == Some(version) && rows.iter().all(|row| self.knows(row));
+            if known || repeated {
+                return Vec::new();
+            }
+            self.version = Some(version);
+        }
+        let fresh: Vec<_> = rows.into_iter().filter(|row| counts || !self.knows(row)).collect();
+        for row in &fresh {
+            if self.rows.len() >= MAX_SEEN {
+                self.rows.clear();
+            }
+            self.rows.insert(row.peer.clone(), row.clone());
+        }
+        fresh
+    }
+
+    /// Was this very row the last that we saw of this peer?
+    fn knows(&self, row: &ParticipantRow) -> bool {
+        self.rows.get(&row.peer).is_some_and(|seen| {
+            let plain =
+                |row: &ParticipantRow| ParticipantRow { versioned: false, just_joined: false, ..row.clone() };
+            plain(seen) == plain(row)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(peer: &str, source: i32, muted: bool, versioned: bool) -> ParticipantRow {
+        ParticipantRow { peer: peer.into(), source, muted, versioned, ..ParticipantRow::default() }
+    }
+
+    #[test]
+    fn repetitions_are_no_news() {
+        let mut seen = Seen::default();
+        let joined = vec![row("ann", 5, false, true)];
+        assert_eq!(seen.fresh(joined.clone(), 3), joined);
+        assert_eq!(seen.fresh(joined.clone(), 3), []);
+        assert_eq!(seen.fresh(joined, 2), [], "older than what we know");
+        let muted = vec![row("ann", 5, true, false)];
+        assert_eq!(seen.fresh(muted.clone(), 3), muted);
+        assert_eq!(seen.fresh(muted, 3), []);
+        let unmuted = vec![row("ann", 5, false, false)];
+        assert_eq!(seen.fresh(unmuted.clone(), 3), unmuted, "a change back is a change");
+    }
+
+    #[test]
+    fn a_gap_is_passed_on_for_the_call_to_see() {
+        let mut seen = Seen::default();
+        seen.fresh(vec![row("ann", 5, false, true)], 3);
+        let later = vec![row("bob", 6, false, true)];
+        assert_eq!(seen.fresh(later.clone(), 9), later);
+    }
+}

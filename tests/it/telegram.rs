@@ -1,0 +1,515 @@
+//! The real client against the MTProto server on this machine: the wire, the methods, the calls.
+
+use std::time::Duration;
+
+use telecast::call::{Call, CallEvent, CallStatus, ChatId, JoinError, JoinOptions, LeftReason};
+use telecast::emulator::measure::{Verdict, Wanted};
+use telecast::emulator::mtproto::{
+    AccountId, ChatKind, Fault, MtprotoDoor, NewCall, NewChat, TelegramChatId,
+};
+use telecast::emulator::watcher::WatchOptions;
+use telecast::emulator::{Emulator, EmulatorOptions, RpcError};
+use telecast::player::{Item, Player, PlayerOptions};
+use telecast::secret::Secret;
+use telecast::telegram::{
+    Client, ClientOptions, Datacenter, Session, SignalingOptions, TelegramError, TelegramSignaling,
+};
+
+use crate::realtime_async;
+
+const ROOM: &str = "demo";
+const NAME: &str = "@demo_chat";
+const BOTH: Wanted = Wanted { video: true, audio: true };
+
+/// A Telegram of our own with one chat, an account that is admin in it, and a client that is
+/// signed in to that account.
+struct Lab {
+    emulator: Emulator,
+    door: MtprotoDoor,
+    account: AccountId,
+    key: Secret<[u8; 256]>,
+    chat: TelegramChatId,
+    client: Client,
+}
+
+impl Lab {
+    async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut ClientOptions)) -> Self {
+        let emulator = Emulator::start(EmulatorOptions::default()).await.unwrap();
+        let door = emulator.serve_mtproto("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let account = door.add_account("bot");
+        let key = door.add_key(Some(account));
+        let chat = door.add_chat(&NewChat {
+            kind: ChatKind::Supergroup,
+            title: "Demo",
+            username: Some("demo_chat"),
+            room: ROOM,
+            admins: &[account],
+        });
+        let mut options = options();
+        change(&mut options);
+        let client = Client::connect(session(&door, &key), options).await.unwrap();
+        Self { emulator, door, account, key, chat, client }
+    }
+
+    fn begin(&self) {
+        self.door.begin_call(self.chat, &NewCall::default());
+    }
+
+    fn signaling(&self, start: bool) -> TelegramSignaling {
+        TelegramSignaling::new(self.client.clone(), SignalingOptions { start })
+    }
+
+    /// Joins with sound only.
+    async fn join(&self) -> Joined {
+        self.join_as(JoinOptions::default()).await
+    }
+
+    async fn join_as(&self, options: JoinOptions) -> Joined {
+        let player = Player::start(PlayerOptions { loop_all: true, ..PlayerOptions::default() });
+        player.enqueue(Item::file("media/music.ogg")).await.unwrap();
+        let options = JoinOptions { video: false, ..options };
+        let call = Call::join(ChatId(NAME.into()), &self.signaling(false), &player, options);
+        Joined { call, player }
+    }
+
+    /// How many connections under our name the server has.
+    async fn n_bots(&self) -> usize {
+        self.emulator.stats(ROOM).await.unwrap().iter().filter(|it| it.name == "bot").count()
+    }
+
+    async fn end(self) {
+        self.client.shutdown().await;
+        self.emulator.shutdown().await;
+    }
+}
+
+struct Joined {
+    call: Call,
+    player: Player,
+}
+
+impl Joined {
+    async fn leave(self) {
+        self.call.leave(LeftReason::Command).await;
+        self.call.closed().await;
+        self.player.close().await;
+    }
+
+    /// The word of the error that the call ended with.
+    async fn failure(&self) -> String {
+        match self.call.closed().await {
+            LeftReason::Failed(error) => error.code().to_owned(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn options() -> ClientOptions {
+    ClientOptions::new(1, "0123456789abcdef0123456789abcdef".to_owned())
+}
+
+/// A session as a login would have left it: the same key at every data center.
+fn session(door: &MtprotoDoor, key: &Secret<[u8; 256]>) -> Session {
+    let session = Session::in_memory();
+    let dc = |id| Datacenter { id, addr: door.local_addr(), key: Some(key.clone()) };
+    session.set_datacenters(&[1, 2, 3, 4, 5].map(dc)).unwrap();
+    session.assume_signed_in().unwrap();
+    session
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_finds_its_chats_and_their_video_chats() {
+    let lab = Lab::new().await;
+    let chat = lab.client.get_chat(&NAME.parse().unwrap()).await.unwrap();
+    assert_eq!((&chat.title[..], chat.video_chat), ("Demo", None));
+    let listed = lab.client.chats().await.unwrap();
+    assert_eq!(listed.iter().map(|chat| chat.id).collect::<Vec<_>>(), [chat.id]);
+    let by_number = lab.client.get_chat(&chat.id.to_string().parse().unwrap()).await.unwrap();
+    assert_eq!(by_number.title, "Demo");
+    let error = lab.client.get_chat(&"@nobody_there".parse().unwrap()).await.unwrap_err();
+    assert!(matches!(error, TelegramError::NoChat(_)), "{error}");
+
+    let id = lab.client.start_video_chat(&chat, Some("Tonight")).await.unwrap();
+    let found = lab.client.get_video_chat(id).await.unwrap();
+    assert_eq!(
+        (found.title.as_deref(), found.n_participants, found.joinable().is_ok()),
+        (Some("Tonight"), 0, true)
+    );
+    lab.client.set_title(id, "Later").await.unwrap();
+    lab.client.set_title(id, "Later").await.unwrap();
+    assert_eq!(lab.client.get_video_chat(id).await.unwrap().title.as_deref(), Some("Later"));
+    let link = lab.client.export_invite_link(id, true).await.unwrap();
+    let name: telecast::telegram::ChatName = link.parse().unwrap();
+    assert!(name.to_string() == NAME && name.invite_hash.is_some(), "{link}");
+    assert_eq!(lab.client.join_as_peers(&chat).await.unwrap().len(), 2);
+    lab.client.end_video_chat(id).await.unwrap();
+    assert_eq!(lab.client.get_chat(&NAME.parse().unwrap()).await.unwrap().video_chat, None);
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bot_plays_and_the_watcher_sees_it() {
+    let _alone = realtime_async().await;
+    let lab = Lab::new().await;
+    lab.begin();
+    let chat = ChatId(ROOM.into());
+    let options = WatchOptions { of: Some("bot".into()), ..WatchOptions::default() };
+    let watcher = lab.emulator.watch(&chat, options).await.unwrap();
+    let player = Player::start(PlayerOptions { loop_all: true, ..PlayerOptions::default() });
+    player.enqueue(Item::file("media/clip.mp4")).await.unwrap();
+    let call = Call::join(ChatId(NAME.into()), &lab.signaling(false), &player, JoinOptions::default());
+    call.joined().await.unwrap();
+
+    let mut looks = tokio::time::interval(Duration::from_millis(100));
+    let report = tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            looks.tick().await;
+            let report = watcher.report(BOTH).await.unwrap();
+            if report.audio.as_ref().is_some_and(|audio| audio.packets >= 250) {
+                return report;
+            }
+        }
+    });
+    let report = report.await.expect("the stream arrives");
+    assert_eq!(report.verdict, Verdict::Ok, "{report:#?}");
+    assert_eq!(report.video.unwrap().frame_numbers_missing, Some(0));
+
+    call.leave(LeftReason::Command).await;
+    assert_eq!(call.closed().await, LeftReason::Command);
+    until(|| lab.door.n_calls("phone.leaveGroupCall") == 1).await;
+    assert_eq!(lab.door.n_calls("phone.joinGroupCall"), 1);
+    player.close().await;
+    watcher.stop().await.unwrap();
+    lab.end().await;
+}
+
+/// Waits for something that others bring about.
+async fn until(is_so: impl Fn() -> bool) {
+    let mut looks = tokio::time::interval(Duration::from_millis(10));
+    let seen = tokio::time::timeout(Duration::from_secs(10), async {
+        while !is_so() {
+            looks.tick().await;
+        }
+    });
+    seen.await.expect("it comes about");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_to_a_join_leaves_one_participant() {
+    for fault in [Fault::CloseBefore, Fault::CloseAfter, Fault::DropAnswer] {
+        let lab = Lab::with(|options| options.timeout = Duration::from_millis(500)).await;
+        lab.begin();
+        lab.door.plan("phone.joinGroupCall", fault.clone(), 1);
+        let joined = lab.join().await;
+        assert_eq!(joined.call.joined().await, Ok(()), "{fault:?}");
+        assert_eq!(lab.n_bots().await, 1, "{fault:?}");
+        let n = lab.door.n_calls("phone.joinGroupCall");
+        assert!((2..=3).contains(&n), "{fault:?}: {n}");
+        joined.leave().await;
+        lab.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_end_a_join_with_telegrams_word() {
+    for (code, word, n_joins) in [
+        // Looked up once more, because the chat may have another call by now.
+        (403, "GROUPCALL_FORBIDDEN", 1),
+        (400, "GROUPCALL_INVALID", 1),
+        (400, "JOIN_AS_PEER_INVALID", 1),
+        (400, "DATA_JSON_INVALID", 1),
+        (400, "CHAT_ADMIN_REQUIRED", 1),
+        (403, "CHAT_WRITE_FORBIDDEN", 1),
+        (400, "GROUPCALL_PARTICIPANTS_TOO_MUCH", 1),
+        (400, "GROUPCALL_ANONYMOUS_FORBIDDEN", 1),
+        (401, "SESSION_REVOKED", 1),
+        (406, "CHANNEL_PRIVATE", 1),
+        (420, "FLOOD_WAIT_3600", 1),
+        // New identifiers, four peers in all.
+        (400, "GROUPCALL_SSRC_DUPLICATE_MUCH", 4),
+    ] {
+        let lab = Lab::new().await;
+        lab.begin();
+        lab.door.plan("phone.joinGroupCall", Fault::Refuse(RpcError::new(code, word)), 9);
+        let joined = lab.join().await;
+        assert_eq!(joined.failure().await, word);
+        assert_eq!(lab.door.n_calls("phone.joinGroupCall"), n_joins, "{word}");
+        assert_eq!(lab.n_bots().await, 0, "{word}");
+        joined.leave().await;
+        lab.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_wait_is_told_and_sat_out() {
+    let lab = Lab::new().await;
+    lab.begin();
+    lab.door.plan("phone.joinGroupCall", Fault::Refuse(RpcError::new(420, "FLOOD_WAIT_1")), 1);
+    let joined = lab.join().await;
+    let mut events = joined.call.events();
+    assert_eq!(joined.call.joined().await, Ok(()));
+    let mut told = false;
+    while let Ok(event) = events.try_recv() {
+        told |= event == CallEvent::FloodWait { wait: Duration::from_secs(1) };
+    }
+    assert!(told, "the user learns of the wait");
+    assert_eq!(lab.door.n_calls("phone.joinGroupCall"), 2);
+    joined.leave().await;
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trouble_of_the_server_is_tried_again_but_not_for_ever() {
+    let lab = Lab::new().await;
+    lab.begin();
+    let chat = lab.client.get_chat(&NAME.parse().unwrap()).await.unwrap();
+    let id = chat.video_chat.unwrap();
+    lab.door.plan("phone.getGroupCall", Fault::Refuse(RpcError::new(500, "RPC_CALL_FAIL")), 1);
+    lab.client.get_video_chat(id).await.unwrap();
+    assert_eq!(lab.door.n_calls("phone.getGroupCall"), 2);
+
+    lab.door.plan("messages.getDialogs", Fault::CloseBefore, 9);
+    let error = lab.client.chats().await.unwrap_err();
+    assert!(matches!(error, TelegramError::Connection { .. }) && error.retryable(), "{error}");
+    assert_eq!(lab.door.n_calls("messages.getDialogs"), 4);
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_never_answers_is_given_up_in_time() {
+    let lab = Lab::with(|options| options.timeout = Duration::from_millis(100)).await;
+    lab.door.plan("messages.getDialogs", Fault::DropAnswer, 99);
+    let error = lab.client.chats().await.unwrap_err();
+    assert!(matches!(error, TelegramError::Timeout { method: "messages.getDialogs", .. }), "{error}");
+    assert_eq!(lab.door.n_calls("messages.getDialogs"), 4);
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_moved_is_followed() {
+    let lab = Lab::new().await;
+    lab.door.plan("messages.getDialogs", Fault::Refuse(RpcError::new(303, "USER_MIGRATE_4")), 1);
+    assert_eq!(lab.client.chats().await.unwrap().len(), 1);
+    assert_eq!(lab.door.n_calls("messages.getDialogs"), 2);
+    assert_eq!(lab.door.n_connections(), 2, "one to each data center");
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_is_over_says_so_once() {
+    let lab = Lab::new().await;
+    lab.door.sign_out(&lab.key);
+    let error = lab.client.chats().await.unwrap_err();
+    assert!(matches!(error, TelegramError::SignedOut(_)) && !error.retryable(), "{error}");
+    assert!(error.to_string().contains("telecast login"), "{error}");
+    assert_eq!(lab.door.n_calls("messages.getDialogs"), 1);
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_telegram_forgot_is_not_replaced() {
+    let lab = Lab::new().await;
+    lab.door.revoke(&lab.key);
+    lab.door.hang_up();
+    until(|| lab.door.n_connections() == 0).await;
+    let error = lab.client.chats().await.unwrap_err();
+    assert!(matches!(error, TelegramError::KeyUnknown), "{error}");
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_users_who_are_signed_in_may_connect() {
+    let lab = Lab::new().await;
+    let bot = lab.door.add_bot("helper");
+    let key = lab.door.add_key(Some(bot));
+    let error = Client::connect(session(&lab.door, &key), options()).await.unwrap_err();
+    assert!(matches!(error, TelegramError::Bot), "{error}");
+    let error = Client::connect(Session::in_memory(), options()).await.unwrap_err();
+    assert!(matches!(error, TelegramError::NotSignedIn), "{error}");
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_joined_is_refused_with_the_reason() {
+    let lab = Lab::new().await;
+    let later = Some(i32::MAX);
+    for (call, code) in [
+        (None, "no_video_chat"),
+        (Some(NewCall { schedule_date: later, ..NewCall::default() }), "scheduled"),
+        (Some(NewCall { rtmp: true, ..NewCall::default() }), "rtmp"),
+        (Some(NewCall { conference: true, ..NewCall::default() }), "conference"),
+    ] {
+        if let Some(call) = call {
+            lab.door.begin_call(lab.chat, &call);
+        }
+        let joined = lab.join().await;
+        assert_eq!(joined.failure().await, code);
+        joined.leave().await;
+    }
+    assert_eq!(lab.door.n_calls("phone.joinGroupCall"), 0, "nobody asked in vain");
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_or_scheduled_call_is_started_on_demand() {
+    let lab = Lab::new().await;
+    for scheduled in [None, Some(i32::MAX)] {
+        if scheduled.is_some() {
+            lab.door.begin_call(lab.chat, &NewCall { schedule_date: scheduled, ..NewCall::default() });
+        }
+        let player = Player::start(PlayerOptions::default());
+        let options = JoinOptions { video: false, ..JoinOptions::default() };
+        let call = Call::join(ChatId(NAME.into()), &lab.signaling(true), &player, options);
+        assert_eq!(call.joined().await, Ok(()), "{scheduled:?}");
+        Joined { call, player }.leave().await;
+    }
+    assert_eq!(lab.door.n_calls("phone.createGroupCall"), 1);
+    assert_eq!(lab.door.n_calls("phone.startScheduledGroupCall"), 1);
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_admins_do_arrives_also_when_every_update_comes_three_times() {
+    let lab = Lab::new().await;
+    lab.begin();
+    lab.door.repeat_updates(2);
+    let joined = lab.join().await;
+    joined.call.joined().await.unwrap();
+    let mut events = joined.call.events();
+    let mut muted = async |wanted| {
+        lab.emulator.mute_by_admin(ROOM, "bot", wanted).await.unwrap();
+        loop {
+            if let CallEvent::MutedByAdmin { muted } = events.recv().await.unwrap() {
+                return muted;
+            }
+        }
+    };
+    assert!(muted(true).await);
+    assert!(!muted(false).await, "each once");
+    lab.emulator.kick(ROOM, "bot").await.unwrap();
+    assert_eq!(joined.call.closed().await, LeftReason::Kicked);
+
+    let joined = lab.join().await;
+    joined.call.joined().await.unwrap();
+    lab.emulator.discard(ROOM).await.unwrap();
+    assert_eq!(joined.call.closed().await, LeftReason::Discarded);
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_account_from_elsewhere_takes_over() {
+    let lab = Lab::new().await;
+    lab.begin();
+    let joined = lab.join().await;
+    joined.call.joined().await.unwrap();
+    let key = lab.door.add_key(Some(lab.account));
+    let other = Client::connect(session(&lab.door, &key), options()).await.unwrap();
+    let signaling = TelegramSignaling::new(other.clone(), SignalingOptions::default());
+    let player = Player::start(PlayerOptions::default());
+    let options = JoinOptions { video: false, ..JoinOptions::default() };
+    let second = Call::join(ChatId(NAME.into()), &signaling, &player, options);
+    second.joined().await.unwrap();
+    assert_eq!(joined.call.closed().await, LeftReason::Elsewhere);
+    Joined { call: second, player }.leave().await;
+    other.shutdown().await;
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn media_goes_on_while_the_connection_to_telegram_is_lost() {
+    let lab = Lab::new().await;
+    lab.begin();
+    let joined = lab.join().await;
+    joined.call.joined().await.unwrap();
+    for _ in 0..3 {
+        let (n_states, n_accepted) = (lab.door.n_calls("updates.getState"), lab.door.n_accepted());
+        lab.door.hang_up();
+        until(|| lab.door.n_calls("updates.getState") > n_states).await;
+        assert_eq!(lab.door.n_accepted(), n_accepted + 1, "one connection for one that was lost");
+    }
+    assert_eq!(*joined.call.status().borrow(), CallStatus::Joined);
+    assert_eq!(lab.door.n_calls("phone.joinGroupCall"), 1);
+    // The connection carries updates again.
+    lab.emulator.kick(ROOM, "bot").await.unwrap();
+    assert_eq!(joined.call.closed().await, LeftReason::Kicked);
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_missed_is_asked_for() {
+    let lab = Lab::new().await;
+    lab.begin();
+    let joined = lab.join().await;
+    joined.call.joined().await.unwrap();
+    let mut events = joined.call.events();
+    // The first attempts to come back fail, and meanwhile an admin mutes us.
+    lab.door.plan("updates.getState", Fault::CloseBefore, 2);
+    lab.door.hang_up();
+    until(|| lab.door.n_connections() == 0).await;
+    lab.emulator.mute_by_admin(ROOM, "bot", true).await.unwrap();
+    loop {
+        if let CallEvent::MutedByAdmin { muted } = events.recv().await.unwrap() {
+            assert!(muted);
+            break;
+        }
+    }
+    joined.leave().await;
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chat_that_began_another_call_is_looked_up_again() {
+    let lab = Lab::new().await;
+    lab.begin();
+    let chat = lab.client.get_chat(&NAME.parse().unwrap()).await.unwrap();
+    let stale = chat.video_chat.unwrap();
+    lab.begin();
+    let error = lab.client.get_video_chat(stale).await.unwrap_err();
+    assert!(matches!(&error, TelegramError::Rpc { code: 403, .. }), "{error}");
+    let joined = lab.join().await;
+    joined.call.joined().await.unwrap();
+    joined.leave().await;
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn newcomers_who_are_muted_speak_with_the_hash_of_a_link() {
+    let lab = Lab::new().await;
+    lab.door.begin_call(lab.chat, &NewCall { join_muted: true, ..NewCall::default() });
+    let guest = lab.door.add_account("guest");
+    let key = lab.door.add_key(Some(guest));
+    let client = Client::connect(session(&lab.door, &key), options()).await.unwrap();
+    let id = lab.client.get_chat(&NAME.parse().unwrap()).await.unwrap().video_chat.unwrap();
+    let link = lab.client.export_invite_link(id, true).await.unwrap();
+    for (name, silenced) in [(NAME.to_owned(), true), (link, false)] {
+        let signaling = TelegramSignaling::new(client.clone(), SignalingOptions::default());
+        let player = Player::start(PlayerOptions::default());
+        let options = JoinOptions { video: false, ..JoinOptions::default() };
+        let call = Call::join(ChatId(name.clone()), &signaling, &player, options);
+        let mut events = call.events();
+        call.joined().await.unwrap();
+        let mut muted = false;
+        while let Ok(event) = events.try_recv() {
+            muted |= event == CallEvent::MutedByAdmin { muted: true };
+        }
+        assert_eq!(muted, silenced, "{name}");
+        Joined { call, player }.leave().await;
+    }
+    client.shutdown().await;
+    lab.end().await;
+}
+
+#[test]
+fn errors_of_a_join_say_whether_to_try_again() {
+    let unavailable = telecast::call::SignalingError::Unavailable {
+        code: "no_connection",
+        message: "no way".into(),
+        retryable: true,
+    };
+    let error = JoinError::Signaling(unavailable);
+    assert_eq!((error.code(), error.retryable(), &error.to_string()[..]), ("no_connection", true, "no way"));
+}
