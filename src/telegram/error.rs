@@ -97,6 +97,12 @@ pub enum TelegramError {
     /// The join was answered without what we came for.
     #[error("Telegram accepted the join but sent no connection parameters; try again")]
     NoConnection,
+    /// The phone number has no account.
+    #[error("this number has no Telegram account; make one in Telegram's own app first")]
+    NoAccount,
+    /// Telegram wants to be signed in to in a way that we do not know.
+    #[error("Telegram asks for a kind of login that telecast does not know; try `telecast login --qr`")]
+    LoginUnsupported,
     /// The client has been shut down.
     #[error("the connection to Telegram has been shut down")]
     Closed,

@@ -10,6 +10,7 @@
 mod chat;
 mod client;
 mod error;
+mod login;
 mod rows;
 mod session;
 mod signaling;
@@ -18,6 +19,7 @@ mod video_chat;
 pub use chat::{Chat, ChatKind, ChatName, VideoChatId};
 pub use client::{Client, ClientOptions};
 pub use error::TelegramError;
+pub use login::{Account, LoginStep, QrLogin, QrStep, SentCode};
 pub use session::{Datacenter, Session, SessionError};
 pub use signaling::{SignalingOptions, TelegramSignaling};
 pub use video_chat::{JoinAsPeer, JoinVideoChat, VideoChat};

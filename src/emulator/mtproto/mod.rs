@@ -23,6 +23,7 @@ use tokio::sync::broadcast;
 use super::net::{Emulator, EmulatorError};
 use crate::secret::Secret;
 
+mod auth;
 mod crypto;
 mod faults;
 mod methods;
@@ -30,6 +31,7 @@ mod objects;
 mod phone;
 mod server;
 mod session;
+mod srp;
 mod wire;
 mod world;
 
@@ -122,6 +124,31 @@ impl MtprotoDoor {
     /// A new bot, which Telegram lets into no call.
     pub fn add_bot(&self, name: &str) -> AccountId {
         AccountId(self.server.methods.world().add_account(name, true))
+    }
+
+    /// Gives an account a phone number, with which it can sign in.
+    pub fn set_phone(&self, account: AccountId, phone: &str) {
+        if let Some(account) = self.server.methods.world().accounts.get_mut(&account.0) {
+            account.phone = Some(auth::digits(phone));
+        }
+    }
+
+    /// Gives an account a two-step password.
+    pub fn set_password(&self, account: AccountId, password: &str, hint: &str) {
+        let verifier = srp::Verifier::new(password, hint);
+        self.server.methods.world().passwords.insert(account.0, verifier);
+    }
+
+    /// The code that was sent to a phone number last, as its owner reads it.
+    pub fn code(&self, phone: &str) -> Option<String> {
+        let world = self.server.methods.world();
+        world.codes.get(&auth::digits(phone)).map(|(_, code)| code.clone())
+    }
+
+    /// Lets another device of `account` scan the QR code of a `tg://login` link; false when the
+    /// code is none of ours or was scanned already.
+    pub fn scan(&self, token: &[u8], account: AccountId) -> bool {
+        self.server.methods.scan(token, account.0)
     }
 
     /// A new key that is signed in to `account`, or to nobody.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use grammers_tl_types as tl;
 
 use super::crypto::AuthKey;
+use super::srp::{Challenge, Verifier};
 use crate::emulator::RpcError;
 
 /// Strangers, who came through another door and have no account, get ids from here on.
@@ -81,6 +82,16 @@ pub(super) struct World {
     over: Vec<i64>,
     /// Versions of rooms that a connection has learned from the answer to its own request.
     told: VecDeque<(u64, String, i32)>,
+    /// QR codes that wait to be scanned, and the keys that they were made for.
+    pub(super) tokens: HashMap<Vec<u8>, i64>,
+    /// Keys whose QR code was scanned, and by whom.
+    pub(super) scanned: HashMap<i64, i64>,
+    /// Hash and code that were sent last, by phone number.
+    pub(super) codes: HashMap<String, (String, String)>,
+    pub(super) passwords: HashMap<i64, Verifier>,
+    /// Keys that still owe the password of this account.
+    pub(super) half_in: HashMap<i64, i64>,
+    pub(super) challenges: HashMap<i64, Challenge>,
 }
 
 impl Chat {

@@ -1,0 +1,129 @@
+//! The real client against the MTProto server on this machine: the wire, the methods, the calls.
+
+use std::time::Duration;
+
+use telecast::call::{Call, ChatId, JoinOptions, LeftReason};
+use telecast::emulator::measure::Wanted;
+use telecast::emulator::mtproto::{AccountId, ChatKind, MtprotoDoor, NewCall, NewChat, TelegramChatId};
+use telecast::emulator::{Emulator, EmulatorOptions};
+use telecast::player::{Item, Player, PlayerOptions};
+use telecast::secret::Secret;
+use telecast::telegram::{Client, ClientOptions, Datacenter, Session, SignalingOptions, TelegramSignaling};
+
+mod calls;
+mod login;
+
+const ROOM: &str = "demo";
+const NAME: &str = "@demo_chat";
+const BOTH: Wanted = Wanted { video: true, audio: true };
+
+/// A Telegram of our own with one chat, an account that is admin in it, and a client that is
+/// signed in to that account.
+struct Lab {
+    emulator: Emulator,
+    door: MtprotoDoor,
+    account: AccountId,
+    key: Secret<[u8; 256]>,
+    chat: TelegramChatId,
+    client: Client,
+}
+
+impl Lab {
+    async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut ClientOptions)) -> Self {
+        let emulator = Emulator::start(EmulatorOptions::default()).await.unwrap();
+        let door = emulator.serve_mtproto("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let account = door.add_account("bot");
+        let key = door.add_key(Some(account));
+        let chat = door.add_chat(&NewChat {
+            kind: ChatKind::Supergroup,
+            title: "Demo",
+            username: Some("demo_chat"),
+            room: ROOM,
+            admins: &[account],
+        });
+        let mut options = options();
+        change(&mut options);
+        let client = Client::connect(session(&door, &key), options).await.unwrap();
+        Self { emulator, door, account, key, chat, client }
+    }
+
+    fn begin(&self) {
+        self.door.begin_call(self.chat, &NewCall::default());
+    }
+
+    fn signaling(&self, start: bool) -> TelegramSignaling {
+        TelegramSignaling::new(self.client.clone(), SignalingOptions { start })
+    }
+
+    /// Joins with sound only.
+    async fn join(&self) -> Joined {
+        self.join_as(JoinOptions::default()).await
+    }
+
+    async fn join_as(&self, options: JoinOptions) -> Joined {
+        let player = Player::start(PlayerOptions { loop_all: true, ..PlayerOptions::default() });
+        player.enqueue(Item::file("media/music.ogg")).await.unwrap();
+        let options = JoinOptions { video: false, ..options };
+        let call = Call::join(ChatId(NAME.into()), &self.signaling(false), &player, options);
+        Joined { call, player }
+    }
+
+    /// How many connections under our name the server has.
+    async fn n_bots(&self) -> usize {
+        self.emulator.stats(ROOM).await.unwrap().iter().filter(|it| it.name == "bot").count()
+    }
+
+    async fn end(self) {
+        self.client.shutdown().await;
+        self.emulator.shutdown().await;
+    }
+}
+
+struct Joined {
+    call: Call,
+    player: Player,
+}
+
+impl Joined {
+    async fn leave(self) {
+        self.call.leave(LeftReason::Command).await;
+        self.call.closed().await;
+        self.player.close().await;
+    }
+
+    /// The word of the error that the call ended with.
+    async fn failure(&self) -> String {
+        match self.call.closed().await {
+            LeftReason::Failed(error) => error.code().to_owned(),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn options() -> ClientOptions {
+    ClientOptions::new(1, "0123456789abcdef0123456789abcdef".to_owned())
+}
+
+/// A session as a login would have left it: the same key at every data center.
+fn session(door: &MtprotoDoor, key: &Secret<[u8; 256]>) -> Session {
+    let session = Session::in_memory();
+    let dc = |id| Datacenter { id, addr: door.local_addr(), key: Some(key.clone()) };
+    session.set_datacenters(&[1, 2, 3, 4, 5].map(dc)).unwrap();
+    session.assume_signed_in().unwrap();
+    session
+}
+
+/// Waits for something that others bring about.
+async fn until(is_so: impl Fn() -> bool) {
+    let mut looks = tokio::time::interval(Duration::from_millis(10));
+    let seen = tokio::time::timeout(Duration::from_secs(10), async {
+        while !is_so() {
+            looks.tick().await;
+        }
+    });
+    seen.await.expect("it comes about");
+}
