@@ -10,6 +10,8 @@ use tokio::sync::mpsc;
 
 use crate::secret::Secret;
 
+pub mod words;
+
 /// A way to Telegram's phone.* methods: the real one, a program at the other end of a pipe,
 /// or the emulator in this process.
 pub trait Signaling: Send + Sync + std::fmt::Debug {
@@ -250,7 +252,7 @@ pub enum Update {
 #[non_exhaustive]
 pub enum SignalingError {
     /// Telegram refused.
-    #[error("Telegram answered {code} {message}")]
+    #[error("{}", words::sentence(*.code, .message))]
     Rpc {
         /// As HTTP has them: 400, 403, 420, 500 …
         code: i32,

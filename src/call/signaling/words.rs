@@ -1,0 +1,65 @@
+//! Telegram's upper-case words for what went wrong → what they mean, and what to do.
+
+/// Telegram's words that a participant of video chats may hear: what they mean, and what to do.
+const WORDS: &[(&str, &str)] = &[
+    ("GROUPCALL_SSRC_DUPLICATE_MUCH", "the media identifiers are in use; a new try takes others"),
+    ("GROUPCALL_FORBIDDEN", "the video chat is over or closed to this account; look for it again"),
+    ("GROUPCALL_INVALID", "the reference to the video chat is out of date; look for it again"),
+    ("GROUPCALL_JOIN_MISSING", "this account is not in the video chat; join it first"),
+    ("PARTICIPANT_JOIN_MISSING", "this account is not in the video chat; join it first"),
+    ("GROUPCALL_NOT_MODIFIED", "it is so already"),
+    ("JOIN_AS_PEER_INVALID", "this account may not appear as that peer; leave --as out"),
+    ("DATA_JSON_INVALID", "the connection parameters were not understood; please report it"),
+    ("GROUPCALL_ADD_PARTICIPANTS_FAILED", "Telegram's media server has trouble; try again later"),
+    ("CHAT_ADMIN_REQUIRED", "only admins who manage video chats may do this; ask one of them"),
+    ("CHAT_WRITE_FORBIDDEN", "this account may not take part in that chat; ask an admin"),
+    ("GROUPCALL_PARTICIPANTS_TOO_MUCH", "the video chat is full; try again later"),
+    ("GROUPCALL_ANONYMOUS_FORBIDDEN", "anonymous admins may not join; use --as with another peer"),
+    ("GROUPCALL_ALREADY_DISCARDED", "the video chat is over"),
+    ("CREATE_CALL_FAILED", "the video chat could not be begun; there may be one already"),
+    ("SCHEDULE_DATE_INVALID", "that time is in the past or too far ahead; choose another"),
+    ("RAISE_HAND_FORBIDDEN", "raising a hand is not allowed here"),
+    ("VIDEO_PAUSE_FORBIDDEN", "pausing the picture is not allowed now"),
+    ("VIDEO_STOP_FORBIDDEN", "switching the camera is not allowed now"),
+    ("USER_VOLUME_INVALID", "volumes go from 1 to 20000; 10000 is 100 %"),
+    ("PUBLIC_CHANNEL_MISSING", "invite links exist for public chats only; give the chat a @name"),
+    ("USERNAME_NOT_OCCUPIED", "nobody has this @name; check the spelling"),
+    ("USERNAME_INVALID", "that is no possible @name; check the spelling"),
+    ("CHANNEL_INVALID", "this account cannot see that chat; join it first"),
+    ("CHANNEL_PRIVATE", "this account is not in that chat, or was banned from it"),
+    ("CHAT_ID_INVALID", "this account is not in that chat"),
+    ("PEER_ID_INVALID", "this account cannot see that chat; join it first"),
+    ("API_ID_INVALID", "API_ID and API_HASH do not belong together; see my.telegram.org"),
+    ("PHONE_NUMBER_INVALID", "that is no phone number; write it with the country code"),
+    ("PHONE_CODE_INVALID", "that is not the code; look at the latest message from Telegram"),
+    ("PHONE_CODE_EXPIRED", "the code is too old; ask for another"),
+    ("PASSWORD_HASH_INVALID", "that is not the two-step password"),
+    ("BOT_METHOD_INVALID", "bots cannot do this; sign in with a user account"),
+];
+
+/// What a word means and what to do about it, in half a sentence; nothing for unknown words.
+pub fn meaning(word: &str) -> Option<&'static str> {
+    WORDS.iter().find(|(known, _)| *known == word).map(|(_, meaning)| *meaning)
+}
+
+/// The sentence that a person reads.
+pub(super) fn sentence(code: i32, word: &str) -> String {
+    match meaning(word) {
+        Some(meaning) => format!("{meaning} (Telegram answered {code} {word})"),
+        None => format!("Telegram answered {code} {word}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_stands_there_once() {
+        for (n, (word, meaning)) in WORDS.iter().enumerate() {
+            assert!(WORDS[n + 1..].iter().all(|(other, _)| other != word), "{word}");
+            assert!(sentence(400, word).contains(meaning), "{word}");
+        }
+        assert_eq!(sentence(400, "SOMETHING_NEW"), "Telegram answered 400 SOMETHING_NEW");
+    }
+}
