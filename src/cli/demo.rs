@@ -1,6 +1,8 @@
 //! `telecast demo`: a video chat on this machine, a bot in it, and a page or a watcher to judge.
 
 use std::net::SocketAddr;
+#[cfg(feature = "telegram")]
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,13 +14,17 @@ use tokio_util::sync::CancellationToken;
 use super::exit::{self, Because, Exit};
 use super::status::StatusLine;
 use super::{stop, values};
-use crate::call::{Call, ChatId, JoinOptions, LeftReason};
+use crate::call::{Call, ChatId, JoinOptions, LeftReason, Signaling};
 use crate::emulator::measure::{Report, Verdict, Wanted};
+#[cfg(feature = "telegram")]
+use crate::emulator::mtproto::{ChatKind, NewCall, NewChat};
 use crate::emulator::watcher::WatchOptions;
 use crate::emulator::{Emulator, EmulatorOptions, Weather};
 use crate::media::plan::Plan;
 use crate::media::{Reader, ReaderOptions};
 use crate::player::{Item, Player, PlayerOptions};
+#[cfg(feature = "telegram")]
+use crate::telegram::{Client, ClientOptions, Datacenter, Session, SignalingOptions, TelegramSignaling};
 
 /// The chat's name, and the bot's in it.
 const CHAT: &str = "demo";
@@ -125,7 +131,8 @@ impl Demo<'_> {
             player.enqueue(Item::file(source)).await?;
         }
         let join = JoinOptions { video: self.wanted().video, ..JoinOptions::default() };
-        let call = Call::join(chat, &*self.emulator.signaling(BOT), &player, join);
+        let way = Way::open(self.emulator).await?;
+        let call = Call::join(way.chat(), way.signaling(), &player, join);
 
         let ended = self.watch_over(&call, &player).await;
         let report = match &watcher {
@@ -135,6 +142,7 @@ impl Demo<'_> {
         call.leave(LeftReason::Command).await;
         let reason = call.closed().await;
         player.close().await;
+        way.close().await;
         if let Some(watcher) = watcher {
             watcher.stop().await?;
         }
@@ -177,6 +185,7 @@ impl Demo<'_> {
 
     fn judge(&self, mut report: Report) -> anyhow::Result<Exit> {
         let plan = &self.plans[0];
+        report.signaling = Some(Way::NAME.to_owned());
         report.plan = Some(json!({ "audio": plan.audio.to_string(), "video": plan.video.to_string() }));
         if self.args.json {
             println!("{}", serde_json::to_string(&report)?);
@@ -186,6 +195,79 @@ impl Demo<'_> {
         let good = report.verdict == Verdict::Ok;
         Ok(if good { Exit::Ok } else { exit::Exit::Expectations })
     }
+}
+
+/// How the bot gets into the chat: as a signed-in client of a Telegram on this machine, on the
+/// very path that leads to the real one.
+#[cfg(feature = "telegram")]
+struct Way {
+    client: Client,
+    signaling: TelegramSignaling,
+}
+
+#[cfg(feature = "telegram")]
+impl Way {
+    const NAME: &str = "mtproto";
+
+    async fn open(emulator: &Emulator) -> anyhow::Result<Self> {
+        let door = emulator.serve_mtproto(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).await?;
+        let account = door.add_account(BOT);
+        let chat = door.add_chat(&NewChat {
+            kind: ChatKind::Supergroup,
+            title: "Demo",
+            username: Some(CHAT),
+            room: CHAT,
+            admins: &[account],
+        });
+        door.begin_call(chat, &NewCall::default());
+        let key = door.add_key(Some(account));
+        let session = Session::in_memory();
+        let dc = |id| Datacenter { id, addr: door.local_addr(), key: Some(key.clone()) };
+        session.set_datacenters(&[1, 2, 3, 4, 5].map(dc))?;
+        session.assume_signed_in()?;
+        // Nobody checks these here.
+        let options = ClientOptions::new(1, String::from("demo"));
+        let client = Client::connect(session, options).await?;
+        let signaling = TelegramSignaling::new(client.clone(), SignalingOptions::default());
+        Ok(Self { client, signaling })
+    }
+
+    fn chat(&self) -> ChatId {
+        ChatId(format!("@{CHAT}"))
+    }
+
+    const fn signaling(&self) -> &dyn Signaling {
+        &self.signaling
+    }
+
+    async fn close(self) {
+        self.client.shutdown().await;
+    }
+}
+
+/// How the bot gets into the chat: by the emulator's door for its own process.
+#[cfg(not(feature = "telegram"))]
+struct Way(std::sync::Arc<dyn Signaling>);
+
+#[cfg(not(feature = "telegram"))]
+impl Way {
+    const NAME: &str = "in-process";
+
+    #[expect(clippy::unused_async, reason = "the other way has to wait")]
+    async fn open(emulator: &Emulator) -> anyhow::Result<Self> {
+        Ok(Self(emulator.signaling(BOT)))
+    }
+
+    fn chat(&self) -> ChatId {
+        ChatId(CHAT.to_owned())
+    }
+
+    fn signaling(&self) -> &dyn Signaling {
+        &*self.0
+    }
+
+    #[expect(clippy::unused_async, reason = "the other way has to wait")]
+    async fn close(self) {}
 }
 
 /// The verdict for people.

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use crate::call::{JoinError, LeftReason, SignalingError};
 use crate::media::MediaError;
+#[cfg(feature = "telegram")]
+use crate::telegram::{SessionError, TelegramError};
 
 /// How the process ends. The numbers are part of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +13,8 @@ pub(super) enum Exit {
     Ok = 0,
     Failure = 1,
     Usage = 2,
+    #[cfg(feature = "telegram")]
+    Config = 3,
     Auth = 4,
     Chat = 5,
     Network = 6,
@@ -67,6 +71,14 @@ fn code(error: &anyhow::Error) -> Exit {
         if let Some(error) = cause.downcast_ref::<JoinError>() {
             return of_join(error);
         }
+        #[cfg(feature = "telegram")]
+        if let Some(error) = cause.downcast_ref::<TelegramError>() {
+            return of_telegram(error);
+        }
+        #[cfg(feature = "telegram")]
+        if cause.downcast_ref::<SessionError>().is_some() {
+            return Exit::Config;
+        }
         if cause.downcast_ref::<MediaError>().is_some() {
             return Exit::Media;
         }
@@ -88,6 +100,29 @@ fn of_join(error: &JoinError) -> Exit {
     }
 }
 
+#[cfg(feature = "telegram")]
+const fn of_telegram(error: &TelegramError) -> Exit {
+    match error {
+        TelegramError::NotSignedIn
+        | TelegramError::SignedOut(_)
+        | TelegramError::KeyUnknown
+        | TelegramError::Bot
+        | TelegramError::NoAccount
+        | TelegramError::LoginUnsupported => Exit::Auth,
+        TelegramError::FloodWait { .. } => Exit::FloodWait,
+        TelegramError::Timeout { .. } | TelegramError::Connection { .. } => Exit::Network,
+        TelegramError::Session(_) => Exit::Config,
+        TelegramError::BadName(_) => Exit::Usage,
+        TelegramError::NoChat(_)
+        | TelegramError::NoVideoChat(_)
+        | TelegramError::Scheduled { .. }
+        | TelegramError::Rtmp
+        | TelegramError::Conference
+        | TelegramError::Rpc { code: 400 | 403 | 406, .. } => Exit::Chat,
+        _ => Exit::Failure,
+    }
+}
+
 /// `telecast … | head` is no failure.
 fn broken_pipe(error: &anyhow::Error) -> bool {
     error
@@ -100,6 +135,17 @@ fn broken_pipe(error: &anyhow::Error) -> bool {
 mod tests {
     use super::*;
     use crate::call::ConnectStage;
+
+    #[test]
+    #[cfg(feature = "telegram")]
+    fn so_have_those_of_telegram() {
+        let of = |error: TelegramError| code(&anyhow::Error::new(error).context("somewhere"));
+        assert_eq!(of(TelegramError::NotSignedIn), Exit::Auth);
+        assert_eq!(of(TelegramError::NoChat("x".into())), Exit::Chat);
+        assert_eq!(of(TelegramError::Connection { why: "x".into() }), Exit::Network);
+        assert_eq!(of(TelegramError::Session(SessionError::InUse("x".into()))), Exit::Config);
+        assert_eq!(code(&SessionError::InUse("x".into()).into()), Exit::Config);
+    }
 
     #[test]
     fn failures_have_the_documented_codes() {

@@ -2,14 +2,22 @@
 //!
 //! Results go to stdout, everything else to stderr.
 
+#[cfg(feature = "telegram")]
+mod account;
+#[cfg(feature = "telegram")]
+mod chats;
 mod demo;
 mod exit;
 mod local;
 mod log;
+#[cfg(feature = "telegram")]
+mod login;
 mod play;
 mod probe;
 mod status;
 mod stop;
+#[cfg(feature = "telegram")]
+mod stream;
 mod values;
 
 use std::process::ExitCode;
@@ -44,6 +52,16 @@ enum Command {
     Local(local::LocalArgs),
     Play(play::PlayArgs),
     Probe(probe::ProbeArgs),
+    #[cfg(feature = "telegram")]
+    Login(login::LoginArgs),
+    #[cfg(feature = "telegram")]
+    Logout(login::LogoutArgs),
+    #[cfg(feature = "telegram")]
+    Accounts(login::AccountsArgs),
+    #[cfg(feature = "telegram")]
+    Whoami(login::WhoamiArgs),
+    #[cfg(feature = "telegram")]
+    Chats(chats::ChatsArgs),
 }
 
 /// Parses the arguments and runs what they ask for.
@@ -63,6 +81,16 @@ pub fn main() -> ExitCode {
         Command::Local(args) => exit::report(local::run(args)),
         Command::Play(args) => exit::report(play::run(args)),
         Command::Probe(args) => exit::report(probe::run(&args)),
+        #[cfg(feature = "telegram")]
+        Command::Login(args) => exit::report(login::login(&args)),
+        #[cfg(feature = "telegram")]
+        Command::Logout(args) => exit::report(login::logout(&args)),
+        #[cfg(feature = "telegram")]
+        Command::Accounts(args) => exit::report(login::accounts(&args)),
+        #[cfg(feature = "telegram")]
+        Command::Whoami(args) => exit::report(login::whoami(&args)),
+        #[cfg(feature = "telegram")]
+        Command::Chats(args) => exit::report(chats::run(&args)),
     }
 }
 

@@ -1,4 +1,5 @@
-//! `telecast play`: streams into chats; another program speaks to Telegram over stdio.
+//! `telecast play`: streams into chats, with an account of one's own, or steered by another
+//! program that speaks to Telegram itself.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,11 +15,13 @@ use crate::stdio;
 
 /// Stream files into one or many chats.
 ///
-/// With `--signaling stdio` the program that starts telecast makes the calls to Telegram: one
+/// Chats are @names, t.me links or numbers from `telecast chats`. With `--signaling stdio` the program that starts telecast makes the calls to Telegram: one
 /// JSON object per line on stdout and stdin, described in docs/stdio.md.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
+  telecast play a.mp4 b.mp4 --chat @mygroup
+  telecast play music.ogg --loop --chat -1001234567890 --start
   telecast play music.ogg --signaling stdio --chat -1001234
   telecast play a.mp4 b.mp4 --loop --signaling stdio --chat one --chat two --stats-every 5s")]
 pub(super) struct PlayArgs {
@@ -27,11 +30,23 @@ pub(super) struct PlayArgs {
     sources: Vec<PathBuf>,
 
     /// Who makes the calls to Telegram
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, default_value = DEFAULT_SIGNALING)]
     signaling: Signaling,
 
-    /// A chat to join, by the name that the signaling side knows; may be given many times
-    #[arg(long = "chat", value_name = "ID", required = true)]
+    #[cfg(feature = "telegram")]
+    #[command(flatten)]
+    account: super::account::AccountArgs,
+
+    /// Begin the video chat where there is none, and a scheduled one before its time
+    #[arg(long)]
+    start: bool,
+
+    /// Appear as this peer: a number, such as that of a channel of one's own
+    #[arg(long = "as", value_name = "PEER", allow_hyphen_values = true)]
+    join_as: Option<String>,
+
+    /// A chat to join; may be given many times
+    #[arg(long = "chat", value_name = "CHAT", required = true, allow_hyphen_values = true)]
     chats: Vec<String>,
 
     /// One programme for each chat instead of one for all
@@ -63,8 +78,16 @@ pub(super) struct PlayArgs {
     dtls: Dtls,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[cfg(feature = "telegram")]
+const DEFAULT_SIGNALING: &str = "telegram";
+#[cfg(not(feature = "telegram"))]
+const DEFAULT_SIGNALING: &str = "stdio";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Signaling {
+    /// telecast itself, with the account that is signed in
+    #[cfg(feature = "telegram")]
+    Telegram,
     /// The program at the other end of our pipes
     Stdio,
 }
@@ -78,11 +101,62 @@ enum Dtls {
 }
 
 pub(super) fn run(args: PlayArgs) -> anyhow::Result<Exit> {
-    let Signaling::Stdio = args.signaling;
+    match args.signaling {
+        #[cfg(feature = "telegram")]
+        Signaling::Telegram => run_telegram(args),
+        Signaling::Stdio => run_stdio(args),
+    }
+}
+
+impl PlayArgs {
+    fn join_options(&self) -> JoinOptions {
+        JoinOptions {
+            muted: self.muted,
+            video: !self.no_video,
+            join_as: self.join_as.clone(),
+            setup: match self.dtls {
+                Dtls::Passive => Setup::Passive,
+                Dtls::Active => Setup::Active,
+            },
+            ..JoinOptions::default()
+        }
+    }
+}
+
+#[cfg(feature = "telegram")]
+fn run_telegram(args: PlayArgs) -> anyhow::Result<Exit> {
+    if args.separate || args.stats_every.is_some() {
+        let text = "--separate and --stats-every belong to --signaling stdio";
+        return Err(Because(Exit::Usage, text.into()).into());
+    }
+    let join = args.join_options();
+    let mut stream = super::stream::Stream {
+        sources: args.sources,
+        chats: args.chats,
+        loop_all: args.loop_all,
+        stay: args.stay,
+        start: args.start,
+        join,
+    };
+    stream.check()?;
+    super::runtime()?.block_on(async {
+        let client = args.account.connect().await?;
+        let result = stream.run(&client).await;
+        client.shutdown().await;
+        result
+    })
+}
+
+fn run_stdio(args: PlayArgs) -> anyhow::Result<Exit> {
+    if args.start {
+        let text = "--start needs an account; with --signaling stdio the other program begins video chats";
+        return Err(Because(Exit::Usage, text.into()).into());
+    }
     if args.sources.iter().any(|source| source.as_os_str() == "-") {
         let text = "with --signaling stdio, stdin carries the signaling: `-` cannot be a source";
         return Err(Because(Exit::Usage, text.into()).into());
     }
+    let join = args.join_options();
     let options = stdio::Options {
         chats: args.chats.into_iter().map(ChatId).collect(),
         items: args.sources.into_iter().map(Item::file).collect(),
@@ -90,15 +164,7 @@ pub(super) fn run(args: PlayArgs) -> anyhow::Result<Exit> {
         loop_all: args.loop_all,
         stay: args.stay,
         stats_every: args.stats_every,
-        join: JoinOptions {
-            muted: args.muted,
-            video: !args.no_video,
-            setup: match args.dtls {
-                Dtls::Passive => Setup::Passive,
-                Dtls::Active => Setup::Active,
-            },
-            ..JoinOptions::default()
-        },
+        join,
     };
     let runtime = super::runtime()?;
     let failed = runtime.block_on(async {

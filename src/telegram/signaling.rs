@@ -151,12 +151,12 @@ impl Door {
         let known = self.place().id;
         let id = match known {
             Some(id) => id,
-            None => self.find().await?,
+            None => self.find(join.join_as.as_deref()).await?,
         };
         self.place().source = join.source;
         match self.join_once(id, &join).await {
             Err(error) if error.is("GROUPCALL_INVALID") || error.is("GROUPCALL_FORBIDDEN") => {
-                let now = self.find().await?;
+                let now = self.find(join.join_as.as_deref()).await?;
                 if now == id && known.is_none() {
                     return Err(error);
                 }
@@ -180,9 +180,13 @@ impl Door {
     }
 
     /// Finds the chat's video chat, or begins one if that is wanted.
-    async fn find(&self) -> Result<VideoChatId, TelegramError> {
+    async fn find(&self, join_as: Option<&str>) -> Result<VideoChatId, TelegramError> {
         let name: ChatName = self.chat.0.parse()?;
         let chat = self.client.get_chat(&name).await?;
+        if join_as.is_some_and(|peer| self.client.inner.input_peer(peer).is_err()) {
+            // Whom one may appear as comes with what it takes to name them.
+            self.client.join_as_peers(&chat).await?;
+        }
         let id = match chat.video_chat {
             Some(id) => id,
             None if self.options.start => self.client.start_video_chat(&chat, None).await?,

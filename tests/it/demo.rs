@@ -53,6 +53,8 @@ fn every_clip_that_can_be_played_arrives_whole() {
         assert_eq!(report["verdict"], "ok", "{clip}");
         assert_eq!(report["packets_lost"], 0, "{clip}");
         assert_eq!(report["plan"]["audio"], audio, "{clip}");
+        let way = if cfg!(feature = "telegram") { "mtproto" } else { "in-process" };
+        assert_eq!(report["signaling"], way, "{clip}");
         assert_eq!(report["plan"]["video"].as_str().filter(|plan| *plan != "none"), video, "{clip}");
         let sound = &report["audio"];
         let number = |key: &str| sound[key].as_f64().unwrap_or_else(|| panic!("{clip}: {key} in {report:#}"));

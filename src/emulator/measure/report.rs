@@ -65,6 +65,9 @@ pub struct Report {
     pub frames_dropped: u64,
     /// What the sender meant to do; not measured, so filled in by whoever knows.
     pub plan: Option<serde_json::Value>,
+    /// The way by which the sender joined, for whoever knows it to fill in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signaling: Option<String>,
     /// Why the verdict is bad, each in one sentence; empty when it is ok.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
@@ -162,6 +165,7 @@ pub(super) fn make(sight: &Sight, hearing: &Hearing, reception: &Reception, want
         packets_repaired: reception.packets_repaired,
         frames_dropped: reception.frames_dropped,
         plan: None,
+        signaling: None,
         reasons: Vec::new(),
     };
     let mut judge = Judge { sight, hearing, now: reception.now, wanted, reasons: Vec::new() };

@@ -12,6 +12,8 @@ use telecast::telegram::{Client, ClientOptions, Datacenter, Session, SignalingOp
 
 mod calls;
 mod login;
+#[cfg(feature = "cli")]
+mod program;
 
 const ROOM: &str = "demo";
 const NAME: &str = "@demo_chat";

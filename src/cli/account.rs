@@ -1,0 +1,121 @@
+//! Which account, and with which credentials: what every command that speaks to Telegram takes.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::exit::{Because, Exit};
+use crate::telegram::{Client, ClientOptions, Session};
+
+/// The account that is meant where none is named.
+const DEFAULT: &str = "main";
+
+const HOW_TO_GET: &str = "every program that speaks to Telegram needs an API_ID and an API_HASH of its own: \
+     sign in at https://my.telegram.org, choose \"API development tools\", and give both values with \
+     --api-id and --api-hash, or in the environment as API_ID and API_HASH, or in files named by \
+     API_ID_FILE and API_HASH_FILE";
+
+#[derive(Debug, Args)]
+pub(super) struct AccountArgs {
+    /// Which account, if there are several
+    #[arg(long, value_name = "NAME", default_value = DEFAULT, value_parser = name)]
+    account: String,
+
+    /// From my.telegram.org; or API_ID, or API_ID_FILE
+    #[arg(long, value_name = "NUMBER")]
+    api_id: Option<i32>,
+
+    /// From my.telegram.org; or API_HASH, or API_HASH_FILE, which nobody sees in a list of processes
+    #[arg(long, value_name = "HASH")]
+    api_hash: Option<String>,
+}
+
+impl AccountArgs {
+    pub(super) fn name(&self) -> &str {
+        &self.account
+    }
+
+    /// Locks and reads the session.
+    pub(super) fn session(&self) -> anyhow::Result<Session> {
+        Ok(Session::open(&directory()?.join(format!("{}.json", self.account)))?)
+    }
+
+    /// Starts a client, whether anybody is signed in or not.
+    pub(super) fn client(&self) -> anyhow::Result<Client> {
+        let options = self.options()?;
+        Ok(Client::new(self.session()?, options))
+    }
+
+    /// A client of somebody who is signed in.
+    pub(super) async fn connect(&self) -> anyhow::Result<Client> {
+        let options = self.options()?;
+        Ok(Client::connect(self.session()?, options).await?)
+    }
+
+    fn options(&self) -> anyhow::Result<ClientOptions> {
+        let missing = || Because(Exit::Config, HOW_TO_GET.to_owned());
+        let id = match self.api_id {
+            Some(id) => id,
+            None => {
+                let text = setting("API_ID")?.ok_or_else(missing)?;
+                let bad = |_| Because(Exit::Config, "API_ID is not a number; see my.telegram.org".to_owned());
+                text.parse().map_err(bad)?
+            }
+        };
+        let hash = match &self.api_hash {
+            Some(hash) => hash.clone(),
+            None => setting("API_HASH")?.ok_or_else(missing)?,
+        };
+        Ok(ClientOptions::new(id, hash))
+    }
+}
+
+/// Where the sessions are.
+pub(super) fn directory() -> anyhow::Result<PathBuf> {
+    let base = match std::env::var_os("XDG_DATA_HOME").filter(|dir| !dir.is_empty()) {
+        Some(dir) => PathBuf::from(dir),
+        None => {
+            let text = "there is no home directory for the session; set HOME or XDG_DATA_HOME";
+            let home = std::env::home_dir().ok_or_else(|| Because(Exit::Config, text.to_owned()))?;
+            home.join(".local").join("share")
+        }
+    };
+    Ok(base.join("telecast"))
+}
+
+/// A setting from the environment, or from the file that the environment names.
+fn setting(name: &str) -> anyhow::Result<Option<String>> {
+    if let Some(value) = std::env::var(name).ok().filter(|value| !value.is_empty()) {
+        return Ok(Some(value.trim().to_owned()));
+    }
+    let Ok(file) = std::env::var(format!("{name}_FILE")) else { return Ok(None) };
+    match std::fs::read_to_string(&file) {
+        Ok(value) => Ok(Some(value.trim().to_owned())),
+        Err(error) => {
+            let text = format!("cannot read {file}, which {name}_FILE names: {error}");
+            Err(Because(Exit::Config, text).into())
+        }
+    }
+}
+
+/// Names become names of files.
+fn name(text: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(plain) {
+        return Err("names of accounts have letters, digits, - and _, at most 64".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_accounts_stay_in_their_directory() {
+        assert_eq!(name("second-one_2"), Ok("second-one_2".to_owned()));
+        for bad in ["", "a/b", "..", "a.b", "ä", &"x".repeat(65)] {
+            assert!(name(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! `telecast play` with an account of one's own: one programme, any number of chats.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::exit::{self, Because, Exit};
+use super::stop;
+use crate::call::{Call, CallEvent, ChatId, JoinOptions, LeftReason};
+use crate::media::{Reader, ReaderOptions};
+use crate::player::{EndReason, Item, Player, PlayerEvent, PlayerOptions};
+use crate::telegram::{ChatName, Client, SignalingOptions, TelegramSignaling};
+
+/// What to stream, and where.
+pub(super) struct Stream {
+    pub(super) sources: Vec<PathBuf>,
+    pub(super) chats: Vec<String>,
+    pub(super) loop_all: bool,
+    pub(super) stay: bool,
+    pub(super) start: bool,
+    pub(super) join: JoinOptions,
+}
+
+impl Stream {
+    /// Whatever can be said without a connection is said before there is one.
+    pub(super) fn check(&mut self) -> anyhow::Result<()> {
+        for chat in &self.chats {
+            chat.parse::<ChatName>()?;
+        }
+        let mut has_video = false;
+        for source in &self.sources {
+            let reader = Reader::open(source, ReaderOptions::default());
+            let reader = reader.with_context(|| format!("cannot play {}", source.display()))?;
+            has_video |= reader.plan().video.played_track().is_some();
+        }
+        self.join.video &= has_video;
+        Ok(())
+    }
+
+    pub(super) async fn run(self, client: &Client) -> anyhow::Result<Exit> {
+        let stop = stop::on_signal()?;
+        let signaling = TelegramSignaling::new(client.clone(), SignalingOptions { start: self.start });
+        let player = Player::start(PlayerOptions { loop_all: self.loop_all, ..PlayerOptions::default() });
+        let mut events = player.events();
+        let join = |chat: &String| Call::join(ChatId(chat.clone()), &signaling, &player, self.join.clone());
+        let calls: Vec<Call> = self.chats.iter().map(join).collect();
+        let mut watched = JoinSet::new();
+        for call in &calls {
+            watched.spawn(watch(call.clone()));
+        }
+        // The beginning is for those who are there: nothing plays before somebody has joined.
+        let nothing_joined = tokio::select! {
+            joined = any_joined(&calls) => !joined,
+            () = stop.cancelled() => true,
+        };
+        if !nothing_joined {
+            for source in &self.sources {
+                player.enqueue(Item::file(source)).await?;
+            }
+        }
+        let ended = async {
+            let (mut played, mut failure) = (false, None);
+            loop {
+                match events.recv().await {
+                    Ok(PlayerEvent::QueueEnded) if self.stay && played => {}
+                    Ok(PlayerEvent::QueueEnded) | Err(RecvError::Closed) => {
+                        return failure.filter(|_| !played);
+                    }
+                    Ok(PlayerEvent::ItemEnded { reason: EndReason::Failed, error: Some(error), .. }) => {
+                        eprintln!("an item failed: {error}");
+                        failure = Some(error);
+                    }
+                    Ok(PlayerEvent::ItemStarted { source, .. }) => {
+                        played = true;
+                        eprintln!("playing {source}");
+                    }
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                }
+            }
+        };
+        let unplayed = tokio::select! {
+            () = all_closed(&calls) => None,
+            () = stop.cancelled() => None,
+            failure = ended => failure,
+        };
+        let exit = leave(&calls, &stop).await;
+        watched.shutdown().await;
+        player.close().await;
+        match unplayed {
+            Some(error) => {
+                let text = format!("nothing could be played: {:#}", anyhow::Error::new(error));
+                Err(Because(Exit::Media, text).into())
+            }
+            None => exit,
+        }
+    }
+}
+
+/// Leaves every chat, and tells why those that were over before ended.
+async fn leave(calls: &[Call], stop: &CancellationToken) -> anyhow::Result<Exit> {
+    let reason = if stop.is_cancelled() { LeftReason::Command } else { LeftReason::Ended };
+    let mut worst = Ok(Exit::Ok);
+    for call in calls {
+        call.leave(reason.clone()).await;
+    }
+    for call in calls {
+        match call.closed().await {
+            LeftReason::Failed(error) => {
+                worst = Err(anyhow::Error::new(error).context(format!("{} failed", call.chat())));
+            }
+            other if exit::of_reason(&other) != Exit::Ok && worst.is_ok() => {
+                eprintln!("{}: {}", call.chat(), other.word());
+                worst = Ok(exit::of_reason(&other));
+            }
+            _ => {}
+        }
+    }
+    worst
+}
+
+/// True when one has joined, false when all have failed.
+async fn any_joined(calls: &[Call]) -> bool {
+    let mut waiting = JoinSet::new();
+    for call in calls {
+        let call = call.clone();
+        waiting.spawn(async move { call.joined().await.is_ok() });
+    }
+    while let Some(joined) = waiting.join_next().await {
+        if matches!(joined, Ok(true)) {
+            return true;
+        }
+    }
+    false
+}
+
+async fn all_closed(calls: &[Call]) {
+    for call in calls {
+        call.closed().await;
+    }
+}
+
+/// Tells what a person may want to know of a call.
+async fn watch(call: Call) {
+    let mut events = call.events();
+    let chat = call.chat().clone();
+    loop {
+        match events.recv().await {
+            Ok(CallEvent::Status(status)) => eprintln!("{chat}: {}", status.word()),
+            Ok(CallEvent::FloodWait { wait }) => {
+                eprintln!("{chat}: Telegram asks to wait {} s before joining", wait.as_secs());
+            }
+            Ok(CallEvent::Retrying { why, .. }) => eprintln!("{chat}: trying again, because {why}"),
+            Ok(CallEvent::MutedByAdmin { muted: true }) => {
+                eprintln!("{chat}: muted by an admin; nobody hears anything until one allows it");
+            }
+            Ok(CallEvent::MutedByAdmin { muted: false }) => eprintln!("{chat}: an admin allows to speak"),
+            Ok(CallEvent::VideoNotAccepted { .. }) => eprintln!("{chat}: no H.264 here, sound only"),
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The program as a person with an account runs it.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use telecast::emulator::mtproto::{AccountId, ChatKind, MtprotoDoor, NewCall, NewChat};
+use telecast::emulator::{Emulator, EmulatorOptions};
+use telecast::telegram::{Datacenter, Session};
+
+const PHONE: &str = "+99 966 123 4567";
+
+/// A server with a chat, and a home directory with a session file that leads there; nobody is
+/// signed in.
+struct Desk {
+    emulator: Emulator,
+    door: MtprotoDoor,
+    account: AccountId,
+    home: tempfile::TempDir,
+}
+
+impl Desk {
+    async fn new() -> Self {
+        let emulator = Emulator::start(EmulatorOptions::default()).await.unwrap();
+        let door = emulator.serve_mtproto("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let account = door.add_account("ann");
+        door.set_phone(account, PHONE);
+        let home = tempfile::tempdir().unwrap();
+        Self { emulator, door, account, home }
+    }
+
+    /// A session file, with a key that is signed in or not.
+    fn session(&self, signed_in: bool) {
+        let path = self.home.path().join("telecast/main.json");
+        let session = Session::open(&path).unwrap();
+        let key = self.door.add_key(signed_in.then_some(self.account));
+        let dc = |id| Datacenter { id, addr: self.door.local_addr(), key: Some(key.clone()) };
+        session.set_datacenters(&[1, 2, 3, 4, 5].map(dc)).unwrap();
+        if signed_in {
+            session.assume_signed_in().unwrap();
+        }
+    }
+
+    fn chat(&self, username: &str, call: Option<NewCall>) {
+        let chat = self.door.add_chat(&NewChat {
+            kind: ChatKind::Supergroup,
+            title: username,
+            username: Some(username),
+            room: username,
+            admins: &[],
+        });
+        if let Some(call) = call {
+            self.door.begin_call(chat, &call);
+        }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_telecast"));
+        command
+            .args(args)
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
+            .env("XDG_DATA_HOME", self.home.path())
+            .env("API_ID", "1")
+            .env("API_HASH", "0123456789abcdef0123456789abcdef")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Waits on the test's own thread; the server has others.
+    fn run(&self, args: &[&str]) -> (Option<i32>, String, String) {
+        told(self.command(args).output().unwrap())
+    }
+
+    async fn end(self) {
+        self.emulator.shutdown().await;
+    }
+}
+
+/// Asks the program to end, as the system does.
+fn stop(child: Child) -> (Option<i32>, String, String) {
+    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    told(child.wait_with_output().unwrap())
+}
+
+fn told(output: Output) -> (Option<i32>, String, String) {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_login_to_logout() {
+    let desk = Desk::new().await;
+    let (code, _, said) = desk.run(&["whoami"]);
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("telecast login"), "{said}");
+
+    desk.session(false);
+    let mut login = desk.command(&["login", "--phone", PHONE]);
+    login.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut login = login.stderr(Stdio::piped()).spawn().unwrap();
+    super::until(|| desk.door.code(PHONE).is_some()).await;
+    let typed = format!("{}\n", desk.door.code(PHONE).unwrap());
+    login.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
+    let (code, out, said) = told(login.wait_with_output().unwrap());
+    assert_eq!(code, Some(0), "{said}");
+    assert!(out.starts_with("signed in as ann"), "{out}");
+
+    assert_eq!(desk.run(&["accounts"]).1, "main\tsigned in\n");
+    assert!(desk.run(&["whoami"]).1.starts_with("ann, id "));
+    let (code, _, said) = desk.run(&["logout"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(desk.run(&["accounts"]).1, "");
+    desk.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chats_are_listed_with_their_video_chats() {
+    let desk = Desk::new().await;
+    desk.session(true);
+    desk.chat("quiet", None);
+    desk.chat("lively", Some(NewCall::default()));
+    desk.chat("later", Some(NewCall { schedule_date: Some(i32::MAX), ..NewCall::default() }));
+    let (code, out, said) = desk.run(&["chats", "--live", "--json"]);
+    assert_eq!(code, Some(0), "{said}");
+    let rows: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let seen: Vec<_> = rows.iter().map(|row| (&row["title"], &row["video_chat"])).collect();
+    let expected =
+        [(&Value::from("lively"), &Value::from("live")), (&Value::from("later"), &Value::from("scheduled"))];
+    assert_eq!(seen, expected);
+    assert_eq!(desk.run(&["chats"]).1.lines().count(), 3);
+    desk.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_is_played_into_a_chat_to_its_end() {
+    let desk = Desk::new().await;
+    desk.session(true);
+    desk.chat("lively", Some(NewCall::default()));
+    let mut play = desk.command(&["play", "media/music.ogg", "--loop", "--chat", "@lively"]);
+    let play = play.stderr(Stdio::piped()).spawn().unwrap();
+    let mut looks = tokio::time::interval(Duration::from_millis(50));
+    let heard = async {
+        loop {
+            looks.tick().await;
+            let stats = desk.emulator.stats("lively").await.unwrap();
+            if stats.iter().any(|it| it.name == "ann" && it.streams.iter().any(|stream| stream.packets > 50))
+            {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), heard).await.expect("sound arrives");
+    let (code, _, said) = stop(play);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("@lively: joined"), "{said}");
+    assert_eq!(desk.door.n_calls("phone.leaveGroupCall"), 1, "{said}");
+    desk.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_failure_names_its_remedy() {
+    let desk = Desk::new().await;
+    desk.session(true);
+    desk.chat("quiet", None);
+    for (args, code, words) in [
+        (&["play", "media/music.ogg", "--chat", "@quiet"][..], 5, "--start"),
+        (&["play", "media/music.ogg", "--chat", "@nobody"], 5, "telecast chats"),
+        (&["play", "media/music.ogg", "--chat", "quiet"], 2, "@name"),
+        (&["play", "README.md", "--chat", "@quiet"], 7, "not a media file"),
+        (&["play", "media/music.ogg", "--chat", "@quiet", "--start"], 5, "admins"),
+        (&["login", "--phone", "123456:ABC-DEF"], 4, "user accounts"),
+        (&["chats", "--account", "second"], 4, "telecast login"),
+        (&["chats", "--account", "a/b"], 2, "letters"),
+    ] {
+        let (exit, _, said) = desk.run(args);
+        assert_eq!(exit, Some(code), "{args:?}: {said}");
+        assert!(said.contains(words), "{args:?}: {said}");
+    }
+    let mut command = desk.command(&["chats"]);
+    command.env_remove("API_ID");
+    let (exit, _, said) = told(command.output().unwrap());
+    assert_eq!(exit, Some(3), "{said}");
+    assert!(said.contains("my.telegram.org"), "{said}");
+    desk.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_tells_no_secrets() {
+    let desk = Desk::new().await;
+    desk.session(true);
+    desk.chat("lively", Some(NewCall::default()));
+    let mut play = desk.command(&["play", "media/music.ogg", "--chat", "@lively"]);
+    let play = play.env("RUST_LOG", "trace").stderr(Stdio::piped()).spawn().unwrap();
+    super::until(|| desk.door.n_calls("phone.leaveGroupCall") + desk.door.n_calls("phone.joinGroupCall") > 0)
+        .await;
+    let (_, _, said) = stop(play);
+    assert!(said.contains("enqueueing request phone.joinGroupCall"), "the log is that of trace: {said}");
+    let stored = std::fs::read_to_string(desk.home.path().join("telecast/main.json")).unwrap();
+    let stored: Value = serde_json::from_str(&stored).unwrap();
+    let key = stored["dcs"]["2"]["key"].as_str().unwrap();
+    for secret in ["0123456789abcdef0123456789abcdef", &key[..32], "\"pwd\"", "999661234567"] {
+        assert!(!said.contains(secret), "{secret}");
+    }
+    desk.end().await;
+}
