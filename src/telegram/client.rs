@@ -15,6 +15,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -85,6 +86,8 @@ pub(super) struct Inner {
     floods: Mutex<HashMap<u32, Instant>>,
     /// References to video chats that we have seen, by call id.
     pub(super) calls: Mutex<HashMap<i64, tl::types::InputGroupCall>>,
+    /// How many links there are to calls.
+    pub(super) n_links: AtomicUsize,
     /// The connection was lost.
     lost: Notify,
 }
@@ -94,6 +97,8 @@ pub(super) struct Inner {
 pub(super) enum News {
     /// `updateGroupCallParticipants`.
     Participants(Arc<tl::types::UpdateGroupCallParticipants>),
+    /// `updateGroupCallConnection`, which does not say of which call it is.
+    Connection(Secret<String>),
     /// `updateGroupCall`.
     Call(Arc<tl::enums::GroupCall>),
     /// `updateLoginToken`: a QR code was scanned.
@@ -130,6 +135,7 @@ impl Client {
             pool: Mutex::new(pool.handle.thin.clone()),
             floods: Mutex::default(),
             calls: Mutex::default(),
+            n_links: AtomicUsize::new(0),
             lost: Notify::new(),
         });
         inner.tasks.spawn(inner.clone().keep_pool(pool));
@@ -350,6 +356,10 @@ impl Inner {
                 tl::enums::Update::GroupCall(update) => {
                     self.remember(&update.call);
                     News::Call(Arc::new(update.call))
+                }
+                tl::enums::Update::GroupCallConnection(update) if !update.presentation => {
+                    let tl::enums::DataJson::Json(json) = update.params;
+                    News::Connection(json.data.into())
                 }
                 tl::enums::Update::LoginToken => News::LoginToken,
                 _ => continue,

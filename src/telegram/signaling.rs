@@ -10,6 +10,7 @@
 //! undoes; what only asks goes beside it. A link that was dropped still says its goodbye.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -60,6 +61,7 @@ impl Signaling for TelegramSignaling {
             outbox,
         });
         let (inner, news) = (&self.client.inner, self.client.inner.subscribe());
+        inner.n_links.fetch_add(1, Ordering::Relaxed);
         inner.tasks.spawn_on(door.run(inbox, news), &inner.runtime);
         Link { requests, incoming }
     }
@@ -103,13 +105,14 @@ impl Door {
             };
             tokio::join!(sort, self.serve(act_queue), self.serve(ask_queue));
         };
-        let cancel = self.client.inner.cancel.clone();
+        let inner = self.client.inner.clone();
         tokio::select! {
-            () = cancel.cancelled() => {}
+            () = inner.cancel.cancelled() => {}
             () = serve => {}
             // News end with the client.
             () = tell => {}
         }
+        inner.n_links.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Answers requests in their order.
@@ -218,6 +221,11 @@ impl Door {
                         let update = Update::Participants { participants: rows, version: update.version };
                         self.send(update).await;
                     }
+                }
+                // With several calls nobody knows which of them was moved. A call that was finds
+                // that out by itself: its transport fails, or a check does.
+                Ok(News::Connection(params)) if self.client.inner.n_links.load(Ordering::Relaxed) == 1 => {
+                    self.send(Update::Connection { params, attempt: None, presentation: false }).await;
                 }
                 Ok(News::Call(call)) => self.tell_call(&call).await,
                 Ok(News::Reconnected) => self.catch_up().await,

@@ -18,6 +18,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use grammers_tl_types as tl;
 use tokio::sync::broadcast;
 
 use super::net::{Emulator, EmulatorError};
@@ -196,6 +197,15 @@ impl MtprotoDoor {
     /// Every update from the rooms is sent so many times more.
     pub fn repeat_updates(&self, extra: u32) {
         self.server.faults().extra_updates = extra;
+    }
+
+    /// Sends everybody a connection update that nobody asked for, with these parameters: the
+    /// server moves a call.
+    pub fn push_connection(&self, params: &str) {
+        let params = tl::types::DataJson { data: params.to_owned() }.into();
+        let moved = tl::types::UpdateGroupCallConnection { presentation: false, params }.into();
+        let updates = phone::container(vec![moved], vec![], vec![], 0);
+        self.server.methods.pushes.to_all_but(0, &updates);
     }
 
     /// How often a method was called.

@@ -144,6 +144,24 @@ async fn a_flood_wait_is_told_and_sat_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_flood_wait_holds_for_later_calls_too() {
+    let lab = Lab::new().await;
+    lab.door.plan("messages.getDialogs", Fault::Refuse(RpcError::new(420, "FLOOD_WAIT_1")), 1);
+    lab.client.chats().await.unwrap();
+    assert_eq!(lab.door.n_calls("messages.getDialogs"), 2);
+    lab.door.plan("messages.getDialogs", Fault::Refuse(RpcError::new(420, "FLOOD_WAIT_3600")), 1);
+    for _ in 0..3 {
+        let error = lab.client.chats().await.unwrap_err();
+        let TelegramError::FloodWait { wait, method: "messages.getDialogs" } = error else {
+            panic!("{error}")
+        };
+        assert!((3590..=3600).contains(&wait.as_secs()), "{wait:?}");
+    }
+    assert_eq!(lab.door.n_calls("messages.getDialogs"), 3, "who knows of the wait does not ask");
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn trouble_of_the_server_is_tried_again_but_not_for_ever() {
     let lab = Lab::new().await;
     lab.begin();
@@ -299,6 +317,31 @@ async fn the_same_account_from_elsewhere_takes_over() {
     other.shutdown().await;
     lab.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_the_server_moves_joins_again() {
+    let lab = Lab::new().await;
+    lab.begin();
+    let joined = lab.join().await;
+    joined.call.joined().await.unwrap();
+    let mut status = joined.call.status();
+    let elsewhere = lab.emulator.join_raw(telecast::emulator::JoinRequest {
+        chat: "elsewhere".into(),
+        name: "bot".into(),
+        params: PARAMS.into(),
+        ..Default::default()
+    });
+    lab.door.push_connection(&elsewhere.await.unwrap().params);
+    status.wait_for(|status| *status == CallStatus::Reconnecting).await.unwrap();
+    status.wait_for(|status| *status == CallStatus::Joined).await.unwrap();
+    assert_eq!((lab.door.n_calls("phone.joinGroupCall"), lab.n_bots().await), (2, 1));
+    joined.leave().await;
+    lab.end().await;
+}
+
+/// What somebody else joins with.
+const PARAMS: &str = r#"{"ssrc":7,"ufrag":"k8Qz","pwd":"Y1nVb0oXw7c3Lr5TgJ2uKeHs","fingerprints":[{"hash":"sha-256",
+    "setup":"passive","fingerprint":"3B:91:0C:5E:77:AA:14:D2:60:8F:E1:49:B3:02:CD:7A:95:6E:2F:18:C4:8D:31:F0:5B:A6:E9:13:70:4C:DE:28"}]}"#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn media_goes_on_while_the_connection_to_telegram_is_lost() {
