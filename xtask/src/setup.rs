@@ -26,11 +26,11 @@ const BUILD: &[Tool] = &[
 const TEST: &[Tool] = &[
     Tool { program: "chromium", package: "chromium", why: "watches the video chat as a browser does" },
     Tool { program: "chromedriver", package: "chromium-driver", why: "steers the browser" },
-    Tool { program: "python3", package: "python3", why: "runs ntgcalls, a foreign client" },
+    Tool { program: "python3", package: "python3", why: "runs ntgcalls and Telethon, foreign clients" },
 ];
 
-/// The foreign client that has to work against our video chat.
-const NTGCALLS: &str = "ntgcalls==3.0.5";
+/// The foreign clients that have to work against our video chat and our Telegram.
+const FOREIGN: &[&str] = &["ntgcalls==3.0.5", "telethon==1.45.0"];
 
 /// Brings the machine into the state that a build, or the tests, need.
 pub(crate) fn run(root: &Path, what: &str) -> Result<()> {
@@ -53,18 +53,26 @@ pub(crate) fn run(root: &Path, what: &str) -> Result<()> {
     if what == "test" { foreign_client(root) } else { Ok(()) }
 }
 
-/// A Python environment of the project's own, inside the build directory, with ntgcalls in it.
+/// A Python environment of the project's own, inside the build directory, with the foreign clients in it.
 fn foreign_client(root: &Path) -> Result<()> {
     let venv = target_dir(root).join("tmp").join("ntgcalls");
     let python = venv.join("bin").join("python");
     let there = |python: &Path| {
-        let version = "import importlib.metadata as m; raise SystemExit('ntgcalls=='+m.version('ntgcalls')!=';'.join(__import__('sys').argv[1:]))";
-        Command::new(python).args(["-c", version, NTGCALLS]).output().is_ok_and(|out| out.status.success())
+        let versions = "import importlib.metadata as m, sys
+for wanted in sys.argv[1:]:
+    name, version = wanted.split('==')
+    if m.version(name) != version: sys.exit(1)";
+        Command::new(python)
+            .args(["-c", versions])
+            .args(FOREIGN)
+            .output()
+            .is_ok_and(|out| out.status.success())
     };
     if there(&python) {
         return Ok(());
     }
-    eprintln!("installing {NTGCALLS} into {}", venv.display());
+    let names = FOREIGN.join(", ");
+    eprintln!("installing {names} into {}", venv.display());
     std::fs::create_dir_all(&venv)?;
     if !run_quietly(Command::new("python3").args(["-m", "venv"]).arg(&venv)) {
         // Debian ships the module in a package of its own.
@@ -73,10 +81,11 @@ fn foreign_client(root: &Path) -> Result<()> {
         anyhow::ensure!(made, "python3 -m venv {} failed", venv.display());
     }
     let status = Command::new(&python)
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", NTGCALLS])
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .args(FOREIGN)
         .status()
         .context("cannot run pip")?;
-    anyhow::ensure!(status.success(), "pip could not install {NTGCALLS}");
+    anyhow::ensure!(status.success(), "pip could not install {names}");
     Ok(())
 }
 

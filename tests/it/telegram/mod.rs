@@ -11,6 +11,7 @@ use telecast::secret::Secret;
 use telecast::telegram::{Client, ClientOptions, Datacenter, Session, SignalingOptions, TelegramSignaling};
 
 mod calls;
+mod foreign;
 mod login;
 #[cfg(feature = "cli")]
 mod program;
