@@ -26,11 +26,15 @@ const BUILD: &[Tool] = &[
 const TEST: &[Tool] = &[
     Tool { program: "chromium", package: "chromium", why: "watches the video chat as a browser does" },
     Tool { program: "chromedriver", package: "chromium-driver", why: "steers the browser" },
-    Tool { program: "python3", package: "python3", why: "runs ntgcalls and Telethon, foreign clients" },
+    Tool {
+        program: "python3",
+        package: "python3",
+        why: "runs ntgcalls, Telethon and py-tgcalls, foreign clients",
+    },
 ];
 
 /// The foreign clients that have to work against our video chat and our Telegram.
-const FOREIGN: &[&str] = &["ntgcalls==3.0.5", "telethon==1.45.0"];
+const FOREIGN: &[&str] = &["ntgcalls==3.0.5", "telethon==1.45.0", "py-tgcalls==3.0.0"];
 
 /// Brings the machine into the state that a build, or the tests, need.
 pub(crate) fn run(root: &Path, what: &str) -> Result<()> {

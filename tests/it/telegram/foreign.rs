@@ -3,11 +3,38 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use telecast::call::ChatId;
+use telecast::emulator::Weather;
+use telecast::emulator::measure::Wanted;
+use telecast::emulator::watcher::WatchOptions;
+use telecast::secret::Secret;
 
-use super::{Lab, NAME};
+use super::{Lab, NAME, ROOM};
+use crate::realtime_async;
+
+/// Starts a script with the address of our Telegram and a key of the guest's.
+fn start(script: &str, lab: &Lab, key: &Secret<[u8; 256]>, more: &[&str]) -> Child {
+    // The environment that `cargo xtask setup test` makes.
+    let python = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ntgcalls/bin/python");
+    assert!(python.exists(), "{} is missing: run `cargo xtask setup test`", python.display());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it").join(script);
+    let addr = lab.door.local_addr();
+    let mut child = Command::new(python)
+        .arg(script)
+        .args([&addr.ip().to_string(), &addr.port().to_string(), NAME])
+        .args(more)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let key: String = key.expose().iter().map(|byte| format!("{byte:02x}")).collect();
+    writeln!(child.stdin.as_mut().unwrap(), "{key}").unwrap();
+    child
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn telethon_joins_beside_the_bot_and_sees_it_leave() {
@@ -17,21 +44,7 @@ async fn telethon_joins_beside_the_bot_and_sees_it_leave() {
     joined.call.joined().await.unwrap();
     let guest = lab.door.add_account("guest");
     let key = lab.door.add_key(Some(guest));
-    let key: String = key.expose().iter().map(|byte| format!("{byte:02x}")).collect();
-
-    // The environment that `cargo xtask setup test` makes.
-    let python = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ntgcalls/bin/python");
-    assert!(python.exists(), "{} is missing: run `cargo xtask setup test`", python.display());
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/foreign_telegram.py");
-    let addr = lab.door.local_addr();
-    let mut child = Command::new(python)
-        .arg(script)
-        .args([&addr.ip().to_string(), &addr.port().to_string(), NAME])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    writeln!(child.stdin.take().unwrap(), "{key}").unwrap();
+    let mut child = start("foreign_telegram.py", &lab, &key, &[]);
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     out.read_line(&mut line).unwrap();
@@ -48,5 +61,43 @@ async fn telethon_joins_beside_the_bot_and_sees_it_leave() {
     assert_eq!(seen["participants"][1], json!({ "source": 77, "self": true, "muted": true }));
     assert_eq!(seen["known"], json!([77]));
     assert_eq!(seen["afterwards"], "GroupcallJoinMissingError");
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn py_tgcalls_plays_and_the_watcher_hears_it() {
+    let _alone = realtime_async().await;
+    // ntgcalls takes no notice of connections that finish within some 20 ms.
+    let lab = Lab::in_weather(Some(Weather::parse("delay=40ms").unwrap())).await;
+    lab.begin();
+    let guest = lab.door.add_account("guest");
+    let key = lab.door.add_key(Some(guest));
+    let of = Some("guest".to_owned());
+    let options = WatchOptions { of, ..WatchOptions::default() };
+    let watcher = lab.emulator.watch(&ChatId(ROOM.into()), options).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let tone = folder.path().join("tone.raw");
+    let mut child = start("foreign_player.py", &lab, &key, &[&tone.to_string_lossy()]);
+
+    let wanted = Wanted { video: false, audio: true };
+    let mut looks = tokio::time::interval(Duration::from_millis(100));
+    let heard = tokio::time::timeout(Duration::from_secs(30), async {
+        loop {
+            looks.tick().await;
+            let report = watcher.report(wanted).await.unwrap();
+            if report.audio.as_ref().is_some_and(|audio| audio.packets >= 50) {
+                return report.audio.unwrap();
+            }
+        }
+    });
+    let heard = heard.await.expect("sound arrives");
+    assert!(heard.dominant_hz.is_some_and(|hz| (hz - 660.0).abs() < 2.0), "{heard:?}");
+    drop(child.stdin.take());
+    let mut said = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(child.wait().unwrap().success(), "{said}");
+    assert!(said.ends_with("playing\nleft\n"), "{said}");
+    assert_eq!(lab.door.n_calls("phone.leaveGroupCall"), 1);
+    watcher.stop().await.unwrap();
     lab.end().await;
 }

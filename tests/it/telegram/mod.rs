@@ -5,7 +5,7 @@ use std::time::Duration;
 use telecast::call::{Call, ChatId, JoinOptions, LeftReason};
 use telecast::emulator::measure::Wanted;
 use telecast::emulator::mtproto::{AccountId, ChatKind, MtprotoDoor, NewCall, NewChat, TelegramChatId};
-use telecast::emulator::{Emulator, EmulatorOptions};
+use telecast::emulator::{Emulator, EmulatorOptions, Weather};
 use telecast::player::{Item, Player, PlayerOptions};
 use telecast::secret::Secret;
 use telecast::telegram::{Client, ClientOptions, Datacenter, Session, SignalingOptions, TelegramSignaling};
@@ -37,7 +37,15 @@ impl Lab {
     }
 
     async fn with(change: impl FnOnce(&mut ClientOptions)) -> Self {
-        let emulator = Emulator::start(EmulatorOptions::default()).await.unwrap();
+        Self::on(EmulatorOptions::default(), change).await
+    }
+
+    async fn in_weather(weather: Option<Weather>) -> Self {
+        Self::on(EmulatorOptions { weather, ..EmulatorOptions::default() }, |_| {}).await
+    }
+
+    async fn on(emulator: EmulatorOptions, change: impl FnOnce(&mut ClientOptions)) -> Self {
+        let emulator = Emulator::start(emulator).await.unwrap();
         let door = emulator.serve_mtproto("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let account = door.add_account("bot");
         let key = door.add_key(Some(account));
