@@ -179,6 +179,17 @@ impl Inner {
         request: &R,
         patience: Patience,
     ) -> Result<R::Return, TelegramError> {
+        self.invoke_telling(request, patience, &mut false).await
+    }
+
+    /// Calls a method, and tells whether an answer got lost: then the method may have been
+    /// executed, whatever the result says.
+    pub(super) async fn invoke_telling<R: RemoteCall>(
+        &self,
+        request: &R,
+        patience: Patience,
+        is_answer_lost: &mut bool,
+    ) -> Result<R::Return, TelegramError> {
         let body = request.to_bytes();
         let constructor = body.get(..4).and_then(|id| id.try_into().ok()).map_or(0, u32::from_le_bytes);
         let method = tl::name_for_id(constructor);
@@ -193,6 +204,8 @@ impl Inner {
                 Err(error) => error,
             };
             tracing::debug!(method, tries, %error, "a call failed");
+            *is_answer_lost |=
+                matches!(error, TelegramError::Connection { .. } | TelegramError::Timeout { .. });
             let pause = match &error {
                 TelegramError::FloodWait { wait, .. } => {
                     self.floods().insert(constructor, clock() + *wait);

@@ -178,8 +178,15 @@ impl Door {
         };
         // The call itself waits when Telegram asks it to: it then needs new parameters.
         let patience = Patience { flood: Duration::ZERO, again: true };
-        let joined = self.client.inner.join(id, join.params.expose(), options, patience).await?;
-        Ok(Reply::Joined { params: joined.params.into() })
+        let (inner, mut is_answer_lost) = (&self.client.inner, false);
+        let joined = inner.join(id, join.params.expose(), options, patience, &mut is_answer_lost).await;
+        if joined.is_err() && is_answer_lost {
+            // We may be in the chat all the same, and the call does not know it: nobody may be
+            // left behind. Whether that worked is nothing that the call could act upon.
+            let left = inner.leave(id, join.source).await;
+            tracing::debug!(?left, "a join whose answer was lost has failed");
+        }
+        Ok(Reply::Joined { params: joined?.params.into() })
     }
 
     /// Finds the chat's video chat, or begins one if that is wanted.

@@ -166,7 +166,7 @@ impl Client {
         options: JoinVideoChat,
     ) -> Result<String, TelegramError> {
         let patience = Patience { flood: self.inner.options.max_flood_wait, again: true };
-        Ok(self.inner.join(id, params, options, patience).await?.params)
+        Ok(self.inner.join(id, params, options, patience, &mut false).await?.params)
     }
 
     /// Leaves a video chat, whatever connection this account has there.
@@ -336,6 +336,7 @@ impl Inner {
         params: &str,
         options: JoinVideoChat,
         patience: Patience,
+        is_answer_lost: &mut bool,
     ) -> Result<Joined, TelegramError> {
         let join_as = options.join_as.as_deref().map(|peer| self.input_peer(peer)).transpose()?;
         let request = tl::functions::phone::JoinGroupCall {
@@ -348,7 +349,7 @@ impl Inner {
             block: None,
             params: tl::types::DataJson { data: params.to_owned() }.into(),
         };
-        let answer = self.invoke_with(&request, patience).await?;
+        let answer = self.invoke_telling(&request, patience, is_answer_lost).await?;
         let mut connection = None;
         for update in of_updates(&answer) {
             match update {

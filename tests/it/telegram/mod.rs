@@ -15,6 +15,7 @@ mod foreign;
 mod login;
 #[cfg(feature = "cli")]
 mod program;
+mod storm;
 
 const ROOM: &str = "demo";
 const NAME: &str = "@demo_chat";
