@@ -13,6 +13,9 @@ use telecast::player::{Item, Player, PlayerOptions};
 
 const CALLS: usize = 20;
 
+/// The first report must come within this time.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 type Step = fn(&Milestones) -> Option<Duration>;
 
 const STEPS: [(&str, Step); 5] = [
@@ -48,13 +51,25 @@ async fn joins(weather: &str, setup: Setup) -> Result<Vec<Milestones>, Box<dyn s
         let options = JoinOptions { setup, ..JoinOptions::default() };
         let call = Call::join(ChatId(format!("chat-{n}")), &*emulator.signaling("bot"), &player, options);
         call.joined().await.map_err(|reason| format!("not joined: {reason:?}"))?;
-        all.push(call.stats().await.ok_or("the call is over")?.milestones);
+        all.push(tokio::time::timeout(PATIENCE, milestones(&call)).await??);
         call.leave(LeftReason::Command).await;
         call.closed().await;
     }
     player.close().await;
     emulator.shutdown().await;
     Ok(all)
+}
+
+/// All of them, when the last has been passed: the receiver's first report.
+async fn milestones(call: &Call) -> Result<Milestones, &'static str> {
+    let mut looks = tokio::time::interval(Duration::from_millis(20));
+    loop {
+        looks.tick().await;
+        let milestones = call.stats().await.ok_or("the call is over")?.milestones;
+        if milestones.first_feedback().is_some() {
+            return Ok(milestones);
+        }
+    }
 }
 
 fn median(mut times: Vec<Duration>) -> String {

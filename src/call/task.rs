@@ -4,10 +4,11 @@
 
 #![expect(clippy::disallowed_methods, reason = "this loop is where a call reads the clock")]
 
-use std::net::{IpAddr, SocketAddr, UdpSocket as StdUdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Instant, SystemTime};
 
-use tokio::net::UdpSocket;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::{broadcast, mpsc, watch};
 use tracing::Instrument;
 
@@ -49,7 +50,9 @@ pub(super) fn spawn(chat: ChatId, options: JoinOptions, ends: Ends) {
 struct Driver {
     participant: Participant,
     ends: Ends,
-    socket: Option<UdpSocket>,
+    /// Only what comes in wakes us: a socket that waits to be writable, as tokio's own do, wakes
+    /// its task after everything that it has sent.
+    socket: Option<AsyncFd<UdpSocket>>,
     /// Present while there is a connection to send on.
     frames: Option<Listener>,
     programme_over: bool,
@@ -125,11 +128,12 @@ impl Driver {
         over
     }
 
+    #[expect(deprecated, reason = "its successor is unsafe for the sake of descriptors that others close")]
     fn open_socket(&mut self) {
-        let opened = StdUdpSocket::bind(SocketAddr::from(([0, 0, 0, 0], 0))).and_then(|socket| {
+        let opened = UdpSocket::bind(SocketAddr::from(([0, 0, 0, 0], 0))).and_then(|socket| {
             socket.set_nonblocking(true)?;
             let local = socket.local_addr()?;
-            Ok((UdpSocket::from_std(socket)?, local))
+            Ok((AsyncFd::with_interest(socket, Interest::READABLE)?, local))
         });
         match opened {
             Ok((socket, local)) => {
@@ -144,7 +148,7 @@ impl Driver {
         while let Some(transmit) = self.participant.poll_transmit() {
             let Some(socket) = &self.socket else { continue };
             // A full or refusing network loses datagrams; that is what NACK and timers are for.
-            if let Err(error) = socket.try_send_to(&transmit.payload, transmit.to) {
+            if let Err(error) = socket.get_ref().send_to(&transmit.payload, transmit.to) {
                 tracing::trace!(%error, to = %transmit.to, "a datagram was not sent");
             }
         }
@@ -162,7 +166,7 @@ impl Driver {
                 Err(_) => return,
             }
             let Some(socket) = &self.socket else { return };
-            received = socket.try_recv_from(buffer);
+            received = socket.try_io(Interest::READABLE, |socket| socket.recv_from(buffer));
         }
         if let Ok((len, from)) = received {
             self.participant.handle_datagram(from, &buffer[..len], Instant::now());
@@ -191,9 +195,12 @@ async fn next_frame(frames: &mut Option<Listener>) -> Option<SharedFrame> {
     }
 }
 
-async fn receive(socket: Option<&UdpSocket>, buffer: &mut [u8]) -> std::io::Result<(usize, SocketAddr)> {
+async fn receive(
+    socket: Option<&AsyncFd<UdpSocket>>,
+    buffer: &mut [u8],
+) -> std::io::Result<(usize, SocketAddr)> {
     match socket {
-        Some(socket) => socket.recv_from(buffer).await,
+        Some(socket) => socket.async_io(Interest::READABLE, |socket| socket.recv_from(buffer)).await,
         None => std::future::pending().await,
     }
 }
@@ -207,7 +214,7 @@ async fn sleep_until(at: Option<Instant>) {
 
 /// Which of our addresses a datagram to `remote` leaves from: asks the kernel, sends nothing.
 fn route(remote: IpAddr) -> Option<IpAddr> {
-    let probe = StdUdpSocket::bind(SocketAddr::from(([0, 0, 0, 0], 0))).ok()?;
+    let probe = UdpSocket::bind(SocketAddr::from(([0, 0, 0, 0], 0))).ok()?;
     // Port 9 is "discard"; connecting a UDP socket only picks a route.
     probe.connect(SocketAddr::new(remote, 9)).ok()?;
     Some(probe.local_addr().ok()?.ip())

@@ -23,6 +23,7 @@ mod values;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
 
 use exit::Exit;
 
@@ -64,6 +65,9 @@ enum Command {
     Chats(chats::ChatsArgs),
 }
 
+/// One thread is half busy with so many calls on a small machine.
+const CALLS_PER_THREAD: usize = 64;
+
 /// Parses the arguments and runs what they ask for.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -95,6 +99,15 @@ pub fn main() -> ExitCode {
 }
 
 /// The runtime that every command runs on.
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("telecast").build()?)
+fn runtime() -> anyhow::Result<Runtime> {
+    Ok(Builder::new_multi_thread().enable_all().thread_name("telecast").build()?)
+}
+
+/// The runtime for so many calls: where one thread is enough, threads that wake one another would
+/// cost more than the calls.
+fn runtime_for(n_calls: usize) -> anyhow::Result<Runtime> {
+    if n_calls > CALLS_PER_THREAD {
+        return runtime();
+    }
+    Ok(Builder::new_current_thread().enable_all().thread_name("telecast").build()?)
 }

@@ -166,7 +166,7 @@ fn run_stdio(args: PlayArgs) -> anyhow::Result<Exit> {
         stats_every: args.stats_every,
         join,
     };
-    let runtime = super::runtime()?;
+    let runtime = super::runtime_for(options.chats.len())?;
     let failed = runtime.block_on(async {
         let stop = stop::on_signal()?;
         let input = BufReader::new(tokio::io::stdin());
