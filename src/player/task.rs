@@ -1,6 +1,6 @@
 //! The driver of one programme: owns its clock, its workers and its listeners, decides nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use super::item::Item;
 use super::listener::Tap;
 use super::state::{Output, State, Ticket};
 use super::worker::{Dismissed, Report, Worker, WorkerEvent, WorkerId};
-use super::{DueFrame, ItemId, PlayError, PlayerEvent, PlayerOptions, PlayerStatus};
+use super::{DueFrame, ItemId, PlayError, PlayerEvent, PlayerOptions, PlayerStatus, SharedFrame};
 use crate::time::MediaTime;
 
 /// How many reports of workers may wait. Two items are loaded at most, each owing few frames.
@@ -50,6 +50,7 @@ pub(super) async fn run(
         workers: HashMap::new(),
         retired: HashMap::new(),
         taps: Vec::new(),
+        under_way: VecDeque::new(),
         seeks: HashMap::new(),
         reports,
         events,
@@ -94,6 +95,9 @@ struct Driver {
     /// Workers that have been told to end and have not yet said goodbye.
     retired: HashMap<WorkerId, Dismissed>,
     taps: Vec<Tap>,
+    /// What has been handed out and is not due yet: whoever comes to listen gets it, too, and
+    /// need not wait for [`LEAD`](super::state::LEAD) to pass.
+    under_way: VecDeque<SharedFrame>,
     seeks: HashMap<Ticket, SeekReply>,
     reports: Sender<Report>,
     events: broadcast::Sender<PlayerEvent>,
@@ -138,6 +142,9 @@ impl Driver {
         trace!(item = ?frame.item, at = ?frame.at, kind = ?frame.frame.kind, "frame");
         let shared = Arc::new(frame);
         self.taps.retain_mut(|tap| tap.offer(&shared));
+        let now = now();
+        while self.under_way.pop_front_if(|frame| frame.due < now).is_some() {}
+        self.under_way.push_back(shared);
     }
 
     fn open(&mut self, id: WorkerId, item: Item, gain: f32) {
@@ -194,8 +201,11 @@ impl Driver {
                 self.state.stop();
                 answer(reply, ());
             }
-            Command::Listen { tap } => {
-                self.taps.push(tap);
+            Command::Listen { mut tap } => {
+                let now = now();
+                if self.under_way.iter().filter(|frame| frame.due >= now).all(|frame| tap.offer(frame)) {
+                    self.taps.push(tap);
+                }
                 self.state.handle_listener();
             }
             Command::Close => self.state.close(),

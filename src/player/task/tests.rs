@@ -143,6 +143,24 @@ async fn all_calls_hear_the_same_frames() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_comes_hears_what_is_due_next() {
+    let player = Player::start(options());
+    let mut first = player.listen().await;
+    for _ in 0..50 {
+        turn().await;
+    }
+    let heard = drain(&mut first);
+    let mut second = player.listen().await;
+    tokio::task::yield_now().await;
+    let at_once = of_kind(&drain(&mut second), MediaKind::Audio);
+    let now = now();
+    assert!(at_once[0].due >= now && at_once[0].due < now + Duration::from_millis(20));
+    assert!(at_once.windows(2).all(|pair| pair[1].at == pair[0].at + MediaTime::from_millis(20)));
+    assert_eq!(at_once.last().unwrap().at, heard.last().unwrap().at, "and nothing is heard twice");
+    close(&player).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_late_call_begins_at_a_key_frame_and_a_slow_one_slows_nobody() {
     let player = Player::start(PlayerOptions::default());
     let mut events = player.events();
