@@ -252,7 +252,11 @@ impl State {
         match report.event {
             WorkerEvent::Opened(opened) => deck.open(opened),
             WorkerEvent::NotOpened(error) => deck.fail(error),
-            WorkerEvent::Frame { generation, frame } => deck.handle_frame(generation, frame),
+            WorkerEvent::Frames { generation, frames } => {
+                for frame in frames {
+                    deck.handle_frame(generation, frame);
+                }
+            }
             WorkerEvent::End { generation } => deck.handle_end(generation),
             WorkerEvent::ReadFailed { generation, error } => deck.handle_read_failed(generation, error),
             WorkerEvent::Landed { generation, result } => {

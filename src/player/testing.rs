@@ -332,7 +332,7 @@ impl SlowWorker {
                 let generation = self.generation;
                 self.credit -= 1;
                 Some(match reader.next_frame() {
-                    Ok(Some(frame)) => WorkerEvent::Frame { generation, frame },
+                    Ok(Some(frame)) => WorkerEvent::Frames { generation, frames: vec![frame] },
                     Ok(None) => {
                         self.credit = 0;
                         WorkerEvent::End { generation }

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Sender;
 use tracing::{debug, error, trace};
 
 use super::deck::{Opened, Want};
-use super::item::{FrameReader, Item, ItemError};
+use super::item::{Item, ItemError};
 use crate::media::Frame;
 use crate::time::MediaTime;
 
@@ -26,6 +27,12 @@ pub(super) struct WorkerId(pub(super) u64);
 
 /// Room for orders. The deck leaves fewer unanswered: one seek, and two reads before and after it.
 const ORDERS: usize = 16;
+
+/// So many frames are handed over together, unless reading them takes too long.
+const BATCH: usize = 8;
+
+/// A source that is slow or live is not held back by more than this.
+const BATCH_PATIENCE: Duration = Duration::from_millis(10);
 
 /// What a worker says.
 #[derive(Debug)]
@@ -41,8 +48,8 @@ pub(super) enum WorkerEvent {
     Opened(Opened),
     /// It cannot be opened; the thread ends.
     NotOpened(ItemError),
-    /// One of the frames asked for.
-    Frame { generation: u32, frame: Frame },
+    /// Some of the frames asked for.
+    Frames { generation: u32, frames: Vec<Frame> },
     /// No more frames.
     End { generation: u32 },
     /// Reading failed; a seek may still help.
@@ -153,6 +160,7 @@ fn run(item: &Item, orders: &Receiver<Want>, gain: &AtomicU32, reporter: &Report
     let mut generation = 0;
     let mut credit = 0;
     let mut applied_gain = None;
+    let mut batch = Batch::default();
     while let Some(order) = next_order(orders, credit) {
         let event = match order {
             Some(Want::Read { generation: of, n_frames }) => {
@@ -165,6 +173,7 @@ fn run(item: &Item, orders: &Receiver<Want>, gain: &AtomicU32, reporter: &Report
             Some(Want::Seek { generation: of, to }) => {
                 generation = of;
                 credit = 0;
+                batch = Batch::default();
                 WorkerEvent::Landed { generation, result: reader.seek(to) }
             }
             None => {
@@ -173,14 +182,46 @@ fn run(item: &Item, orders: &Receiver<Want>, gain: &AtomicU32, reporter: &Report
                     reader.set_volume(wanted);
                     applied_gain = Some(wanted);
                 }
-                let event = read(&mut *reader, generation);
-                credit = if matches!(event, WorkerEvent::Frame { .. }) { credit - 1 } else { 0 };
-                event
+                let end = match reader.next_frame() {
+                    Ok(Some(frame)) => {
+                        credit -= 1;
+                        if !batch.push(frame) && credit > 0 {
+                            continue;
+                        }
+                        None
+                    }
+                    Ok(None) => Some(WorkerEvent::End { generation }),
+                    Err(error) => Some(WorkerEvent::ReadFailed { generation, error }),
+                };
+                let frames = std::mem::take(&mut batch).frames;
+                if !frames.is_empty() && !reporter.send(WorkerEvent::Frames { generation, frames }) {
+                    return;
+                }
+                let Some(end) = end else { continue };
+                credit = 0;
+                end
             }
         };
         if !reporter.send(event) {
             return;
         }
+    }
+}
+
+/// Frames on their way to the programme: one message for several costs one wake-up.
+#[derive(Default)]
+struct Batch {
+    frames: Vec<Frame>,
+    begun: Option<Instant>,
+}
+
+impl Batch {
+    /// True when it is time to hand them over.
+    #[expect(clippy::disallowed_methods, reason = "how long a read takes is known only afterwards")]
+    fn push(&mut self, frame: Frame) -> bool {
+        let begun = *self.begun.get_or_insert_with(Instant::now);
+        self.frames.push(frame);
+        self.frames.len() >= BATCH || begun.elapsed() >= BATCH_PATIENCE
     }
 }
 
@@ -193,13 +234,5 @@ fn next_order(orders: &Receiver<Want>, credit: usize) -> Option<Option<Want>> {
         Ok(order) => Some(Some(order)),
         Err(TryRecvError::Empty) => Some(None),
         Err(TryRecvError::Disconnected) => None,
-    }
-}
-
-fn read(reader: &mut dyn FrameReader, generation: u32) -> WorkerEvent {
-    match reader.next_frame() {
-        Ok(Some(frame)) => WorkerEvent::Frame { generation, frame },
-        Ok(None) => WorkerEvent::End { generation },
-        Err(error) => WorkerEvent::ReadFailed { generation, error },
     }
 }
