@@ -96,6 +96,21 @@ async fn a_lost_answer_to_a_join_leaves_one_participant() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_left_behind_by_a_join_that_failed_after_all() {
+    let lab = Lab::new().await;
+    lab.begin();
+    lab.door.plan("phone.joinGroupCall", Fault::CloseAfter, 1);
+    let refused = Fault::Refuse(RpcError::new(400, "CHAT_ADMIN_REQUIRED"));
+    lab.door.plan("phone.joinGroupCall", refused, 1);
+    let joined = lab.join().await;
+    assert_eq!(joined.failure().await, "CHAT_ADMIN_REQUIRED");
+    assert_eq!(lab.door.n_calls("phone.leaveGroupCall"), 1);
+    assert_eq!(lab.n_bots().await, 0);
+    joined.leave().await;
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn refusals_end_a_join_with_telegrams_word() {
     for (code, word, n_joins) in [
         // Looked up once more, because the chat may have another call by now.
