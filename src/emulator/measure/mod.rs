@@ -76,7 +76,7 @@ pub struct Reception {
     pub frames_dropped: u64,
 }
 
-/// Which tracks whoever started the stream wanted to be seen and heard.
+/// Which tracks whoever started the stream wanted to be seen and heard; the other is not judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// Without video the verdict is bad.

@@ -49,9 +49,9 @@ pub struct Report {
     pub verdict: Verdict,
     /// Milliseconds from the wish to join until the first media packet.
     pub join_ms: u64,
-    /// `None` when no video came.
+    /// `None` when no video came, or none was wanted: what a call sends besides is not judged.
     pub video: Option<VideoReport>,
-    /// `None` when no sound came.
+    /// `None` when no sound came, or none was wanted: a call without sound carries silence.
     pub audio: Option<AudioReport>,
     /// How far sound and picture are apart; `None` where flashes and beeps were not both found.
     pub av_skew_ms: Option<Skew>,
@@ -140,7 +140,7 @@ pub(super) fn make(sight: &Sight, hearing: &Hearing, reception: &Reception, want
     let mut report = Report {
         verdict: Verdict::Ok,
         join_ms: u64::try_from(reception.join.as_millis()).unwrap_or(u64::MAX),
-        video: reception.video.as_ref().map(|codec| VideoReport {
+        video: reception.video.as_ref().filter(|_| wanted.video).map(|codec| VideoReport {
             codec: codec.name().to_owned(),
             width: sight.size.0,
             height: sight.size.1,
@@ -149,7 +149,7 @@ pub(super) fn make(sight: &Sight, hearing: &Hearing, reception: &Reception, want
             freezes: sight.n_freezes,
             frame_numbers_missing: (sight.n_numbered > 0).then_some(sight.n_missing),
         }),
-        audio: reception.audio.as_ref().map(|codec| {
+        audio: reception.audio.as_ref().filter(|_| wanted.audio).map(|codec| {
             let levels = hearing.levels_dbfs();
             AudioReport {
                 codec: codec.name().to_owned(),
@@ -160,7 +160,7 @@ pub(super) fn make(sight: &Sight, hearing: &Hearing, reception: &Reception, want
                 concealed_ms: u64::try_from(hearing.concealed.as_millis()).unwrap_or(0),
             }
         }),
-        av_skew_ms: skew(sight, hearing),
+        av_skew_ms: skew(sight, hearing).filter(|_| wanted.video && wanted.audio),
         packets_lost: reception.packets_lost,
         packets_repaired: reception.packets_repaired,
         frames_dropped: reception.frames_dropped,
@@ -211,8 +211,9 @@ impl Judge<'_> {
             Some(audio) => self.judge_audio(audio),
             None => self.complain(self.wanted.audio, || "no sound came".to_owned()),
         }
-        let neither = report.video.is_none() && report.audio.is_none();
-        self.complain(neither && !self.wanted.video && !self.wanted.audio, || "nothing came".to_owned());
+        self.complain(!self.wanted.video && !self.wanted.audio, || {
+            "neither sound nor pictures were wanted, so there is nothing to judge".to_owned()
+        });
         let n_dropped = report.frames_dropped;
         self.complain(n_dropped > 0, || {
             format!("the receiver was too slow for {n_dropped} frames; measure on a less busy machine")

@@ -335,6 +335,28 @@ fn one_track_is_enough_when_only_one_is_wanted() {
 }
 
 #[test]
+fn a_track_that_nobody_wanted_is_not_judged() {
+    let call = Call::default();
+    let mut measure = Measure::new();
+    call.play_pictures(&mut measure);
+    for packet in 0..500 {
+        let taken = MediaTime::from_millis(20 * packet);
+        let sound = Sound { samples: &[0.0; 1920], arrival: taken, taken: Some(taken), concealed: false };
+        measure.handle_sound(&sound);
+    }
+    let report = measure.report(&call.reception(), Wanted { video: true, audio: false });
+    assert_eq!((report.verdict, report.audio, report.av_skew_ms), (Verdict::Ok, None, None));
+    assert!(report.video.is_some());
+    assert_eq!(measure.report(&call.reception(), BOTH).verdict, Verdict::Bad, "wanted, silence is wrong");
+
+    let mut measure = Measure::new();
+    call.play_sound(&mut measure);
+    let report = measure.report(&call.reception(), Wanted { video: false, audio: true });
+    assert_eq!((report.verdict, report.video, report.av_skew_ms), (Verdict::Ok, None, None));
+    assert!(report.audio.is_some());
+}
+
+#[test]
 fn sound_alone_is_known_as_a_clip_by_its_beeps() {
     let call = Call { gains: [-18.0, -18.0], ..Call::default() };
     let mut measure = Measure::new();
@@ -347,7 +369,7 @@ fn sound_alone_is_known_as_a_clip_by_its_beeps() {
 fn nothing_received_is_bad() {
     let measure = Measure::new();
     let wanted = Wanted { video: false, audio: false };
-    assert_only_reason(&measure.report(&Reception::default(), wanted), "nothing came");
+    assert_only_reason(&measure.report(&Reception::default(), wanted), "nothing to judge");
     let reception = Call::default().reception();
     let report = measure.report(&reception, BOTH);
     assert_eq!(report.reasons.len(), 2, "{:?}", report.reasons);
