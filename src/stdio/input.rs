@@ -28,7 +28,7 @@ pub(super) async fn read_lines(mut input: impl AsyncBufRead + Unpin, notes: mpsc
             let message = format!("a line of more than {MAX_LINE_BYTES} bytes was skipped");
             Err(Rejected { reference: None, chat: None, code: "line_too_long", message })
         } else {
-            match wire::read(&String::from_utf8_lossy(&line)) {
+            match wire::read(&line) {
                 Ok(None) => continue,
                 Ok(Some(line)) => Ok(line),
                 Err(rejected) => Err(rejected),
