@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::account::AccountArgs;
 use super::exit::Exit;
+use super::say;
 use crate::telegram::{Chat, ChatKind, Client, TelegramError};
 
 /// List the groups and channels of the account, and their video chats
@@ -46,10 +47,10 @@ async fn list(args: &ChatsArgs, client: &Client) -> anyhow::Result<Exit> {
         if args.json {
             let row = json!({ "id": chat.id, "kind": kind, "title": chat.title,
                 "username": chat.username, "video_chat": state });
-            println!("{row}");
+            say::result(row)?;
         } else {
             let name = chat.username.as_ref().map_or_else(String::new, |name| format!("@{name}"));
-            println!("{}\t{kind}\t{state}\t{}\t{name}", chat.id, chat.title);
+            say::result(format_args!("{}\t{kind}\t{state}\t{}\t{name}", chat.id, chat.title))?;
         }
     }
     Ok(Exit::Ok)

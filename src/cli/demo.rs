@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::{self, Because, Exit};
 use super::status::StatusLine;
-use super::{stop, values};
+use super::{say, stop, values};
 use crate::call::{Call, ChatId, JoinOptions, LeftReason, Signaling};
 use crate::emulator::measure::{Report, Verdict, Wanted};
 #[cfg(feature = "telegram")]
@@ -121,8 +121,8 @@ impl Demo<'_> {
             Some(self.emulator.watch(&chat, options).await?)
         } else {
             let http = self.emulator.serve_http(self.args.http).await?;
-            println!("http://{http}/?chat={CHAT}");
-            eprintln!("open the link in a browser; Ctrl-C leaves the chat");
+            say::result(format_args!("http://{http}/?chat={CHAT}"))?;
+            say::remark("open the link in a browser; Ctrl-C leaves the chat");
             None
         };
 
@@ -188,9 +188,9 @@ impl Demo<'_> {
         report.signaling = Some(Way::NAME.to_owned());
         report.plan = Some(json!({ "audio": plan.audio.to_string(), "video": plan.video.to_string() }));
         if self.args.json {
-            println!("{}", serde_json::to_string(&report)?);
+            say::result(serde_json::to_string(&report)?)?;
         } else {
-            print!("{}", Summary(&report));
+            say::result(Summary(&report))?;
         }
         let good = report.verdict == Verdict::Ok;
         Ok(if good { Exit::Ok } else { exit::Exit::Expectations })
@@ -314,6 +314,6 @@ impl std::fmt::Display for Summary<'_> {
                 skew.median, skew.max
             )?;
         }
-        writeln!(f, "network  {} packets lost, {} repaired", report.packets_lost, report.packets_repaired)
+        write!(f, "network  {} packets lost, {} repaired", report.packets_lost, report.packets_repaired)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::say;
 use crate::call::{JoinError, LeftReason, SignalingError};
 use crate::media::MediaError;
 #[cfg(feature = "telegram")]
@@ -48,7 +49,7 @@ pub(super) fn report(result: anyhow::Result<Exit>) -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) if broken_pipe(&error) => Exit::Ok.into(),
         Err(error) => {
-            eprintln!("telecast: {error:#}");
+            say::remark(format_args!("telecast: {error:#}"));
             code(&error).into()
         }
     }

@@ -6,7 +6,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::exit::Exit;
-use super::stop;
+use super::{say, stop};
 use crate::emulator::{Emulator, EmulatorOptions, Weather};
 
 /// Run a video chat on this machine, for browsers and any client that speaks HTTP.
@@ -36,8 +36,8 @@ pub(super) fn run(args: LocalArgs) -> anyhow::Result<Exit> {
         let options = EmulatorOptions { udp: args.udp, weather: args.impair, ..EmulatorOptions::default() };
         let emulator = Emulator::start(options).await?;
         let http = emulator.serve_http(args.http).await.context("the page cannot be served")?;
-        println!("http://{http}/");
-        eprintln!("media on {}; Ctrl-C ends the chat", emulator.local_addr());
+        say::result(format_args!("http://{http}/"))?;
+        say::remark(format_args!("media on {}; Ctrl-C ends the chat", emulator.local_addr()));
         stop.cancelled().await;
         emulator.shutdown().await;
         Ok(Exit::Ok)

@@ -65,8 +65,9 @@ impl LogArgs {
     const fn level(&self) -> &'static str {
         match (self.quiet, self.verbose) {
             (true, _) => "error",
+            // What the engines warn of, nobody who just plays a file can do anything about.
+            (false, 0) => "telecast=warn,error",
             // The emulator's engine warns of every codec that a browser offers in vain.
-            (false, 0) => "warn,str0m=error",
             (false, 1) => "telecast=info,warn,str0m=error",
             (false, 2) => "telecast=debug,info",
             (false, _) => "telecast=trace,debug",
@@ -80,7 +81,8 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let layer = fmt::layer().with_writer(writer);
+    // Else it would tell of a line that cannot be written by a macro that panics then.
+    let layer = fmt::layer().with_writer(writer).log_internal_errors(false);
     match format {
         LogFormat::Pretty => layer.with_ansi(ansi).pretty().boxed(),
         LogFormat::Compact => layer.with_ansi(ansi).compact().boxed(),

@@ -1,6 +1,6 @@
 //! `telecast login`, `logout`, `accounts` and `whoami`.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 
 use clap::Args;
 use qrcode::QrCode;
@@ -8,6 +8,7 @@ use qrcode::render::unicode::Dense1x2;
 
 use super::account::{AccountArgs, directory};
 use super::exit::{Because, Exit};
+use super::say;
 use crate::secret::Secret;
 use crate::telegram::{Account, Client, LoginStep, QrStep, Session, SessionError, TelegramError};
 
@@ -57,7 +58,7 @@ pub(super) fn login(args: &LoginArgs) -> anyhow::Result<Exit> {
         let result = sign_in(args, &client).await;
         client.shutdown().await;
         let account = result?;
-        println!("signed in as {}", shown(&account));
+        say::result(format_args!("signed in as {}", shown(&account)))?;
         Ok(Exit::Ok)
     })
 }
@@ -71,7 +72,7 @@ pub(super) fn logout(args: &LogoutArgs) -> anyhow::Result<Exit> {
         let result = client.log_out().await;
         client.shutdown().await;
         result?;
-        println!("signed out; the session of {} is gone", args.account.name());
+        say::result(format_args!("signed out; the session of {} is gone", args.account.name()))?;
         Ok(Exit::Ok)
     })
 }
@@ -91,7 +92,8 @@ pub(super) fn accounts(_: &AccountsArgs) -> anyhow::Result<Exit> {
             Err(SessionError::InUse(_)) => "in use by another process",
             Err(_) => "broken",
         };
-        println!("{}\t{state}", path.file_stem().unwrap_or_default().to_string_lossy());
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        say::result(format_args!("{name}\t{state}"))?;
     }
     Ok(Exit::Ok)
 }
@@ -101,14 +103,14 @@ pub(super) fn whoami(args: &WhoamiArgs) -> anyhow::Result<Exit> {
         let client = args.account.connect().await?;
         let result = client.account().await;
         client.shutdown().await;
-        println!("{}", shown(&result?));
+        say::result(shown(&result?))?;
         Ok(Exit::Ok)
     })
 }
 
 async fn sign_in(args: &LoginArgs, client: &Client) -> anyhow::Result<Account> {
     if let Ok(account) = client.account().await {
-        eprintln!("already signed in; `telecast logout` ends that");
+        say::remark("already signed in; `telecast logout` ends that");
         return Ok(account);
     }
     let step = match &args.phone {
@@ -128,29 +130,27 @@ async fn sign_in(args: &LoginArgs, client: &Client) -> anyhow::Result<Account> {
 
 async fn with_code(client: &Client, phone: &str) -> anyhow::Result<LoginStep> {
     let sent = client.request_code(Secret::new(phone.to_owned())).await?;
-    eprintln!("Telegram has sent a code: look for it {}", sent.place);
+    say::remark(format_args!("Telegram has sent a code: look for it {}", sent.place));
     let mut tries = 0;
     loop {
         tries += 1;
         let code = ask("code: ", false).await?;
         match client.sign_in(&sent, code.expose()).await {
-            Err(error) if tries < MAX_TRIES && mistyped(&error) => eprintln!("{error}"),
+            Err(error) if tries < MAX_TRIES && mistyped(&error) => say::remark(error),
             other => return Ok(other?),
         }
     }
 }
 
 async fn with_password(client: &Client, hint: Option<String>) -> anyhow::Result<Account> {
-    eprintln!(
-        "the account has a two-step password{}",
-        hint.map_or_else(String::new, |hint| format!(" (hint: {hint})"))
-    );
+    let hint = hint.map_or_else(String::new, |hint| format!(" (hint: {hint})"));
+    say::remark(format_args!("the account has a two-step password{hint}"));
     let mut tries = 0;
     loop {
         tries += 1;
         let password = ask("password: ", true).await?;
         match client.check_password(password).await {
-            Err(error) if tries < MAX_TRIES && mistyped(&error) => eprintln!("{error}"),
+            Err(error) if tries < MAX_TRIES && mistyped(&error) => say::remark(error),
             other => return Ok(other?),
         }
     }
@@ -160,7 +160,7 @@ async fn with_password(client: &Client, hint: Option<String>) -> anyhow::Result<
 async fn with_qr(client: &Client) -> anyhow::Result<LoginStep> {
     let mut login = client.qr_login();
     let mut n_lines = 0;
-    eprintln!("scan this with Telegram on your phone: Settings, Devices, Link Desktop Device");
+    say::remark("scan this with Telegram on your phone: Settings, Devices, Link Desktop Device");
     loop {
         match login.next().await? {
             QrStep::Scanned(step) => return Ok(step),
@@ -169,10 +169,10 @@ async fn with_qr(client: &Client) -> anyhow::Result<LoginStep> {
                 let picture = code.render::<Dense1x2>().build();
                 if n_lines > 0 && std::io::stderr().is_terminal() {
                     // Up to where the old one began; the new one has the same size.
-                    eprint!("\x1b[{n_lines}A");
+                    say::bare(format_args!("\x1b[{n_lines}A"));
                 }
                 n_lines = picture.lines().count();
-                eprintln!("{picture}");
+                say::remark(picture);
             }
         }
     }
@@ -189,8 +189,7 @@ async fn ask(prompt: &'static str, hidden: bool) -> anyhow::Result<Secret<String
         if hidden && std::io::stdin().is_terminal() {
             return rpassword::prompt_password(prompt);
         }
-        eprint!("{prompt}");
-        std::io::stderr().flush()?;
+        say::bare(format_args!("{prompt}"));
         let mut line = String::new();
         std::io::stdin().lock().read_line(&mut line)?;
         Ok(line)

@@ -14,6 +14,7 @@ mod log;
 mod login;
 mod play;
 mod probe;
+mod say;
 mod status;
 mod stop;
 #[cfg(feature = "telegram")]

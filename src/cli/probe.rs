@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::exit::Exit;
+use super::say;
 use crate::media::probe::Probe;
 
 /// Say what will happen to a file: what is copied, what is not and why, what viewers will notice.
@@ -51,13 +52,13 @@ impl Progress {
     fn show(&mut self, done: u64, total: u64) {
         let percent = done.saturating_mul(100) / total.max(1);
         if self.terminal && self.percent.replace(percent) != Some(percent) {
-            eprint!("\rscanning {percent} %");
+            say::bare(format_args!("\rscanning {percent} %"));
         }
     }
 
     fn clear(&self) {
         if self.percent.is_some() && self.terminal {
-            eprint!("\r\x1b[2K");
+            say::bare(format_args!("\r\x1b[2K"));
         }
     }
 }

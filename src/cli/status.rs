@@ -1,10 +1,11 @@
 //! One line on the terminal that shows how the streaming goes.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::say;
 use super::values::clock;
 use crate::call::{Call, CallStats};
 use crate::emulator::Emulator;
@@ -51,9 +52,7 @@ impl<'a> StatusLine<'a> {
             let n_viewers =
                 viewers.iter().filter(|viewer| viewer.name != self.bot && viewer.connected).count();
             let line = self.line(&stats, n_viewers, now);
-            eprint!("{ERASE}{line}");
-            // A terminal that is gone needs no status.
-            let _ = std::io::stderr().flush();
+            say::bare(format_args!("{ERASE}{line}"));
             self.drawn = true;
         }
     }
@@ -61,7 +60,7 @@ impl<'a> StatusLine<'a> {
     /// Takes the line away.
     pub(super) fn clear(&mut self) {
         if std::mem::take(&mut self.drawn) {
-            eprint!("{ERASE}");
+            say::bare(format_args!("{ERASE}"));
         }
     }
 

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{self, Because, Exit};
-use super::stop;
+use super::{say, stop};
 use crate::call::{Call, CallEvent, ChatId, JoinOptions, LeftReason};
 use crate::media::{Reader, ReaderOptions};
 use crate::player::{EndReason, Item, Player, PlayerEvent, PlayerOptions};
@@ -70,12 +70,12 @@ impl Stream {
                         return failure.filter(|_| !played);
                     }
                     Ok(PlayerEvent::ItemEnded { reason: EndReason::Failed, error: Some(error), .. }) => {
-                        eprintln!("an item failed: {error}");
+                        say::remark(format_args!("an item failed: {error}"));
                         failure = Some(error);
                     }
                     Ok(PlayerEvent::ItemStarted { source, .. }) => {
                         played = true;
-                        eprintln!("playing {source}");
+                        say::remark(format_args!("playing {source}"));
                     }
                     Ok(_) | Err(RecvError::Lagged(_)) => {}
                 }
@@ -112,7 +112,7 @@ async fn leave(calls: &[Call], stop: &CancellationToken) -> anyhow::Result<Exit>
                 worst = Err(anyhow::Error::new(error).context(format!("{} failed", call.chat())));
             }
             other if exit::of_reason(&other) != Exit::Ok && worst.is_ok() => {
-                eprintln!("{}: {}", call.chat(), other.word());
+                say::remark(format_args!("{}: {}", call.chat(), other.word()));
                 worst = Ok(exit::of_reason(&other));
             }
             _ => {}
@@ -147,19 +147,20 @@ async fn watch(call: Call) {
     let mut events = call.events();
     let chat = call.chat().clone();
     loop {
-        match events.recv().await {
-            Ok(CallEvent::Status(status)) => eprintln!("{chat}: {}", status.word()),
+        let text = match events.recv().await {
+            Ok(CallEvent::Status(status)) => status.word().to_owned(),
             Ok(CallEvent::FloodWait { wait }) => {
-                eprintln!("{chat}: Telegram asks to wait {} s before joining", wait.as_secs());
+                format!("Telegram asks to wait {} s before joining", wait.as_secs())
             }
-            Ok(CallEvent::Retrying { why, .. }) => eprintln!("{chat}: trying again, because {why}"),
+            Ok(CallEvent::Retrying { why, .. }) => format!("trying again, because {why}"),
             Ok(CallEvent::MutedByAdmin { muted: true }) => {
-                eprintln!("{chat}: muted by an admin; nobody hears anything until one allows it");
+                "muted by an admin; nobody hears anything until one allows it".to_owned()
             }
-            Ok(CallEvent::MutedByAdmin { muted: false }) => eprintln!("{chat}: an admin allows to speak"),
-            Ok(CallEvent::VideoNotAccepted { .. }) => eprintln!("{chat}: no H.264 here, sound only"),
-            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Ok(CallEvent::MutedByAdmin { muted: false }) => "an admin allows to speak".to_owned(),
+            Ok(CallEvent::VideoNotAccepted { .. }) => "no H.264 here, sound only".to_owned(),
+            Ok(_) | Err(RecvError::Lagged(_)) => continue,
             Err(RecvError::Closed) => return,
-        }
+        };
+        say::remark(format_args!("{chat}: {text}"));
     }
 }

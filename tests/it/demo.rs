@@ -158,3 +158,37 @@ fn sigterm_leaves_in_time() {
     // With a verdict of its own, whichever: the watcher may not have heard anything yet.
     assert!(matches!(status.code(), Some(0 | 8)), "{status}");
 }
+
+/// What is written there does not fit.
+fn full() -> std::fs::File {
+    std::fs::File::options().write(true).open("/dev/full").expect("Linux has it")
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure_and_no_panic() {
+    let local = ["local", "--http", "127.0.0.1:0"];
+    let output = telecast(&local).stdout(full()).stderr(Stdio::piped()).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("cannot write to stdout"), "{}", stderr(&output));
+
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = telecast(&local).stdout(writer).stderr(Stdio::piped()).output().expect("it starts");
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()), "nobody wants the result");
+}
+
+#[test]
+fn remarks_that_nobody_can_read_change_nothing() {
+    let mut failing = telecast(&["demo", "--headless", "no-such-file.mp4"]);
+    assert_eq!(failing.stderr(full()).status().expect("it starts").code(), Some(7));
+    let mut child = telecast(&["local", "--http", "127.0.0.1:0", "-vvv"])
+        .stdout(Stdio::piped())
+        .stderr(full())
+        .spawn()
+        .expect("it starts");
+    let address = BufReader::new(child.stdout.take().expect("it is piped")).lines().next();
+    assert!(address.is_some_and(|line| line.is_ok_and(|line| line.starts_with("http://"))));
+    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill");
+    assert!(killed.success());
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}

@@ -93,6 +93,23 @@ impl Signaling for Eavesdropper {
     }
 }
 
+#[test]
+fn a_newcomer_is_told_our_warnings_and_everybodys_errors() {
+    let args = LogArgs { verbose: 0, quiet: false, log_format: LogFormat::Compact, color: Color::Never };
+    let log = Log::default();
+    let writer = log.clone();
+    let all = lines(LogFormat::Compact, false, move || writer.clone());
+    let installed = subscriber(EnvFilter::new(args.level()), all).set_default();
+    tracing::warn!(target: "rtc_dtls::config", "theirs");
+    tracing::error!(target: "rtc_dtls::config", "grave");
+    tracing::info!(target: "telecast::call", "chatter");
+    tracing::warn!(target: "telecast::call", "ours");
+    drop(installed);
+    let text = log.text();
+    let told: Vec<bool> = ["theirs", "grave", "chatter", "ours"].map(|word| text.contains(word)).to_vec();
+    assert_eq!(told, [false, true, false, true], "{text}");
+}
+
 /// One thread, so that one subscriber sees the client, the server, the watcher and the libraries.
 #[tokio::test]
 async fn no_log_holds_an_ice_password() {
