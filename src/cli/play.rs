@@ -177,8 +177,8 @@ fn run_stdio(args: PlayArgs) -> anyhow::Result<Exit> {
     Ok(match failed {
         None => Exit::Ok,
         Some(stdio::Failure::Left(reason)) => exit::of_reason(&reason),
-        Some(stdio::Failure::NothingPlayed(error)) => {
-            let text = format!("nothing could be played: {:#}", anyhow::Error::new(error));
+        Some(stdio::Failure::NothingPlayed { item, error }) => {
+            let text = format!("nothing could be played; {item}: {:#}", anyhow::Error::new(error));
             return Err(Because(Exit::Media, text).into());
         }
     })

@@ -69,8 +69,13 @@ impl Stream {
                     Ok(PlayerEvent::QueueEnded) | Err(RecvError::Closed) => {
                         return failure.filter(|_| !played);
                     }
-                    Ok(PlayerEvent::ItemEnded { reason: EndReason::Failed, error: Some(error), .. }) => {
-                        say::remark(format_args!("an item failed: {error}"));
+                    Ok(PlayerEvent::ItemEnded {
+                        source,
+                        reason: EndReason::Failed,
+                        error: Some(error),
+                        ..
+                    }) => {
+                        say::remark(format_args!("cannot play {source}: {error}"));
                         failure = Some(error);
                     }
                     Ok(PlayerEvent::ItemStarted { source, .. }) => {

@@ -42,6 +42,12 @@ const COMMANDS: usize = 64;
 /// How many events a slow subscriber may be behind before it is told that it missed some.
 const EVENTS: usize = 256;
 
+/// How many items may wait behind the current one, those included whose end is not told yet.
+pub const MAX_QUEUED: usize = 10_000;
+
+/// How many events a follower may be behind: a full queue that starts and ends while it looks away.
+const FOLLOWED: usize = 2 * MAX_QUEUED + 1000;
+
 /// The loudest volume that can be asked for: Telegram's own sliders end here too.
 pub const MAX_VOLUME_PERCENT: u16 = 200;
 
@@ -165,6 +171,8 @@ pub enum PlayerEvent {
     ItemEnded {
         /// Which.
         item: ItemId,
+        /// Its name.
+        source: Arc<str>,
         /// How.
         reason: EndReason,
         /// Why, when it failed.
@@ -232,6 +240,9 @@ pub enum PlayError {
         /// What was asked for.
         percent: u16,
     },
+    /// Too many items wait.
+    #[error("{MAX_QUEUED} items wait already; queue more when some have ended")]
+    QueueFull,
     /// The programme is over.
     #[error("the player is closed")]
     Closed,
@@ -263,17 +274,18 @@ impl Player {
     /// Appends an item; it plays when its turn comes.
     ///
     /// # Errors
-    /// [`PlayError::Closed`]. That it cannot be opened is told by [`PlayerEvent::ItemEnded`].
+    /// [`PlayError::QueueFull`], [`PlayError::Closed`]. That it cannot be opened is told by
+    /// [`PlayerEvent::ItemEnded`].
     pub async fn enqueue(&self, item: Item) -> Result<ItemId, PlayError> {
-        self.ask(|reply| Command::Enqueue { item, now: false, reply }).await
+        self.ask(|reply| Command::Enqueue { item, now: false, reply }).await?
     }
 
     /// Plays an item in place of the current one; the rest of the queue follows it.
     ///
     /// # Errors
-    /// [`PlayError::Closed`].
+    /// [`PlayError::QueueFull`], [`PlayError::Closed`].
     pub async fn play_now(&self, item: Item) -> Result<ItemId, PlayError> {
-        self.ask(|reply| Command::Enqueue { item, now: true, reply }).await
+        self.ask(|reply| Command::Enqueue { item, now: true, reply }).await?
     }
 
     /// Ends the current item and goes on with the next.
@@ -353,7 +365,18 @@ impl Player {
         self.status.clone()
     }
 
-    /// What happens from now on. Subscribe before queueing.
+    /// What happens from now on, for whoever has to hear all of it; after the programme's end
+    /// nothing. Of somebody who does not keep up, first positions are dropped, then no more items
+    /// are queued ([`PlayError::QueueFull`]). Only a loop that goes on and on unheard loses the
+    /// rest; losses are counted in the log.
+    pub async fn follow(&self) -> mpsc::Receiver<PlayerEvent> {
+        let (to, events) = mpsc::channel(FOLLOWED);
+        // A failed send drops the sender, which the receiver notices as the end.
+        let _over = self.commands.send(Command::Follow { to }).await;
+        events
+    }
+
+    /// What happens from now on, for a spectator: who is slow misses some. Subscribe before queueing.
     pub fn events(&self) -> broadcast::Receiver<PlayerEvent> {
         self.events.resubscribe()
     }

@@ -225,7 +225,7 @@ impl State {
         let waiting = self.queue.clear();
         self.finish(EndReason::Stopped, None);
         for entry in waiting {
-            self.tell_end(entry.id, EndReason::Stopped, None);
+            self.tell_end(entry.id, Arc::clone(entry.item.source()), EndReason::Stopped, None);
         }
         self.arrange();
     }
@@ -236,6 +236,11 @@ impl State {
             self.closing = true;
             self.stop();
         }
+    }
+
+    /// Items that wait for their turn, and events of items that wait for their time.
+    pub(super) fn n_queued(&self) -> usize {
+        self.queue.n_upcoming() + self.pending.len()
     }
 
     /// All has been told and the programme is over.
@@ -318,7 +323,7 @@ impl State {
         self.out.push_back(Output::Retire { worker: deck.worker });
         // What failed once would fail in every round.
         self.queue.retire(matches!(reason, EndReason::Finished | EndReason::Skipped));
-        self.tell_end(deck.id, reason, error);
+        self.tell_end(deck.id, deck.source, reason, error);
     }
 
     fn answer_seek(&mut self, result: Result<MediaTime, PlayError>) {
@@ -327,9 +332,9 @@ impl State {
         }
     }
 
-    fn tell_end(&mut self, item: ItemId, reason: EndReason, error: Option<ItemError>) {
+    fn tell_end(&mut self, item: ItemId, source: Arc<str>, reason: EndReason, error: Option<ItemError>) {
         debug!(item = item.0, reason = reason.as_str(), ?error, "item ended");
-        self.tell(PlayerEvent::ItemEnded { item, reason, error });
+        self.tell(PlayerEvent::ItemEnded { item, source, reason, error });
     }
 
     /// Tells it when all slots filled so far have passed.
@@ -416,7 +421,7 @@ impl State {
         };
         self.out.push_back(Output::Retire { worker: deck.worker });
         self.queue.remove(deck.id);
-        self.tell_end(deck.id, EndReason::Failed, deck.failed.take());
+        self.tell_end(deck.id, deck.source, EndReason::Failed, deck.failed.take());
         true
     }
 

@@ -4,15 +4,18 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{broadcast, oneshot, watch};
-use tracing::{debug, error, trace};
+use tracing::{debug, error, trace, warn};
 
 use super::item::Item;
 use super::listener::Tap;
 use super::state::{Output, State, Ticket};
 use super::worker::{Dismissed, Report, Worker, WorkerEvent, WorkerId};
-use super::{DueFrame, ItemId, PlayError, PlayerEvent, PlayerOptions, PlayerStatus, SharedFrame};
+use super::{
+    DueFrame, FOLLOWED, ItemId, MAX_QUEUED, PlayError, PlayerEvent, PlayerOptions, PlayerStatus, SharedFrame,
+};
 use crate::time::MediaTime;
 
 /// How many reports of workers may wait. Two items are loaded at most, each owing few frames.
@@ -22,16 +25,20 @@ const REPORTS: usize = 64;
 /// hangs in a read of the system; it ends by itself when that returns.
 const JOIN_LIMIT: Duration = Duration::from_secs(2);
 
+/// How many events may wait for a follower before positions are left out.
+const POSITIONS: usize = 256;
+
 /// What a [`super::Player`] asks for.
 #[derive(Debug)]
 pub(super) enum Command {
-    Enqueue { item: Item, now: bool, reply: oneshot::Sender<ItemId> },
+    Enqueue { item: Item, now: bool, reply: oneshot::Sender<Result<ItemId, PlayError>> },
     Skip { reply: oneshot::Sender<Result<(), PlayError>> },
     Pause { paused: bool, reply: oneshot::Sender<()> },
     Seek { to: MediaTime, reply: SeekReply },
     Volume { percent: u16, reply: oneshot::Sender<Result<(), PlayError>> },
     Stop { reply: oneshot::Sender<()> },
     Listen { tap: Tap },
+    Follow { to: Sender<PlayerEvent> },
     Close,
 }
 
@@ -54,6 +61,8 @@ pub(super) async fn run(
         seeks: HashMap::new(),
         reports,
         events,
+        followers: Vec::new(),
+        n_lost: 0,
         status,
     };
     driver.carry_out();
@@ -101,6 +110,9 @@ struct Driver {
     seeks: HashMap<Ticket, SeekReply>,
     reports: Sender<Report>,
     events: broadcast::Sender<PlayerEvent>,
+    followers: Vec<Sender<PlayerEvent>>,
+    /// Events that a follower was too slow for.
+    n_lost: u64,
     status: watch::Sender<PlayerStatus>,
 }
 
@@ -111,6 +123,7 @@ impl Driver {
             match output {
                 Output::Frame(frame) => self.hand_out(frame),
                 Output::Event(event) => {
+                    self.tell_followers(&event);
                     // Nobody has to listen to events.
                     let _nobody = self.events.send(event);
                 }
@@ -136,6 +149,35 @@ impl Driver {
                 }
             }
         }
+    }
+
+    fn tell_followers(&mut self, event: &PlayerEvent) {
+        let is_position = matches!(event, PlayerEvent::Position { .. });
+        let n_lost = &mut self.n_lost;
+        self.followers.retain(|to| {
+            let lost = if is_position && to.capacity() <= FOLLOWED - POSITIONS {
+                true
+            } else {
+                match to.try_send(event.clone()) {
+                    Ok(()) => false,
+                    Err(TrySendError::Full(_)) => true,
+                    Err(TrySendError::Closed(_)) => return false,
+                }
+            };
+            if lost {
+                if *n_lost == 0 {
+                    warn!(?event, "events of the programme are not taken; some are lost");
+                }
+                *n_lost += 1;
+            }
+            true
+        });
+    }
+
+    /// May one more item be queued, and its end be told?
+    fn has_room(&self) -> bool {
+        let untold = self.followers.iter().map(|to| FOLLOWED - to.capacity()).max().unwrap_or(0);
+        self.state.n_queued() + untold < MAX_QUEUED
     }
 
     fn hand_out(&mut self, frame: DueFrame) {
@@ -179,8 +221,9 @@ impl Driver {
 
     fn handle_command(&mut self, command: Command) {
         match command {
-            Command::Enqueue { item, now: false, reply } => answer(reply, self.state.enqueue(item)),
-            Command::Enqueue { item, now: true, reply } => answer(reply, self.state.play_now(item)),
+            Command::Enqueue { reply, .. } if !self.has_room() => answer(reply, Err(PlayError::QueueFull)),
+            Command::Enqueue { item, now: false, reply } => answer(reply, Ok(self.state.enqueue(item))),
+            Command::Enqueue { item, now: true, reply } => answer(reply, Ok(self.state.play_now(item))),
             Command::Skip { reply } => answer(reply, self.state.skip()),
             Command::Pause { paused, reply } => {
                 if paused {
@@ -208,6 +251,7 @@ impl Driver {
                 }
                 self.state.handle_listener();
             }
+            Command::Follow { to } => self.followers.push(to),
             Command::Close => self.state.close(),
         }
     }
@@ -230,6 +274,9 @@ impl Driver {
         };
         if tokio::time::timeout(JOIN_LIMIT, all_gone).await.is_err() {
             error!(n_threads = self.retired.len(), "item readers hang in a read; they end when it returns");
+        }
+        if self.n_lost > 0 {
+            warn!(n_events = self.n_lost, "events of the programme that were not taken in time");
         }
         debug!("the programme is over");
     }

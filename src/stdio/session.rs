@@ -6,11 +6,11 @@ mod commands;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufRead, AsyncWrite};
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -57,8 +57,13 @@ pub struct Options {
 pub enum Failure {
     /// The first chat that failed did so for this reason.
     Left(LeftReason),
-    /// No item could be played; this is what was wrong with the first.
-    NothingPlayed(ItemError),
+    /// No item could be played; this was the first.
+    NothingPlayed {
+        /// Its name.
+        item: Arc<str>,
+        /// What was wrong with it.
+        error: ItemError,
+    },
 }
 
 /// Runs until the programme has ended, the caller has gone or `stop` resolves, and then for
@@ -140,7 +145,7 @@ struct Session {
     /// At least one item has been heard or seen.
     played: bool,
     /// Why the first item that failed did so.
-    unplayable: Option<ItemError>,
+    unplayable: Option<(Arc<str>, ItemError)>,
     /// Forwarders of statuses and events, and commands that take their time.
     tasks: JoinSet<()>,
 }
@@ -201,8 +206,8 @@ impl Session {
             }
             closing.spawn(close(seat.player));
         }
-        if nothing_played && let Some(error) = self.unplayable.take() {
-            self.failed.get_or_insert(Failure::NothingPlayed(error));
+        if nothing_played && let Some((item, error)) = self.unplayable.take() {
+            self.failed.get_or_insert(Failure::NothingPlayed { item, error });
         }
         while closing.join_next().await.is_some() {}
         self.tasks.shutdown().await;
@@ -284,12 +289,12 @@ impl Session {
                 self.played = true;
                 self.playing.insert(owner.clone(), item.0);
             }
-            PlayerEvent::ItemEnded { item, reason, error } => {
+            PlayerEvent::ItemEnded { item, source, reason, error } => {
                 if self.playing.get(&owner) == Some(&item.0) {
                     self.playing.remove(&owner);
                 }
                 if let (EndReason::Failed, Some(error)) = (reason, error) {
-                    self.unplayable.get_or_insert_with(|| error.clone());
+                    self.unplayable.get_or_insert_with(|| (source.clone(), error.clone()));
                 }
             }
             _ => {}
@@ -311,10 +316,10 @@ impl Session {
                     position_ms: position.as_millis(),
                     duration_ms: duration.map(MediaTime::as_millis),
                 },
-                PlayerEvent::ItemEnded { item, reason, error } => Event::ItemEnded {
+                PlayerEvent::ItemEnded { item, source, reason, error } => Event::ItemEnded {
                     item: item.0,
                     reason: reason.as_str(),
-                    error: error.as_ref().map(|error| told(error)),
+                    error: error.as_ref().map(|error| format!("cannot play {source}: {}", told(error))),
                 },
                 PlayerEvent::QueueEnded => {
                     if let Some(seat) = self.chats.get_mut(&chat) {
@@ -335,17 +340,11 @@ impl Session {
         let options =
             PlayerOptions { loop_all: self.options.loop_all, stay: true, ..PlayerOptions::default() };
         let player = Player::start(options);
-        let (mut events, notes) = (player.events(), self.notes.clone());
+        let (mut events, notes) = (player.follow().await, self.notes.clone());
         self.tasks.spawn(async move {
-            loop {
-                match events.recv().await {
-                    Ok(event) => {
-                        if notes.send(Note::Player(owner.clone(), event)).await.is_err() {
-                            return;
-                        }
-                    }
-                    Err(RecvError::Lagged(lost)) => tracing::warn!(lost, "events of the player were lost"),
-                    Err(RecvError::Closed) => return,
+            while let Some(event) = events.recv().await {
+                if notes.send(Note::Player(owner.clone(), event)).await.is_err() {
+                    return;
                 }
             }
         });

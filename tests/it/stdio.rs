@@ -401,6 +401,33 @@ fn a_caller_that_does_not_read_cannot_hold_up_the_end() {
 }
 
 #[test]
+fn every_item_that_was_queued_ends_for_the_caller() {
+    alone(async {
+        let mut caller = Caller::start(options(&["a"], &["music.ogg"])).await;
+        caller.until_status("a", "connected").await;
+        let answer = caller.command(json!({ "command": "pause" })).await;
+        assert_eq!(answer["type"], "ack", "{answer}");
+        for round in 0..10 {
+            for n in 0..100 {
+                let reference = format!("play {}", round * 100 + n);
+                let line = json!({ "type": "command", "ref": reference, "command": "play",
+                                   "source": media("music.ogg") });
+                caller.say(&line).await;
+            }
+            let last = format!("play {}", round * 100 + 99);
+            let answer = caller.until("ack", |line| line["ref"] == last.as_str()).await;
+            assert_eq!(answer["type"], "ack", "{answer}");
+        }
+        let answer = caller.command(json!({ "command": "stop" })).await;
+        assert_eq!(answer["type"], "ack", "{answer}");
+        let (lines, failed, _) = caller.end().await;
+        assert!(failed.is_none(), "{failed:?}");
+        let ended: Vec<&Value> = of(&lines, "event", "item_ended").iter().map(|line| &line["item"]).collect();
+        assert_eq!(ended, (1..=1001).map(Value::from).collect::<Vec<_>>().iter().collect::<Vec<_>>());
+    });
+}
+
+#[test]
 fn a_join_that_succeeds_too_late_is_undone() {
     alone(async {
         let mut caller = Caller::start(options(&["a", "b"], &["music.ogg"])).await;

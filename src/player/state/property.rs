@@ -230,7 +230,7 @@ impl Story {
                 assert!(self.playing.insert(*item), "started twice");
                 self.started.push(*item);
             }
-            PlayerEvent::ItemEnded { item, reason, error } => {
+            PlayerEvent::ItemEnded { item, reason, error, .. } => {
                 assert_eq!(error.is_some(), *reason == EndReason::Failed);
                 self.playing.remove(item);
                 *self.n_ends.entry(*item).or_default() += 1;

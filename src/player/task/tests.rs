@@ -253,7 +253,7 @@ async fn a_reader_that_panics_ends_its_item_alone() {
     let bad = player.enqueue(item).await.unwrap();
     let good = player.enqueue(Clip::of_secs(1).item("good")).await.unwrap();
     let ended = until(&mut events, |event| matches!(event, PlayerEvent::ItemEnded { .. })).await;
-    let PlayerEvent::ItemEnded { item, reason, error } = ended else { unreachable!() };
+    let PlayerEvent::ItemEnded { item, reason, error, .. } = ended else { unreachable!() };
     assert_eq!((item, reason), (bad, EndReason::Failed));
     assert!(matches!(error, Some(ItemError::Crashed)));
     let ended = until(&mut events, |event| matches!(event, PlayerEvent::ItemEnded { .. })).await;
@@ -324,4 +324,35 @@ async fn commands_are_answered() {
     assert!(matches!(ended, PlayerEvent::ItemEnded { item, reason: EndReason::Stopped, .. } if item == now));
     until(&mut events, |event| matches!(event, PlayerEvent::QueueEnded)).await;
     player.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_hears_the_end_of_every_item_and_the_queue_has_an_end() {
+    let player = Player::start(options());
+    let mut events = player.follow().await;
+    player.pause().await.unwrap();
+    let mut n_queued = 0;
+    while let Ok(id) = player.enqueue(Clip::of_secs(1).item("a")).await {
+        n_queued += 1;
+        assert!(id.0 <= 2 * MAX_QUEUED as u64, "it never ends");
+    }
+    assert!((MAX_QUEUED..MAX_QUEUED + 3).contains(&n_queued), "{n_queued}");
+    assert!(matches!(player.play_now(Clip::of_secs(1).item("b")).await, Err(PlayError::QueueFull)));
+    player.stop().await.unwrap();
+    let mut ended = Vec::new();
+    // Nobody takes anything until all has been told: more than a spectator may be behind.
+    while events.len() < n_queued + 1 {
+        turn().await;
+    }
+    assert!(matches!(player.enqueue(Clip::of_secs(1).item("c")).await, Err(PlayError::QueueFull)), "untold");
+    while let Ok(event) = events.try_recv() {
+        if let PlayerEvent::ItemEnded { item, reason, source, .. } = event {
+            assert_eq!((reason, &*source), (EndReason::Stopped, "a"));
+            ended.push(item.0);
+        }
+    }
+    assert_eq!(ended, (1..=n_queued as u64).collect::<Vec<_>>());
+    player.enqueue(Clip::of_secs(1).item("d")).await.expect("there is room again");
+    close(&player).await;
+    assert!(events.recv().await.is_some_and(|event| matches!(event, PlayerEvent::ItemEnded { .. })));
 }

@@ -120,5 +120,8 @@ async fn steer(player: &Player, command: Command) -> Obeyed {
             unreachable!("commands of a chat never aim at a programme")
         }
     };
-    done.map_err(|error| ("failed", told(&error)))
+    done.map_err(|error| match error {
+        PlayError::QueueFull => ("queue_full", told(&error)),
+        _ => ("failed", told(&error)),
+    })
 }
