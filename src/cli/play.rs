@@ -136,6 +136,7 @@ fn run_telegram(args: PlayArgs) -> anyhow::Result<Exit> {
         loop_all: args.loop_all,
         stay: args.stay,
         start: args.start,
+        pictures: !args.no_video,
         join,
     };
     stream.check()?;
@@ -157,9 +158,10 @@ fn run_stdio(args: PlayArgs) -> anyhow::Result<Exit> {
         return Err(Because(Exit::Usage, text.into()).into());
     }
     let join = args.join_options();
+    let item = |source: PathBuf| if join.video { Item::file(source) } else { Item::sound_of(source) };
     let options = stdio::Options {
         chats: args.chats.into_iter().map(ChatId).collect(),
-        items: args.sources.into_iter().map(Item::file).collect(),
+        items: args.sources.into_iter().map(item).collect(),
         separate: args.separate,
         loop_all: args.loop_all,
         stay: args.stay,

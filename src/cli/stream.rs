@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::exit::{self, Because, Exit};
 use super::{say, stop};
 use crate::call::{Call, CallEvent, ChatId, JoinOptions, LeftReason};
+use crate::media::plan::PlanOptions;
 use crate::media::{Reader, ReaderOptions};
 use crate::player::{EndReason, Item, Player, PlayerEvent, PlayerOptions};
 use crate::telegram::{ChatName, Client, SignalingOptions, TelegramSignaling};
@@ -21,6 +22,8 @@ pub(super) struct Stream {
     pub(super) loop_all: bool,
     pub(super) stay: bool,
     pub(super) start: bool,
+    /// Else only sound is played.
+    pub(super) pictures: bool,
     pub(super) join: JoinOptions,
 }
 
@@ -31,12 +34,13 @@ impl Stream {
             chat.parse::<ChatName>()?;
         }
         let mut has_video = false;
+        let plan = PlanOptions { video: self.pictures, ..PlanOptions::default() };
         for source in &self.sources {
-            let reader = Reader::open(source, ReaderOptions::default());
+            let reader = Reader::open(source, ReaderOptions { plan, ..ReaderOptions::default() });
             let reader = reader.with_context(|| format!("cannot play {}", source.display()))?;
             has_video |= reader.plan().video.played_track().is_some();
         }
-        self.join.video &= has_video;
+        self.join.video = has_video;
         Ok(())
     }
 
@@ -58,7 +62,8 @@ impl Stream {
         };
         if !nothing_joined {
             for source in &self.sources {
-                player.enqueue(Item::file(source)).await?;
+                let item = if self.pictures { Item::file(source) } else { Item::sound_of(source) };
+                player.enqueue(item).await?;
             }
         }
         let ended = async {

@@ -3,17 +3,25 @@
 use std::path::PathBuf;
 
 use super::item::{FrameReader, Item, ItemError, ItemPlan};
-use crate::media::plan::TrackPlan;
+use crate::media::plan::{PlanOptions, TrackPlan};
 use crate::media::{Frame, Reader, ReaderOptions};
 use crate::time::MediaTime;
 
 impl Item {
     /// A media file. It is opened when its turn comes, or a little before.
     pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self::file_with(path, ReaderOptions::default())
+    }
+
+    /// The sound of a media file. Its pictures are not even looked at, so none of them can be refused.
+    pub fn sound_of(path: impl Into<PathBuf>) -> Self {
+        let plan = PlanOptions { video: false, ..PlanOptions::default() };
+        Self::file_with(path, ReaderOptions { plan, ..ReaderOptions::default() })
+    }
+
+    fn file_with(path: impl Into<PathBuf>, options: ReaderOptions) -> Self {
         let path = path.into();
-        Self::from_reader(path.display().to_string(), move || {
-            Ok(Box::new(Reader::open(&path, ReaderOptions::default())?))
-        })
+        Self::from_reader(path.display().to_string(), move || Ok(Box::new(Reader::open(&path, options)?)))
     }
 }
 
@@ -153,5 +161,13 @@ mod tests {
             assert!(matches!(error, ItemError::Media(_)), "{name}: {error:?}");
             assert!(error.to_string().contains(wanted), "{name}: {error}");
         }
+    }
+
+    #[test]
+    fn the_sound_alone_of_a_file_whose_pictures_are_refused_plays() {
+        assert!(clip("bframes.mp4").plan().is_err());
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("media/bframes.mp4");
+        let plan = Item::sound_of(path).plan().expect("it has sound");
+        assert_eq!(plan, ItemPlan::new(Some("transcode: aac".into()), None));
     }
 }

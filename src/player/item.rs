@@ -32,6 +32,14 @@ impl Item {
         &self.source
     }
 
+    /// How its tracks would be played. Opens it, which may take its time.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn plan(&self) -> Result<ItemPlan, ItemError> {
+        Ok(self.open()?.plan())
+    }
+
     pub(super) fn open(&self) -> Result<Box<dyn FrameReader>, ItemError> {
         (self.open)()
     }

@@ -27,6 +27,8 @@ use crate::time::MediaTime;
 const INBOX: usize = 256;
 /// Statistics are told no more often than this.
 const MIN_STATS_EVERY: Duration = Duration::from_millis(100);
+/// How long the items may take to be opened before the first join.
+const LOOK_FOR_PICTURES: Duration = Duration::from_secs(2);
 /// How long the goodbyes and the last lines may take to be written.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// How long the caller's last lines may take once it has closed its end. Together with the
@@ -48,7 +50,8 @@ pub struct Options {
     pub stay: bool,
     /// How often statistics are told.
     pub stats_every: Option<Duration>,
-    /// How to enter.
+    /// How to enter. With `video`, a camera is announced where there is a picture to play;
+    /// without it, also the items should have sound only.
     pub join: JoinOptions,
 }
 
@@ -90,6 +93,7 @@ pub async fn run(
         playing: BTreeMap::new(),
         played: false,
         unplayable: None,
+        pictures: false,
         tasks: JoinSet::new(),
     };
     // Whatever the session waits for, such as a caller that does not read: these end it.
@@ -146,6 +150,8 @@ struct Session {
     played: bool,
     /// Why the first item that failed did so.
     unplayable: Option<(Arc<str>, ItemError)>,
+    /// There is something to look at for whoever is joined now.
+    pictures: bool,
     /// Forwarders of statuses and events, and commands that take their time.
     tasks: JoinSet<()>,
 }
@@ -156,10 +162,13 @@ struct Seat {
     player: Player,
     over: bool,
     queue_ended: bool,
+    /// The camera is off for as long as the call lasts, or the server takes no H.264.
+    sound_only: bool,
 }
 
 impl Session {
     async fn serve(&mut self, mut notes: mpsc::Receiver<Note>) {
+        self.pictures = self.options.join.video && have_pictures(&self.options.items).await;
         if !self.options.separate {
             self.programme = Some(self.start_player(None).await);
         }
@@ -285,8 +294,9 @@ impl Session {
 
     async fn handle_player_event(&mut self, owner: Option<ChatId>, event: PlayerEvent) {
         match &event {
-            PlayerEvent::ItemStarted { item, .. } => {
+            PlayerEvent::ItemStarted { item, plan, .. } => {
                 self.played = true;
+                self.pictures |= self.options.join.video && plan.video.is_some();
                 self.playing.insert(owner.clone(), item.0);
             }
             PlayerEvent::ItemEnded { item, source, reason, error } => {
@@ -306,11 +316,12 @@ impl Session {
         };
         for chat in chats {
             let event = match &event {
-                PlayerEvent::ItemStarted { item, source, plan, .. } => Event::ItemStarted {
-                    item: item.0,
-                    source: source.to_string(),
-                    plan: WirePlan { audio: plan.audio.clone(), video: plan.video.clone() },
-                },
+                PlayerEvent::ItemStarted { item, source, plan, .. } => {
+                    let sound_only = self.chats.get(&chat).is_some_and(|seat| seat.sound_only);
+                    let video = plan.video.clone().filter(|_| !sound_only);
+                    let plan = WirePlan { audio: plan.audio.clone(), video };
+                    Event::ItemStarted { item: item.0, source: source.to_string(), plan }
+                }
                 PlayerEvent::Position { item, position, duration } => Event::Position {
                     item: item.0,
                     position_ms: position.as_millis(),
@@ -361,7 +372,8 @@ impl Session {
             Some(programme) => programme.clone(),
             None => self.start_player(Some(chat.clone())).await,
         };
-        let call = Call::join(chat.clone(), &self.door, &player, self.options.join.clone());
+        let options = JoinOptions { video: self.pictures, ..self.options.join.clone() };
+        let call = Call::join(chat.clone(), &self.door, &player, options);
         let (mut status, notes, name) = (call.status(), self.notes.clone(), chat.clone());
         self.tasks.spawn(async move {
             loop {
@@ -373,7 +385,8 @@ impl Session {
                 }
             }
         });
-        self.chats.insert(chat, Seat { call, player, over: false, queue_ended: false });
+        self.chats
+            .insert(chat, Seat { call, player, over: false, queue_ended: false, sound_only: !self.pictures });
     }
 
     async fn tell_status(&self, chat: &ChatId, status: &CallStatus) {
@@ -415,6 +428,18 @@ impl Session {
     async fn reject(&self, Rejected { reference, chat, code, message }: Rejected) {
         self.lines.send(Out::Error { reference, chat, code, message }).await;
     }
+}
+
+/// Opens items until one has pictures. What takes its time may well have some.
+async fn have_pictures(items: &[Item]) -> bool {
+    if items.is_empty() {
+        // They will come by command.
+        return true;
+    }
+    let items = items.to_vec();
+    let found = move || items.iter().any(|item| item.plan().is_ok_and(|plan| plan.video.is_some()));
+    let looking = tokio::time::timeout(LOOK_FOR_PICTURES, tokio::task::spawn_blocking(found));
+    !matches!(looking.await, Ok(Ok(false)))
 }
 
 async fn close(player: Player) {

@@ -284,6 +284,41 @@ fn three_chats_share_a_programme_until_stdin_ends() {
 }
 
 #[test]
+fn a_camera_is_on_only_where_there_are_pictures() {
+    let sound = Item::sound_of(media("bframes.mp4"));
+    let cases = [
+        (options(&["a"], &["music.ogg"]), true, json!({ "audio": "copy", "video": null })),
+        (options(&["a"], &["clip.mkv"]), false, json!({ "audio": "copy", "video": "copy" })),
+        (
+            stdio::Options {
+                items: vec![sound],
+                join: JoinOptions { video: false, ..JoinOptions::default() },
+                ..options(&["a"], &[])
+            },
+            true,
+            json!({ "audio": "transcode: aac", "video": null }),
+        ),
+    ];
+    for (options, stopped, plan) in cases {
+        alone(async {
+            let mut caller = Caller::start(options).await;
+            let join = caller.until("join", |line| line["method"] == "join").await;
+            assert_eq!(join["video_stopped"], stopped, "{plan}");
+            let started = caller.until("item", |line| line["event"] == "item_started").await;
+            assert_eq!(started["plan"], plan);
+            let play = json!({ "command": "play", "source": media("bframes.mp4"), "now": true });
+            if stopped && plan["audio"] != "copy" {
+                assert_eq!(caller.command(play).await["type"], "ack");
+                let second = |line: &Value| line["event"] == "item_started" && line["item"] == 2;
+                assert_eq!(caller.until("second item", second).await["plan"], plan);
+            }
+            caller.input = None;
+            assert!(caller.end().await.1.is_none());
+        });
+    }
+}
+
+#[test]
 fn it_ends_by_itself_after_the_last_item() {
     alone(async {
         let mut caller = Caller::start(options(&["a"], &["music.ogg"])).await;

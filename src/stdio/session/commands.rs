@@ -45,7 +45,8 @@ impl Session {
                 Some(Ok(()))
             }
             Ok(Target::Programme(player)) => {
-                let mut steering = Box::pin(async move { steer(&player, command).await });
+                let pictures = self.options.join.video;
+                let mut steering = Box::pin(async move { steer(&player, command, pictures).await });
                 // The first look hands the order over, so that orders keep their order; a seek
                 // in a large file then must not hold up what comes after it.
                 let now = std::future::poll_fn(|context| Poll::Ready(steering.as_mut().poll(context))).await;
@@ -106,7 +107,8 @@ pub(super) fn answer(reference: Option<Value>, chat: Option<ChatId>, done: Obeye
     }
 }
 
-async fn steer(player: &Player, command: Command) -> Obeyed {
+async fn steer(player: &Player, command: Command, pictures: bool) -> Obeyed {
+    let item = |source: String| if pictures { Item::file(source) } else { Item::sound_of(source) };
     let done: Result<(), PlayError> = match command {
         Command::Pause => player.pause().await,
         Command::Resume => player.resume().await,
@@ -114,8 +116,8 @@ async fn steer(player: &Player, command: Command) -> Obeyed {
         Command::Stop => player.stop().await,
         Command::Seek { position_ms } => player.seek(MediaTime::from_millis(position_ms)).await.map(drop),
         Command::Volume { percent } => player.set_volume(u16::try_from(percent).unwrap_or(u16::MAX)).await,
-        Command::Play { source, now: true } => player.play_now(Item::file(source)).await.map(drop),
-        Command::Play { source, now: false } => player.enqueue(Item::file(source)).await.map(drop),
+        Command::Play { source, now: true } => player.play_now(item(source)).await.map(drop),
+        Command::Play { source, now: false } => player.enqueue(item(source)).await.map(drop),
         Command::Join | Command::Leave | Command::Mute | Command::Unmute | Command::Stats => {
             unreachable!("commands of a chat never aim at a programme")
         }
