@@ -161,6 +161,10 @@ struct Seat {
     call: Call,
     player: Player,
     over: bool,
+    /// It has been told to leave.
+    leaving: bool,
+    /// It is to be joined anew as soon as it has left.
+    rejoin: bool,
     queue_ended: bool,
     /// The camera is off for as long as the call lasts, or the server takes no H.264.
     sound_only: bool,
@@ -231,10 +235,13 @@ impl Session {
 
     /// Is there nobody left to play to, or nothing left to play?
     fn finished(&self) -> bool {
+        if self.options.stay {
+            // Chats may be joined at any time; the caller ends it.
+            return false;
+        }
         let given = !self.options.chats.is_empty();
-        let stays = self.options.stay || self.options.loop_all;
         let nobody = given && self.chats.values().all(|seat| seat.over);
-        nobody || (!stays && self.programmes_over())
+        nobody || (!self.options.loop_all && self.programmes_over())
     }
 
     /// Has every programme that somebody listens to come to its end?
@@ -257,11 +264,15 @@ impl Session {
                 self.tell_status(&chat, &status).await;
                 if let (CallStatus::Left(reason), Some(seat)) = (status, self.chats.get_mut(&chat)) {
                     seat.over = true;
+                    let rejoin = seat.rejoin;
                     if self.programme.is_none() {
                         let player = seat.player.clone();
                         self.tasks.spawn(close(player));
                     }
                     self.note_failure(reason);
+                    if rejoin {
+                        self.join(chat).await;
+                    }
                 }
             }
             Note::Player(chat, event) => self.handle_player_event(chat, event).await,
@@ -376,17 +387,31 @@ impl Session {
         let call = Call::join(chat.clone(), &self.door, &player, options);
         let (mut status, notes, name) = (call.status(), self.notes.clone(), chat.clone());
         self.tasks.spawn(async move {
+            let mut told = None;
             loop {
                 let now = status.borrow_and_update().clone();
-                let over = matches!(now, CallStatus::Left(_));
-                let told = notes.send(Note::Status(name.clone(), now)).await;
-                if over || told.is_err() || status.changed().await.is_err() {
+                let (word, over) = (now.word(), matches!(now, CallStatus::Left(_)));
+                let is_news = told.replace(word) != Some(word);
+                if is_news && notes.send(Note::Status(name.clone(), now)).await.is_err() {
+                    return;
+                }
+                if over || status.changed().await.is_err() {
                     return;
                 }
             }
         });
-        self.chats
-            .insert(chat, Seat { call, player, over: false, queue_ended: false, sound_only: !self.pictures });
+        self.chats.insert(
+            chat,
+            Seat {
+                call,
+                player,
+                over: false,
+                leaving: false,
+                rejoin: false,
+                queue_ended: false,
+                sound_only: !self.pictures,
+            },
+        );
     }
 
     async fn tell_status(&self, chat: &ChatId, status: &CallStatus) {

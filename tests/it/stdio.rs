@@ -372,6 +372,42 @@ fn an_item_that_plays_when_the_run_ends_is_told_as_stopped() {
 }
 
 #[test]
+fn a_chat_that_is_left_can_be_joined_again_and_staying_outlasts_the_last_chat() {
+    alone(async {
+        let options = stdio::Options { stay: true, ..options(&["a"], &["music.ogg"]) };
+        let mut caller = Caller::start(options).await;
+        caller.until_status("a", "connected").await;
+        // In one breath: the chat has not been left when it is joined again.
+        caller.say(&json!({ "type": "command", "ref": 1, "chat": "a", "command": "leave" })).await;
+        caller.say(&json!({ "type": "command", "ref": 2, "chat": "a", "command": "join" })).await;
+        caller.say(&json!({ "type": "command", "ref": 3, "chat": "a", "command": "join" })).await;
+        let left = caller.until("left", |line| line["status"] == "left").await;
+        assert_eq!(left["reason"], "command");
+        caller.until("connected", |line| line["status"] == "connected").await;
+        let answers: Vec<&Value> =
+            (1..=3).map(|n| &caller.seen.iter().find(|line| line["ref"] == n).unwrap()["type"]).collect();
+        assert_eq!(answers, ["ack", "ack", "error"]);
+        assert_eq!(of(&caller.seen, "method", "join").len(), 2);
+
+        caller.command(json!({ "chat": "a", "command": "leave" })).await;
+        caller.until("left", |line| line["status"] == "left").await;
+        let answer = caller.command(json!({ "chat": "a", "command": "stats" })).await;
+        assert_eq!(answer["code"], "unknown_chat", "still there, without a chat");
+        caller.command(json!({ "chat": "b", "command": "join" })).await;
+        caller.until_status("b", "connected").await;
+        caller.input = None;
+        let (lines, failed, _) = caller.end().await;
+        assert!(failed.is_none(), "{failed:?}");
+        let told: Vec<(&Value, &Value)> = lines
+            .iter()
+            .filter(|line| line["event"] == "status")
+            .map(|line| (&line["chat"], &line["status"]))
+            .collect();
+        assert!(told.windows(2).all(|pair| pair[0] != pair[1]), "a status is told when it changes: {told:?}");
+    });
+}
+
+#[test]
 fn a_refused_join_is_told_and_ends_the_run() {
     alone(async {
         let mut caller = Caller::start(options(&["a"], &["music.ogg"])).await;

@@ -32,15 +32,22 @@ impl Session {
         match self.aim(chat, &command) {
             Err(refused) => Some(Err(refused)),
             Ok(Target::NewChat(chat)) => {
-                self.join(chat).await;
+                match self.chats.get_mut(&chat).filter(|seat| !seat.over) {
+                    // Two calls in one chat would throw each other out.
+                    Some(leaving) => leaving.rejoin = true,
+                    None => self.join(chat).await,
+                }
                 Some(Ok(()))
             }
             Ok(Target::Chat(chat)) => {
-                let call = &self.chats.get(&chat)?.call;
+                let seat = self.chats.get_mut(&chat)?;
                 match command {
-                    Command::Leave => call.leave(LeftReason::Command).await,
+                    Command::Leave => {
+                        (seat.leaving, seat.rejoin) = (true, false);
+                        seat.call.leave(LeftReason::Command).await;
+                    }
                     Command::Stats => self.tell_stats(&chat).await,
-                    _ => call.set_muted(command == Command::Mute).await,
+                    _ => seat.call.set_muted(command == Command::Mute).await,
                 }
                 Some(Ok(()))
             }
@@ -69,7 +76,9 @@ impl Session {
         if *command == Command::Join {
             let chat = chat.ok_or_else(needs_chat)?;
             return match self.chats.get(chat) {
-                Some(seat) if !seat.over => Err(("already_joined", format!("{chat} is joined already"))),
+                Some(seat) if !seat.over && (!seat.leaving || seat.rejoin) => {
+                    Err(("already_joined", format!("{chat} is joined already")))
+                }
                 _ => Ok(Target::NewChat(chat.clone())),
             };
         }
