@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufRead, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 
 use self::commands::answer;
@@ -19,7 +20,7 @@ use super::door::Door;
 use super::input::read_lines;
 use super::wire::{Event, In, Out, Rejected, WireError, WirePlan};
 use super::writer::Lines;
-use crate::call::{Call, CallStatus, ChatId, JoinOptions, LeftReason};
+use crate::call::{Call, CallEvent, CallStatus, ChatId, JoinOptions, LeftReason};
 use crate::player::{EndReason, Item, ItemError, Player, PlayerEvent, PlayerOptions};
 use crate::time::MediaTime;
 
@@ -131,6 +132,8 @@ pub(super) enum Note {
     /// The caller has closed its end.
     InputClosed,
     Status(ChatId, CallStatus),
+    /// The server takes none of our pictures.
+    SoundOnly(ChatId),
     Player(Option<ChatId>, PlayerEvent),
 }
 
@@ -275,6 +278,11 @@ impl Session {
                     }
                 }
             }
+            Note::SoundOnly(chat) => {
+                if let Some(seat) = self.chats.get_mut(&chat) {
+                    seat.sound_only = true;
+                }
+            }
             Note::Player(chat, event) => self.handle_player_event(chat, event).await,
             // The loop ends by it.
             Note::InputClosed => {}
@@ -385,6 +393,7 @@ impl Session {
         };
         let options = JoinOptions { video: self.pictures, ..self.options.join.clone() };
         let call = Call::join(chat.clone(), &self.door, &player, options);
+        self.tasks.spawn(watch(call.events(), chat.clone(), self.notes.clone()));
         let (mut status, notes, name) = (call.status(), self.notes.clone(), chat.clone());
         self.tasks.spawn(async move {
             let mut told = None;
@@ -452,6 +461,33 @@ impl Session {
 
     async fn reject(&self, Rejected { reference, chat, code, message }: Rejected) {
         self.lines.send(Out::Error { reference, chat, code, message }).await;
+    }
+}
+
+/// Puts into the log what the lines have no words for, until the call is over.
+async fn watch(mut events: broadcast::Receiver<CallEvent>, chat: ChatId, notes: mpsc::Sender<Note>) {
+    loop {
+        match events.recv().await {
+            Ok(CallEvent::Status(CallStatus::Left(_))) | Err(RecvError::Closed) => return,
+            Ok(CallEvent::FloodWait { wait }) => {
+                tracing::warn!(%chat, wait_s = wait.as_secs(), "Telegram asks to wait before joining");
+            }
+            Ok(CallEvent::Retrying { attempt, why }) => tracing::warn!(%chat, attempt, why, "trying again"),
+            Ok(CallEvent::MutedByAdmin { muted: true }) => {
+                tracing::warn!(%chat, "muted by an admin; nobody hears anything until one allows it");
+            }
+            Ok(CallEvent::MutedByAdmin { muted: false }) => tracing::info!(%chat, "an admin allows to speak"),
+            Ok(CallEvent::VideoNotAccepted { listed }) => {
+                tracing::warn!(%chat, ?listed, "the server takes no H.264, so only sound is sent");
+                if notes.send(Note::SoundOnly(chat.clone())).await.is_err() {
+                    return;
+                }
+            }
+            Ok(_) => {}
+            Err(RecvError::Lagged(n_events)) => {
+                tracing::warn!(%chat, n_events, "events of the call were missed")
+            }
+        }
     }
 }
 
