@@ -254,7 +254,7 @@ impl Session {
 
     /// Keeps what is the first failure of a chat.
     fn note_failure(&mut self, reason: LeftReason) {
-        if matches!(reason, LeftReason::Failed(_) | LeftReason::Kicked) {
+        if matches!(reason, LeftReason::Failed(_)) {
             self.failed.get_or_insert(Failure::Left(reason));
         }
     }

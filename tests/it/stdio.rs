@@ -448,6 +448,20 @@ fn a_refused_join_is_told_and_ends_the_run() {
 }
 
 #[test]
+fn being_thrown_out_is_told_and_no_failure() {
+    alone(async {
+        let mut caller = Caller::start(options(&["a"], &["music.ogg"])).await;
+        caller.until_status("a", "connected").await;
+        let source = of(&caller.seen, "method", "join")[0]["source"].clone();
+        let row = json!({ "self": true, "source": source, "left": true, "peer": { "user_id": 1 } });
+        caller.say(&json!({ "type": "update", "chat": "a", "participants": [row], "version": 2 })).await;
+        assert_eq!(caller.until_status("a", "left").await["reason"], "kicked");
+        let (_, failed, _) = caller.end().await;
+        assert!(failed.is_none(), "{failed:?}");
+    });
+}
+
+#[test]
 fn a_signal_leaves_even_if_nobody_reads_and_long_lines_are_skipped() {
     alone(async {
         let mut caller = Caller::start(options(&["a"], &["music.ogg"])).await;
