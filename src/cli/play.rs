@@ -179,6 +179,9 @@ fn run_stdio(args: PlayArgs) -> anyhow::Result<Exit> {
     Ok(match failed {
         None => Exit::Ok,
         Some(stdio::Failure::Left(reason)) => exit::of_reason(&reason),
+        Some(stdio::Failure::Output(error)) => {
+            return Err(anyhow::Error::new(error).context("cannot write to stdout"));
+        }
         Some(stdio::Failure::NothingPlayed { item, error }) => {
             let text = format!("nothing could be played; {item}: {:#}", anyhow::Error::new(error));
             return Err(Because(Exit::Media, text).into());

@@ -6,6 +6,7 @@ mod commands;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,8 @@ pub enum Failure {
         /// What was wrong with it.
         error: ItemError,
     },
+    /// The lines could not be written, as on a full disk. A reader that has gone is no failure.
+    Output(Arc<std::io::Error>),
 }
 
 /// Runs until the programme has ended, the caller has gone or `stop` resolves, and then for
@@ -112,11 +115,18 @@ pub async fn run(
     let failed = session.failed.take();
     drop(session);
     reader.abort();
-    // Who does not read within this time does not want the last lines.
-    if tokio::time::timeout_at(deadline, &mut writer).await.is_err() {
-        writer.abort();
+    match tokio::time::timeout_at(deadline, &mut writer).await {
+        Ok(Ok(Err(error))) if error.kind() != ErrorKind::BrokenPipe => {
+            tracing::error!(%error, "the lines cannot be written");
+            Some(Failure::Output(Arc::new(error)))
+        }
+        Ok(_) => failed,
+        Err(_) => {
+            // Who does not read within this time does not want the last lines.
+            writer.abort();
+            failed
+        }
     }
-    failed
 }
 
 /// Resolves when the caller has closed its end and its last lines have had their time.

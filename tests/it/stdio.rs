@@ -613,3 +613,28 @@ fn the_programs_exit_codes_tell_media_and_usage_apart() {
         drop(stdin);
     }
 }
+
+#[test]
+fn a_full_disk_is_a_failure_and_a_file_that_cannot_be_played_is_named() {
+    let _alone = realtime();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let start = |file: &str, stdout: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_telecast"));
+        command.args(["play", "--signaling", "stdio", "--chat", "a"]).arg(media(file));
+        command.stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    for (file, stdout, code, words) in
+        [("music.ogg", Stdio::from(full), 1, "stdout"), ("bframes.mp4", Stdio::piped(), 7, "bframes.mp4")]
+    {
+        let mut child = start(file, stdout);
+        // As long as this is open, it is not stdin that ends the program.
+        let stdin = child.stdin.take();
+        let output = child.wait_with_output().unwrap();
+        drop(stdin);
+        let (said, told) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(words), "{said}");
+        let ended = told.lines().find(|line| line.contains("item_ended"));
+        assert!(ended.is_none_or(|line| line.contains("cannot play") && line.contains(file)), "{told}");
+    }
+}
