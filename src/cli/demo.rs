@@ -146,13 +146,16 @@ impl Demo<'_> {
         if let Some(watcher) = watcher {
             watcher.stop().await?;
         }
-        if let Some(LeftReason::Failed(error)) = ended {
-            return Err(error.into());
-        }
         tracing::info!(?reason, "left");
-        match report {
-            Some(report) => self.judge(report),
-            None => Ok(Exit::Ok),
+        match (report, ended) {
+            (Some(mut report), Some(early)) => {
+                report.verdict = Verdict::Bad;
+                report.reasons.insert(0, ended_early(early));
+                self.judge(report)
+            }
+            (Some(report), None) => self.judge(report),
+            (None, Some(LeftReason::Failed(error))) => Err(error.into()),
+            (None, _) => Ok(Exit::Ok),
         }
     }
 
@@ -170,7 +173,7 @@ impl Demo<'_> {
             reason = call.closed() => Some(reason),
             () = length => None,
             () = self.stop.cancelled() => None,
-            () = line.run() => None,
+            () = line.run() => Some(call.closed().await),
         };
         line.clear();
         ended
@@ -194,6 +197,14 @@ impl Demo<'_> {
         }
         let good = report.verdict == Verdict::Ok;
         Ok(if good { Exit::Ok } else { exit::Exit::Expectations })
+    }
+}
+
+/// What to say of a call that was over before its time.
+fn ended_early(reason: LeftReason) -> String {
+    match reason {
+        LeftReason::Failed(error) => format!("the bot's call failed: {:#}", anyhow::Error::new(error)),
+        other => format!("the bot's call ended early: {}", other.word()),
     }
 }
 

@@ -82,6 +82,14 @@ fn a_stream_in_pieces_is_called_bad() {
 }
 
 #[test]
+fn a_bot_that_does_not_get_in_is_called_bad_with_the_reason() {
+    let (code, report) = verdict(&["media/music.ogg", "--for", "1s", "--impair", "loss=100%,seed=1"]);
+    assert_eq!((code, &report["verdict"]), (Some(8), &Value::from("bad")), "{report:#}");
+    assert!(report["reasons"][0].as_str().is_some_and(|reason| reason.contains("call failed")), "{report:#}");
+    assert_eq!(report["plan"]["audio"], "copy", "the rest of the report is there, too: {report:#}");
+}
+
+#[test]
 fn what_cannot_be_played_is_told_before_anything_starts() {
     for (source, words) in [
         ("media/bframes.mp4", "ffmpeg"),
