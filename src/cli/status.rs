@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use terminal_size::terminal_size_of;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::say;
@@ -13,6 +14,8 @@ use crate::player::{Player, PlayerState};
 
 /// How often the line is drawn anew.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Of a terminal that does not say how wide it is.
+const WIDTH: u16 = 80;
 /// Back to the start of the line, and erase what stands there.
 const ERASE: &str = "\r\x1b[2K";
 
@@ -52,6 +55,8 @@ impl<'a> StatusLine<'a> {
             let n_viewers =
                 viewers.iter().filter(|viewer| viewer.name != self.bot && viewer.connected).count();
             let line = self.line(&stats, n_viewers, now);
+            // A line that goes on in the next row could not be erased.
+            let line = fit(&line, terminal_size_of(std::io::stderr()).map_or(WIDTH, |(width, _)| width.0));
             say::bare(format_args!("{ERASE}{line}"));
             self.drawn = true;
         }
@@ -94,6 +99,29 @@ impl<'a> StatusLine<'a> {
     }
 }
 
+/// Cuts a line to so many columns of a terminal.
+fn fit(line: &str, width: u16) -> String {
+    let width = usize::from(width);
+    if line.chars().map(columns).sum::<usize>() <= width {
+        return line.to_owned();
+    }
+    let mut left = width.saturating_sub(1);
+    let fits = |c: &char| {
+        let rest = left.checked_sub(columns(*c));
+        left = rest.unwrap_or(0);
+        rest.is_some()
+    };
+    let mut cut: String = line.chars().take_while(fits).collect();
+    cut.extend((width > 0).then_some('…'));
+    cut
+}
+
+/// How wide a character is at most: beyond the scripts of Europe and the Near East it may be two
+/// columns, dashes and dots left out.
+const fn columns(c: char) -> usize {
+    if c < '\u{1100}' || (c >= '\u{2000}' && c < '\u{2070}') { 1 } else { 2 }
+}
+
 /// The worse of both streams, by the last receiver reports.
 fn loss(stats: &CallStats) -> Option<f64> {
     let streams = [&stats.media.audio, &stats.media.video];
@@ -103,4 +131,20 @@ fn loss(stats: &CallStats) -> Option<f64> {
         .filter_map(|stream| stream.remote)
         .map(|remote| remote.fraction_lost)
         .reduce(f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_never_gets_longer_than_the_terminal() {
+        let line = "joined · playing film.mp4 0:05/1:00";
+        assert_eq!(fit(line, 80), line);
+        assert_eq!(fit(line, 35), line);
+        assert_eq!(fit(line, 34), "joined · playing film.mp4 0:05/1:…");
+        assert_eq!(fit("映画.mp4", 8), "映画.mp4");
+        assert_eq!(fit("映画.mp4", 4), "映…", "half a character is none");
+        assert_eq!((fit("ab", 1), fit("ab", 0)), ("…".to_owned(), String::new()));
+    }
 }
