@@ -271,10 +271,17 @@ fn three_chats_share_a_programme_until_stdin_ends() {
         caller.until("error about JSON", |line| line["code"] == "bad_json").await;
 
         for chat in chats {
-            let stats = caller.emulator.stats(chat).await.unwrap();
             for kind in ["audio", "video"] {
-                let stream = stats[0].streams.iter().find(|stream| stream.kind == kind);
-                assert!(stream.is_some_and(|stream| stream.packets > 20), "{chat} {kind}: {stats:#?}");
+                // A second of the programme comes with every position.
+                for n_seconds in 0.. {
+                    let stats = caller.emulator.stats(chat).await.unwrap();
+                    let stream = stats[0].streams.iter().find(|stream| stream.kind == kind);
+                    if stream.is_some_and(|stream| stream.packets > 20) {
+                        break;
+                    }
+                    assert!(n_seconds < 5, "{chat} {kind}: {stats:#?}");
+                    caller.until("position", |line| line["event"] == "position").await;
+                }
             }
         }
 
