@@ -10,7 +10,7 @@ use tokio::io::BufReader;
 use super::exit::{self, Because, Exit};
 use super::{stop, values};
 use crate::call::{ChatId, JoinOptions, Setup};
-use crate::player::Item;
+use crate::player::{Item, MAX_QUEUED};
 use crate::stdio;
 
 /// Stream files into one or many chats.
@@ -101,6 +101,10 @@ enum Dtls {
 }
 
 pub(super) fn run(args: PlayArgs) -> anyhow::Result<Exit> {
+    if args.sources.len() > MAX_QUEUED {
+        let text = format!("{} sources are too many; {MAX_QUEUED} can be queued at once", args.sources.len());
+        return Err(Because(Exit::Usage, text).into());
+    }
     match args.signaling {
         #[cfg(feature = "telegram")]
         Signaling::Telegram => run_telegram(args),

@@ -143,6 +143,9 @@ fn wrong_usage_exits_with_two() {
         let output = run(args);
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
     }
+    let too_many = [&["play", "--signaling", "stdio", "--chat", "a"][..], &["x"; 10_001]].concat();
+    let output = run(&too_many);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{}", stderr(&output));
     assert_eq!(run(&["--help"]).status.code(), Some(0));
     assert_eq!(run(&["--version"]).status.code(), Some(0));
 }
