@@ -28,7 +28,8 @@ pub(super) const JOIN_REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 /// One peer gets this long from the answer to a finished DTLS handshake. A stalled handshake
 /// never fails by itself, so this timer is the only way out.
 pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(4);
-/// A server that never answered a single ICE check is given up after this long.
+/// A server that never answered a single ICE check is given up after this long. Only the time in
+/// which checks were sent counts, not what Telegram took to answer a join or asked us to wait.
 pub(super) const UNREACHABLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Peers tried in one go where the server does answer. With 15 % loss of everything, one of
 /// twenty needs the second; nobody has been seen to need the fourth.
@@ -144,6 +145,7 @@ enum Phase {
     },
     Connecting {
         ice: bool,
+        since: Instant,
         give_up: Instant,
     },
     Up {
@@ -172,8 +174,10 @@ pub(super) struct State {
     /// The ICE user names of the answers so far, the present one last: whether an answer that
     /// comes unasked is a repetition.
     answers: VecDeque<String>,
-    /// When the present series of tries began.
-    series_began: Option<Instant>,
+    /// How long the peers of the present series of tries have had for ICE and DTLS.
+    spent: Duration,
+    /// When the transport was lost.
+    lost_at: Option<Instant>,
     /// The server has answered an ICE check in the present series.
     reachable: bool,
     was_up: bool,
@@ -201,7 +205,8 @@ impl State {
             source: 0,
             past_sources: VecDeque::new(),
             answers: VecDeque::new(),
-            series_began: None,
+            spent: Duration::ZERO,
+            lost_at: None,
             reachable: false,
             was_up: false,
             muted,
@@ -218,7 +223,6 @@ impl State {
     /// Begins to join.
     pub(super) fn start(&mut self, now: Instant) {
         if self.phase == Phase::New {
-            self.series_began = Some(now);
             self.outputs.push_back(Output::Status(CallStatus::Joining));
             self.try_once(now);
         }
@@ -261,15 +265,16 @@ impl State {
     /// Something happened to the transport.
     pub(super) fn handle_transport(&mut self, transport: Transport, now: Instant) {
         match (self.phase, transport) {
-            (Phase::Connecting { give_up, .. }, Transport::IceConnected) => {
+            (Phase::Connecting { since, give_up, .. }, Transport::IceConnected) => {
                 self.reachable = true;
-                self.phase = Phase::Connecting { ice: true, give_up };
+                self.phase = Phase::Connecting { ice: true, since, give_up };
             }
             (Phase::Connecting { .. }, Transport::Connected) => {
                 self.phase = Phase::Up { confirmed: false, disconnected: None };
                 self.tries = 0;
                 self.was_up = true;
-                self.series_began = None;
+                self.spent = Duration::ZERO;
+                self.lost_at = None;
                 self.next_check = Some(now + CHECK_INTERVAL);
                 self.outputs.push_back(Output::Status(CallStatus::Connected));
                 if self.shown_muted && !self.muted {
@@ -350,7 +355,7 @@ impl State {
                 self.abandoned.extend(request.map(|id| (id, self.source)));
                 self.fail(JoinError::Signaling(SignalingError::Timeout(JOIN_REPLY_TIMEOUT)));
             }
-            Phase::Connecting { give_up, ice } if give_up <= now => {
+            Phase::Connecting { give_up, ice, .. } if give_up <= now => {
                 let why = if ice { "DTLS did not finish" } else { "the server does not answer ICE" };
                 self.try_again(why, now);
             }
@@ -379,15 +384,19 @@ impl State {
 
     /// The present try has failed; the next one takes the other DTLS role.
     fn try_again(&mut self, why: &str, now: Instant) {
-        let began = *self.series_began.get_or_insert(now);
-        let hopeless = if self.was_up {
-            now >= began + self.options.reconnect_for
-        } else {
-            self.tries >= MAX_ATTEMPTS || !self.reachable && now >= began + UNREACHABLE_TIMEOUT
+        if let Phase::Connecting { since, .. } = self.phase {
+            self.spent += now - since;
+        }
+        let (hopeless, after) = match self.lost_at {
+            Some(lost_at) => (now >= lost_at + self.options.reconnect_for, now - lost_at),
+            None => {
+                let unreachable = !self.reachable && self.spent >= UNREACHABLE_TIMEOUT;
+                (self.tries >= MAX_ATTEMPTS || unreachable, self.spent)
+            }
         };
         if hopeless {
             let stage = if self.reachable { ConnectStage::Dtls } else { ConnectStage::Ice };
-            return self.fail(JoinError::ConnectTimeout { stage, after: now - began, attempts: self.tries });
+            return self.fail(JoinError::ConnectTimeout { stage, after, attempts: self.tries });
         }
         self.setup = self.setup.opposite();
         self.outputs
@@ -403,7 +412,7 @@ impl State {
 
     /// The transport was up and is lost.
     fn reconnect(&mut self, why: &str, now: Instant) {
-        self.series_began = Some(now);
+        self.lost_at = Some(now);
         self.reachable = false;
         self.next_check = None;
         self.outputs.push_back(Output::Status(CallStatus::Reconnecting));

@@ -59,13 +59,12 @@ impl State {
     fn handle_answer(&mut self, params: &str, now: Instant) {
         match Answer::parse(params) {
             Ok(Answer::WebRtc(remote)) => {
-                let began = *self.series_began.get_or_insert(now);
                 remember(&mut self.answers, remote.transport.ice_ufrag.clone());
-                let unreachable = began + UNREACHABLE_TIMEOUT;
-                let give_up = now + ATTEMPT_TIMEOUT;
                 let free = self.reachable || self.was_up;
-                let give_up = if free { give_up } else { give_up.min(unreachable.max(now)) };
-                self.phase = Phase::Connecting { ice: false, give_up };
+                let left =
+                    if free { ATTEMPT_TIMEOUT } else { UNREACHABLE_TIMEOUT.saturating_sub(self.spent) };
+                let give_up = now + left.min(ATTEMPT_TIMEOUT);
+                self.phase = Phase::Connecting { ice: false, since: now, give_up };
                 self.outputs.push_back(Output::Answer { attempt: self.attempt, remote });
                 if !self.was_up {
                     self.outputs.push_back(Output::Status(CallStatus::Connecting));

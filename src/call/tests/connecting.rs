@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::lab::Lab;
 use crate::call::params::Setup;
+use crate::call::signaling::SignalingError;
 use crate::call::state::{CallStatus, UNREACHABLE_TIMEOUT};
 use crate::call::{ConnectStage, JoinError, JoinOptions, LeftReason};
 use crate::emulator::AnswerSetup;
@@ -103,6 +104,32 @@ fn a_server_that_never_answers_is_given_up_after_ten_seconds() {
     };
     assert_eq!((*stage, *after), (ConnectStage::Ice, UNREACHABLE_TIMEOUT));
     assert_eq!(lab.when(|status| matches!(status, CallStatus::Left(_))), Some(UNREACHABLE_TIMEOUT));
+}
+
+#[test]
+fn the_time_that_telegram_takes_is_not_held_against_the_server() {
+    for takes in [12, 25] {
+        let mut lab = Lab::new(Setup::Passive, "");
+        lab.join_takes = Duration::from_secs(takes);
+        lab.join(Duration::from_secs(takes + 1));
+        assert_eq!(lab.when(connected).map(|at| at.as_secs()), Some(takes), "{:?}", lab.statuses);
+    }
+    // A flood wait neither.
+    let mut lab = Lab::new(Setup::Passive, "");
+    let mut wait = Some(SignalingError::Rpc { code: 420, message: "FLOOD_WAIT_15".into() });
+    lab.tamper = Box::new(move |answer| Some(wait.take().map_or(Ok(answer), Err)));
+    lab.join(Duration::from_secs(16));
+    assert_eq!(lab.when(connected).map(|at| at.as_secs()), Some(15), "{:?}", lab.statuses);
+    // Of the ten seconds themselves nothing is lost by slow answers between them.
+    let mut lab = Lab::new(Setup::Passive, "");
+    (lab.cut, lab.join_takes) = (true, Duration::from_secs(7));
+    lab.join(Duration::from_secs(60));
+    let Some(LeftReason::Failed(JoinError::ConnectTimeout { after, attempts, .. })) = lab.left() else {
+        panic!("{:?}", lab.statuses)
+    };
+    assert_eq!((*after, *attempts), (UNREACHABLE_TIMEOUT, 3));
+    let ended = lab.when(|status| matches!(status, CallStatus::Left(_)));
+    assert_eq!(ended, Some(Duration::from_secs(3 * 7 + 10)));
 }
 
 #[test]

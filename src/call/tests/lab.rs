@@ -37,11 +37,15 @@ pub(super) struct Lab {
     pub(super) tamper: Tamper,
     /// Nothing passes in either direction while this holds.
     pub(super) cut: bool,
+    /// Telegram takes this long to answer a join.
+    pub(super) join_takes: Duration,
     /// The account has been signed out: every check is answered with 401.
     pub(super) signed_out: bool,
     local: SocketAddr,
     server: SocketAddr,
     incoming: VecDeque<Incoming>,
+    /// Joins that Telegram has not got round to.
+    slow: VecDeque<(Instant, Request)>,
     media: Option<Media>,
 }
 
@@ -88,10 +92,12 @@ impl Lab {
             requests: Vec::new(),
             tamper: Box::new(|answer| Some(Ok(answer))),
             cut: false,
+            join_takes: Duration::ZERO,
             signed_out: false,
             local: SocketAddr::from(([127, 0, 0, 1], 40_000)),
             server,
             incoming: VecDeque::new(),
+            slow: VecDeque::new(),
             media: None,
         }
     }
@@ -162,10 +168,14 @@ impl Lab {
             if done(self) {
                 return true;
             }
-            let next = [self.bot.poll_timeout(), self.sfu.poll_timeout(), self.next_frame_due()];
+            let slow = self.slow.front().map(|(at, _)| *at);
+            let next = [self.bot.poll_timeout(), self.sfu.poll_timeout(), self.next_frame_due(), slow];
             let Some(next) = next.into_iter().flatten().min().filter(|at| *at <= end) else { return false };
             self.now = self.now.max(next);
             self.feed();
+            while let Some((_, request)) = self.slow.pop_front_if(|(at, _)| *at <= self.now) {
+                self.reply(&request);
+            }
             if self.bot.poll_timeout().is_some_and(|at| at <= self.now) {
                 self.bot.handle_timeout(self.now);
             }
@@ -221,10 +231,18 @@ impl Lab {
             Effect::Event(event) => self.events.push(event),
             Effect::Request(request) => {
                 self.requests.push(request.clone());
-                if let Some(result) = self.answer(&request.method) {
-                    self.incoming.push_back(Incoming::Reply { id: request.id, result });
+                if matches!(request.method, Method::Join(_)) && !self.join_takes.is_zero() {
+                    self.slow.push_back((self.now + self.join_takes, request));
+                } else {
+                    self.reply(&request);
                 }
             }
+        }
+    }
+
+    fn reply(&mut self, request: &Request) {
+        if let Some(result) = self.answer(&request.method) {
+            self.incoming.push_back(Incoming::Reply { id: request.id, result });
         }
     }
 
