@@ -369,7 +369,10 @@ impl Participant {
                     self.state.handle_peer_error(error);
                 }
             }
-            Output::DropPeer => self.close_connection(now),
+            Output::DropPeer => {
+                self.pending = None;
+                self.close_connection(now);
+            }
             Output::Status(status) => {
                 if status == CallStatus::Connected {
                     // Updates may have been missed while there was no connection.

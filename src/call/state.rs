@@ -186,8 +186,11 @@ pub(super) struct State {
     /// The others see us muted, though we may speak and want to.
     shown_muted: bool,
     next_request: RequestId,
-    /// Joins that were given up; a late success has to be undone.
-    abandoned: VecDeque<(RequestId, i32)>,
+    /// The source with which the server has us, as far as we know.
+    accepted: Option<i32>,
+    /// Joins of which nobody knows whether they were executed, and the request where a late reply
+    /// can still tell; a success has to be undone.
+    abandoned: VecDeque<(Option<RequestId>, i32)>,
     checking: Option<RequestId>,
     next_check: Option<Instant>,
     outputs: VecDeque<Output>,
@@ -213,6 +216,7 @@ impl State {
             muted_by_admin: false,
             shown_muted: false,
             next_request: 1,
+            accepted: None,
             abandoned: VecDeque::new(),
             checking: None,
             next_check: None,
@@ -258,7 +262,7 @@ impl State {
     /// The signaling side is gone; the call cannot be steered any more.
     pub(super) fn handle_signaling_closed(&mut self) {
         if self.phase != Phase::Over {
-            self.end(LeftReason::Failed(JoinError::Signaling(SignalingError::Closed)), false);
+            self.end(LeftReason::Failed(JoinError::Signaling(SignalingError::Closed)), true);
         }
     }
 
@@ -352,7 +356,10 @@ impl State {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         match self.phase {
             Phase::Joining { request, give_up } if give_up <= now => {
-                self.abandoned.extend(request.map(|id| (id, self.source)));
+                if request.is_some() {
+                    remember(&mut self.abandoned, (request, self.source));
+                }
+                self.phase = Phase::Joining { request: None, give_up };
                 self.fail(JoinError::Signaling(SignalingError::Timeout(JOIN_REPLY_TIMEOUT)));
             }
             Phase::Connecting { give_up, ice, .. } if give_up <= now => {
@@ -422,25 +429,28 @@ impl State {
     }
 
     fn fail(&mut self, error: JoinError) {
-        // The server may count us in although we cannot talk to it: say goodbye where it has answered.
-        let known = !matches!(self.phase, Phase::Joining { .. } | Phase::New);
-        self.end(LeftReason::Failed(error), known);
+        self.end(LeftReason::Failed(error), true);
     }
 
     fn end(&mut self, reason: LeftReason, say_goodbye: bool) {
-        match self.phase {
-            Phase::Joining { request: Some(_), .. } if say_goodbye => {
-                // The join may still succeed; the leave that follows it undoes it.
-                self.request(Method::Leave { source: self.source });
-            }
-            Phase::Connecting { .. } | Phase::Up { .. } if say_goodbye => {
-                self.request(Method::Leave { source: self.source });
-            }
-            _ => {}
+        if say_goodbye {
+            self.say_goodbye();
         }
         self.phase = Phase::Over;
         self.outputs.push_back(Output::DropPeer);
         self.outputs.push_back(Output::Status(CallStatus::Left(reason)));
+    }
+
+    /// Leaves with every source that the server may have us with: nobody listens for late replies
+    /// any more. A join that is still out may succeed; the leave that follows it undoes it.
+    fn say_goodbye(&mut self) {
+        let pending = matches!(self.phase, Phase::Joining { request: Some(_), .. }).then_some(self.source);
+        let abandoned = std::mem::take(&mut self.abandoned).into_iter().map(|(_, source)| source);
+        let mut sources: Vec<i32> = abandoned.chain(self.accepted.take()).chain(pending).collect();
+        sources.dedup();
+        for source in sources {
+            self.request(Method::Leave { source });
+        }
     }
 
     /// Asks this of the signaling side; the reply carries the id.

@@ -21,16 +21,22 @@ impl State {
     }
 
     fn handle_reply(&mut self, id: RequestId, result: Result<Reply, SignalingError>, now: Instant) {
-        if let Phase::Joining { request: Some(expected), .. } = self.phase
+        if let Phase::Joining { request: Some(expected), give_up } = self.phase
             && expected == id
         {
+            self.phase = Phase::Joining { request: None, give_up };
+            if result.is_ok() {
+                // What went before is replaced by it, but for what may yet be executed.
+                self.accepted = Some(self.source);
+                self.abandoned.retain(|(request, _)| request.is_some());
+            }
             return match result {
                 Ok(Reply::Joined { params }) => self.handle_answer(params.expose(), now),
                 Ok(_) => self.fail(JoinError::UnexpectedReply),
                 Err(error) => self.handle_refusal(error, now),
             };
         }
-        if let Some(at) = self.abandoned.iter().position(|(abandoned, _)| *abandoned == id) {
+        if let Some(at) = self.abandoned.iter().position(|(abandoned, _)| *abandoned == Some(id)) {
             // A join that was given up has succeeded after all: nobody may be left behind.
             let (_, source) = self.abandoned.remove(at).expect("the position was just found");
             if result.is_ok() {
@@ -77,6 +83,10 @@ impl State {
     }
 
     fn handle_refusal(&mut self, error: SignalingError, now: Instant) {
+        if matches!(error, SignalingError::Timeout(_) | SignalingError::Rpc { code: -503, .. }) {
+            // Somebody on the way has lost patience; the join may be executed all the same.
+            remember(&mut self.abandoned, (None, self.source));
+        }
         if let SignalingError::Rpc { message, .. } = &error {
             if message == "GROUPCALL_SSRC_DUPLICATE_MUCH" && self.tries < MAX_ATTEMPTS {
                 return self.try_once(now);

@@ -9,13 +9,32 @@ use crate::call::state::{CallStatus, JOIN_REPLY_TIMEOUT};
 use crate::call::{CallEvent, LeftReason};
 use crate::secret::Secret;
 
+/// The source of the newest join.
+fn source(lab: &Lab) -> i32 {
+    let source = lab.requests.iter().rev().find_map(|request| match &request.method {
+        Method::Join(join) => Some(join.source),
+        _ => None,
+    });
+    source.expect("a join was asked for")
+}
+
+/// How often the server was told that this connection leaves, and how often any.
+fn goodbyes(lab: &Lab, source: i32) -> (usize, usize) {
+    let all = lab.asked(|method| matches!(method, Method::Leave { .. }));
+    (lab.asked(|method| *method == Method::Leave { source }), all)
+}
+
 /// Joins with this as the server's answer; gives the error's code.
 fn code_for(answer: Result<String, SignalingError>) -> String {
     let mut lab = Lab::new(Setup::Passive, "");
+    let is_success = answer.is_ok();
     let mut answer = Some(answer);
     lab.tamper = Box::new(move |real| Some(answer.take().unwrap_or(Ok(real))));
     lab.join(Duration::from_secs(1));
     assert!(lab.bot.poll_timeout().is_none(), "nothing may be left running");
+    // The server counts in whom it has answered, whatever that answer is worth.
+    let expected = usize::from(is_success);
+    assert_eq!(goodbyes(&lab, source(&lab)), (expected, expected));
     match lab.left() {
         Some(LeftReason::Failed(error)) => error.code().to_owned(),
         other => panic!("{other:?}"),
@@ -33,6 +52,7 @@ fn unusable_answers_are_told_apart() {
         ("not json", "bad_answer"),
         ("[]", "bad_answer"),
         ("{}", "bad_answer"),
+        (r#"{"transport":{"ufrag":"abcd","pwd":"abcdabcdabcdabcdabcdabcd","candidates":[]}}"#, "bad_answer"),
         (r#"{"transport":null}"#, "bad_answer"),
         (r#"{"stream":true}"#, "broadcast_only"),
         (r#"{"stream":true,"rtmp":true}"#, "rtmp"),
@@ -66,15 +86,29 @@ fn a_used_ssrc_and_a_short_flood_wait_are_tried_again() {
 }
 
 #[test]
-fn a_join_that_succeeds_too_late_is_undone() {
+fn a_join_that_nobody_answers_is_undone() {
     let mut lab = Lab::new(Setup::Passive, "");
     lab.tamper = Box::new(|_| None);
     lab.join(JOIN_REPLY_TIMEOUT + Duration::from_secs(1));
     let Some(LeftReason::Failed(error)) = lab.left() else { panic!("{:?}", lab.statuses) };
     assert_eq!(error.code(), "rpc_timeout");
-    let Method::Join(join) = lab.requests[0].method.clone() else { panic!("the first request is the join") };
-    assert_eq!(lab.asked(|method| matches!(method, Method::Leave { .. })), 0);
+    // It may have succeeded, and by now nobody listens any more.
+    assert_eq!(goodbyes(&lab, source(&lab)), (1, 1));
     let id = lab.requests[0].id;
     lab.deliver(Incoming::Reply { id, result: Ok(Reply::Joined { params: Secret::new("{}".into()) }) });
-    assert_eq!(lab.asked(|method| *method == Method::Leave { source: join.source }), 1);
+    assert_eq!(goodbyes(&lab, source(&lab)), (1, 1));
+}
+
+#[test]
+fn a_join_that_somebody_on_the_way_gave_up_is_undone() {
+    for error in [
+        SignalingError::Timeout(Duration::from_secs(20)),
+        SignalingError::Rpc { code: -503, message: "Timeout".into() },
+    ] {
+        let mut lab = Lab::new(Setup::Passive, "");
+        lab.tamper = Box::new(move |_| Some(Err(error.clone())));
+        lab.join(Duration::from_secs(1));
+        assert!(matches!(lab.left(), Some(LeftReason::Failed(_))), "{:?}", lab.statuses);
+        assert_eq!(goodbyes(&lab, source(&lab)), (1, 1));
+    }
 }

@@ -278,3 +278,40 @@ fn leaving_says_goodbye_with_the_own_source() {
     assert_eq!(lab.asked(|method| *method == Method::Leave { source }), 1);
     assert!(lab.seen().is_none(), "the server has forgotten the bot");
 }
+
+#[test]
+fn leaving_while_coming_back_says_goodbye_too() {
+    for closed in [false, true] {
+        let mut lab = joined_lab();
+        let known = own_row(&lab).source;
+        lab.cut = true;
+        // The first join of the reconnection is refused; there is a pause before the next.
+        lab.tamper = Box::new(|_| Some(Err(SignalingError::Rpc { code: 500, message: "X".into() })));
+        assert!(lab.run_to(Duration::from_secs(60), |status| *status == CallStatus::Reconnecting));
+        assert!(lab.left().is_none(), "{:?}", lab.statuses);
+        let now = lab.now;
+        if closed {
+            lab.bot.handle_signaling_closed(now);
+        } else {
+            lab.bot.leave(LeftReason::Command, now);
+        }
+        lab.run(Duration::from_secs(1));
+        assert!(lab.left().is_some());
+        let left = lab.asked(|method| *method == Method::Leave { source: known });
+        assert_eq!(left, 1, "closed: {closed}, {:?}", lab.requests.last());
+    }
+}
+
+#[test]
+fn leaving_before_the_new_peer_is_there_says_goodbye_too() {
+    let (mut lab, answer) = lab_with_answer();
+    let known = own_row(&lab).source;
+    // The server moves us, and before there is a socket we are told to leave.
+    let parsed: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    let moved = answer.replace(parsed["transport"]["ufrag"].as_str().unwrap(), "elsewhere1");
+    lab.bot.handle_incoming(connection(&moved, Some(1), false), lab.now);
+    lab.bot.leave(LeftReason::Command, lab.now);
+    lab.run(Duration::from_secs(1));
+    assert_eq!(lab.asked(|method| *method == Method::Leave { source: known }), 1);
+    assert!(lab.bot.poll_timeout().is_none(), "nothing may be left running");
+}
