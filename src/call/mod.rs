@@ -20,6 +20,7 @@ pub mod sdp;
 pub mod signaling;
 
 mod error;
+mod outbox;
 mod participant;
 mod state;
 mod stats;

@@ -1,8 +1,8 @@
 //! One participant whole, still without IO: signaling, WebRTC and media in one machine.
 //!
 //! ```text
-//!  commands ─┐                    ┌─► Effect: request, new socket, status, event
-//!  Incoming ─┤   ┌─────────────┐  │
+//!  commands ─┐                    ┌─► Effect: new socket, status, event
+//!  Incoming ─┤   ┌─────────────┐  ├─► requests
 //!  frames   ─┼──►│ State       ├──┤
 //!  datagrams ┤   │ Sender Peer │  └─► datagrams
 //!  time     ─┘   └─────────────┘
@@ -10,7 +10,7 @@
 //!
 //! [`State`] decides, [`Sender`] times, [`Peer`] encrypts; this file carries between them.
 //! After every input, [`Participant::poll_transmit`] and [`Participant::poll_effect`] are to be
-//! emptied. The whole life of a call can so be run under a clock of the test's own.
+//! emptied; what [`Participant::poll_request`] has may wait until the signaling side reads. The whole life of a call can so be run under a clock of the test's own.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use super::colibri::{self, ServerMessage};
 use super::error::LeftReason;
+use super::outbox::Outbox;
 use super::params::{RemoteParams, Setup, random_ssrcs};
 use super::participants::{self, Fetch, Participants};
 use super::signaling::{Incoming, Method, Reply, Request, RequestId, Update};
@@ -56,8 +57,6 @@ pub(super) struct Config {
 /// What the participant wants done outside.
 #[derive(Debug)]
 pub(super) enum Effect {
-    /// Send this to the signaling side.
-    Request(Request),
     /// Close the socket, open a new one, and say so with [`Participant::handle_socket`]. A new
     /// port tells the server's packets for the old connection from those for the new one.
     NewSocket,
@@ -85,6 +84,7 @@ pub(super) struct Participant {
     n_participants: usize,
     /// Frames that came while there was nothing to send them with.
     frames_unsent: u64,
+    requests: Outbox,
     effects: VecDeque<Effect>,
 }
 
@@ -115,6 +115,7 @@ impl Participant {
             fetches: HashMap::new(),
             n_participants: 0,
             frames_unsent: 0,
+            requests: Outbox::default(),
             effects: VecDeque::new(),
         }
     }
@@ -229,6 +230,16 @@ impl Participant {
     pub(super) fn poll_transmit(&mut self) -> Option<Transmit> {
         let farewell = self.farewell.pop_front();
         farewell.or_else(|| self.connection.as_mut()?.peer.poll_transmit())
+    }
+
+    /// The next request for the signaling side.
+    pub(super) fn poll_request(&mut self) -> Option<Request> {
+        self.requests.pop()
+    }
+
+    /// Does a request wait to be sent?
+    pub(super) fn has_request(&self) -> bool {
+        !self.requests.is_empty()
     }
 
     /// The next thing to do outside.
@@ -358,7 +369,7 @@ impl Participant {
 
     fn handle_output(&mut self, output: Output, now: Instant) {
         match output {
-            Output::Request(request) => self.effects.push_back(Effect::Request(request)),
+            Output::Request(request) => self.requests.push(request),
             Output::NewPeer { attempt, setup } => {
                 self.close_connection(now);
                 self.pending = Some((attempt, setup));

@@ -5,15 +5,16 @@
 #![expect(clippy::disallowed_methods, reason = "this loop is where a call reads the clock")]
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{broadcast, mpsc, watch};
 use tracing::Instrument;
 
 use super::participant::{Config, Effect, Participant};
-use super::signaling::Link;
+use super::signaling::{Link, Request};
 use super::state::CallStatus;
 use super::{CallEvent, ChatId, Command, JoinOptions, LeftReason};
 use crate::player::{Listener, Player, SharedFrame};
@@ -23,6 +24,8 @@ use crate::rtp::clock::NtpAnchor;
 const MAX_DATAGRAM: usize = 65_536;
 /// Datagrams read in one turn before the clock is looked at again.
 const READS_PER_TURN: usize = 32;
+/// A signaling side that is behind gets this long to take the last requests of a call.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The task's ends of everything.
 pub(super) struct Ends {
@@ -63,7 +66,10 @@ impl Driver {
     async fn run(mut self) {
         self.participant.start(Instant::now());
         let mut buffer = vec![0; MAX_DATAGRAM];
-        while !self.settle() {
+        let over = loop {
+            if let Some(over) = self.settle() {
+                break over;
+            }
             self.listen().await;
             let timeout = self.participant.poll_timeout();
             tokio::select! {
@@ -83,8 +89,12 @@ impl Driver {
                     }
                 },
                 command = self.ends.commands.recv() => self.handle_command(command),
+                // There is room again; settling sends what waits.
+                () = room(&self.ends.link.requests), if self.participant.has_request() => {}
             }
-        }
+        };
+        self.say_farewell().await;
+        self.publish(over);
     }
 
     /// Listens to the programme while there is a connection, and only then.
@@ -97,35 +107,63 @@ impl Driver {
         }
     }
 
-    /// Sends what is ready and does what is wanted. True when the call is over.
-    fn settle(&mut self) -> bool {
-        let mut over = false;
-        self.transmit();
-        while let Some(effect) = self.participant.poll_effect() {
+    /// Sends what is ready and does what is wanted. Gives the last status when the call is over.
+    fn settle(&mut self) -> Option<CallStatus> {
+        let mut over = None;
+        loop {
+            self.transmit();
+            self.send_requests();
+            let Some(effect) = self.participant.poll_effect() else { return over };
             match effect {
-                Effect::Request(request) => {
-                    // Never wait here: the media must go on. Who leaves this many requests
-                    // unread is gone.
-                    if self.ends.link.requests.try_send(request).is_err() {
-                        self.participant.handle_signaling_closed(Instant::now());
-                    }
-                }
                 Effect::NewSocket => self.open_socket(),
-                Effect::Status(status) => {
-                    tracing::info!(?status, "status");
-                    over |= matches!(status, CallStatus::Left(_));
-                    // Nobody has to listen.
-                    let _ = self.ends.events.send(CallEvent::Status(status.clone()));
-                    self.ends.status.send_replace(status);
-                }
+                Effect::Status(status @ CallStatus::Left(_)) => over = Some(status),
+                Effect::Status(status) => self.publish(status),
                 Effect::Event(event) => {
                     tracing::debug!(?event, "event");
                     let _ = self.ends.events.send(event);
                 }
             }
-            self.transmit();
         }
-        over
+    }
+
+    /// Hands over as many requests as there is room for. Never waits: the media must go on.
+    fn send_requests(&mut self) {
+        while self.participant.has_request() {
+            match self.ends.link.requests.try_reserve() {
+                Ok(permit) => {
+                    let request = self.participant.poll_request().expect("one waits, as was just asked");
+                    permit.send(request);
+                }
+                Err(TrySendError::Full(())) => return,
+                Err(TrySendError::Closed(())) => {
+                    // Nobody will ever read them.
+                    while self.participant.poll_request().is_some() {}
+                    self.participant.handle_signaling_closed(Instant::now());
+                }
+            }
+        }
+    }
+
+    /// Hands over what is left when the call is over, the goodbye above all.
+    async fn say_farewell(&mut self) {
+        let requests = self.ends.link.requests.clone();
+        let farewell = async {
+            while let Some(request) = self.participant.poll_request() {
+                if requests.send(request).await.is_err() {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(FAREWELL_TIMEOUT, farewell).await.is_err() {
+            tracing::warn!("the signaling side does not read: it was not told that the call is over");
+        }
+    }
+
+    fn publish(&self, status: CallStatus) {
+        tracing::info!(?status, "status");
+        // Nobody has to listen.
+        let _ = self.ends.events.send(CallEvent::Status(status.clone()));
+        self.ends.status.send_replace(status);
     }
 
     #[expect(deprecated, reason = "its successor is unsafe for the sake of descriptors that others close")]
@@ -203,6 +241,12 @@ async fn receive(
         Some(socket) => socket.async_io(Interest::READABLE, |socket| socket.recv_from(buffer)).await,
         None => std::future::pending().await,
     }
+}
+
+/// Resolves when there is room, or nobody reads any more.
+async fn room(requests: &mpsc::Sender<Request>) {
+    // Which of the two is found by whoever sends.
+    let _ = requests.reserve().await;
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -37,6 +37,8 @@ pub(super) struct Lab {
     pub(super) tamper: Tamper,
     /// Nothing passes in either direction while this holds.
     pub(super) cut: bool,
+    /// The signaling side reads no requests while this holds.
+    pub(super) deaf: bool,
     /// Telegram takes this long to answer a join.
     pub(super) join_takes: Duration,
     /// The account has been signed out: every check is answered with 401.
@@ -92,6 +94,7 @@ impl Lab {
             requests: Vec::new(),
             tamper: Box::new(|answer| Some(Ok(answer))),
             cut: false,
+            deaf: false,
             join_takes: Duration::ZERO,
             signed_out: false,
             local: SocketAddr::from(([127, 0, 0, 1], 40_000)),
@@ -205,6 +208,10 @@ impl Lab {
             moved = true;
             self.handle_effect(effect);
         }
+        while let Some(request) = if self.deaf { None } else { self.bot.poll_request() } {
+            moved = true;
+            self.handle_request(request);
+        }
         while let Some(event) = self.sfu.poll_event() {
             moved = true;
             if let SfuEvent::Participants { rows, version, .. } = event {
@@ -229,14 +236,15 @@ impl Lab {
             }
             Effect::Status(status) => self.statuses.push((self.now - self.begin, status)),
             Effect::Event(event) => self.events.push(event),
-            Effect::Request(request) => {
-                self.requests.push(request.clone());
-                if matches!(request.method, Method::Join(_)) && !self.join_takes.is_zero() {
-                    self.slow.push_back((self.now + self.join_takes, request));
-                } else {
-                    self.reply(&request);
-                }
-            }
+        }
+    }
+
+    fn handle_request(&mut self, request: Request) {
+        self.requests.push(request.clone());
+        if matches!(request.method, Method::Join(_)) && !self.join_takes.is_zero() {
+            self.slow.push_back((self.now + self.join_takes, request));
+        } else {
+            self.reply(&request);
         }
     }
 

@@ -2,5 +2,6 @@
 
 mod bad_input;
 mod connecting;
+mod driver;
 mod lab;
 mod staying;

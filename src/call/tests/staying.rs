@@ -253,6 +253,26 @@ fn muting_is_told_and_leaves_a_gap() {
 }
 
 #[test]
+fn a_signaling_side_that_does_not_keep_up_costs_nothing() {
+    let mut lab = joined_lab();
+    lab.deaf = true;
+    let before = lab.requests.len();
+    for n in 0..500 {
+        let now = lab.now;
+        lab.bot.set_muted(n % 2 == 0, now);
+        lab.run(Duration::from_millis(100));
+    }
+    assert_eq!(lab.status(), Some(&CallStatus::Joined), "{:?}", lab.statuses);
+    lab.deaf = false;
+    lab.run(Duration::from_secs(1));
+    let since = &lab.requests[before..];
+    assert!(since.len() <= 4, "{since:?}");
+    let edits: Vec<_> = since.iter().filter(|request| matches!(request.method, Method::Edit(_))).collect();
+    let [last] = edits[..] else { panic!("{edits:?}") };
+    assert_eq!(last.method, Method::Edit(Edit { muted: Some(false), ..Edit::default() }));
+}
+
+#[test]
 fn leaving_ends_the_streams_and_then_the_transport() {
     let mut lab = joined_lab();
     let now = lab.now;
