@@ -182,6 +182,8 @@ pub(super) struct State {
     reachable: bool,
     was_up: bool,
     muted: bool,
+    /// What Telegram was last told of it.
+    told_muted: bool,
     muted_by_admin: bool,
     /// The others see us muted, though we may speak and want to.
     shown_muted: bool,
@@ -213,6 +215,7 @@ impl State {
             reachable: false,
             was_up: false,
             muted,
+            told_muted: muted,
             muted_by_admin: false,
             shown_muted: false,
             next_request: 1,
@@ -242,6 +245,7 @@ impl State {
             remember(&mut self.past_sources, self.source);
         }
         self.source = source;
+        self.told_muted = self.muted;
         let id = self.request(Method::Join(Join {
             attempt,
             source,
@@ -281,8 +285,9 @@ impl State {
                 self.lost_at = None;
                 self.next_check = Some(now + CHECK_INTERVAL);
                 self.outputs.push_back(Output::Status(CallStatus::Connected));
-                if self.shown_muted && !self.muted {
-                    self.set_muted(false);
+                // It may have been switched since the join, or the join had to begin muted.
+                if self.muted != self.told_muted || self.shown_muted && !self.muted {
+                    self.set_muted(self.muted);
                 }
             }
             (Phase::Connecting { .. }, Transport::Failed) => self.try_again("the transport failed", now),
@@ -311,6 +316,7 @@ impl State {
     pub(super) fn set_muted(&mut self, muted: bool) {
         self.muted = muted;
         if matches!(self.phase, Phase::Up { .. }) {
+            self.told_muted = muted;
             self.request(Method::Edit(Edit { muted: Some(muted), ..Edit::default() }));
         }
     }

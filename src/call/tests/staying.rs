@@ -253,6 +253,26 @@ fn muting_is_told_and_leaves_a_gap() {
 }
 
 #[test]
+fn muting_before_the_transport_is_up_is_told_once_it_is() {
+    let edits = |lab: &Lab, muted| {
+        lab.asked(|method| *method == Method::Edit(Edit { muted: Some(muted), ..Edit::default() }))
+    };
+    for (changes, told) in [(&[true][..], (1, 0)), (&[true, false], (0, 0)), (&[], (0, 0))] {
+        let mut lab = Lab::new(Setup::Passive, "");
+        lab.play();
+        lab.join_takes = Duration::from_secs(2);
+        lab.join(Duration::from_secs(1));
+        for muted in changes {
+            let now = lab.now;
+            lab.bot.set_muted(*muted, now);
+        }
+        lab.run(Duration::from_secs(3));
+        assert!(lab.when(|status| *status == CallStatus::Connected).is_some(), "{:?}", lab.statuses);
+        assert_eq!((edits(&lab, true), edits(&lab, false)), told, "{changes:?}");
+    }
+}
+
+#[test]
 fn a_signaling_side_that_does_not_keep_up_costs_nothing() {
     let mut lab = joined_lab();
     lab.deaf = true;
