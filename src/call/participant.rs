@@ -136,14 +136,14 @@ impl Participant {
                     self.connection.as_ref().map_or(0, |connection| connection.ssrcs.audio.cast_signed());
                 self.state.handle_offer(attempt, source, params, now);
             }
-            Err(error) => self.state.handle_peer_error(error),
+            Err(error) => self.state.handle_peer_error(error, now),
         }
         self.drive(now);
     }
 
     /// No socket could be opened.
     pub(super) fn handle_socket_error(&mut self, error: &std::io::Error, now: Instant) {
-        self.state.handle_peer_error(JoinError::Socket(error.to_string()));
+        self.state.handle_peer_error(JoinError::Socket(error.to_string()), now);
         self.drive(now);
     }
 
@@ -377,7 +377,7 @@ impl Participant {
             }
             Output::Answer { attempt, remote } => {
                 if let Err(error) = self.apply(attempt, &remote, now) {
-                    self.state.handle_peer_error(error);
+                    self.state.handle_peer_error(error, now);
                 }
             }
             Output::DropPeer => {

@@ -259,8 +259,8 @@ impl State {
     }
 
     /// The peer could not be built or does not understand the answer.
-    pub(super) fn handle_peer_error(&mut self, error: JoinError) {
-        self.fail(error);
+    pub(super) fn handle_peer_error(&mut self, error: JoinError, now: Instant) {
+        self.handle_trouble(error, now);
     }
 
     /// The signaling side is gone; the call cannot be steered any more.
@@ -290,7 +290,9 @@ impl State {
                     self.set_muted(self.muted);
                 }
             }
-            (Phase::Connecting { .. }, Transport::Failed) => self.try_again("the transport failed", now),
+            (Phase::Connecting { .. }, Transport::Failed) => {
+                self.try_again("the transport failed", None, now)
+            }
             (Phase::Up { confirmed, disconnected: None }, Transport::IceDisconnected) => {
                 self.phase = Phase::Up { confirmed, disconnected: Some(now + DISCONNECTED_TIMEOUT) };
                 self.next_check = Some(now + CHECK_INTERVAL_DISCONNECTED);
@@ -366,11 +368,11 @@ impl State {
                     remember(&mut self.abandoned, (request, self.source));
                 }
                 self.phase = Phase::Joining { request: None, give_up };
-                self.fail(JoinError::Signaling(SignalingError::Timeout(JOIN_REPLY_TIMEOUT)));
+                self.handle_trouble(JoinError::Signaling(SignalingError::Timeout(JOIN_REPLY_TIMEOUT)), now);
             }
             Phase::Connecting { give_up, ice, .. } if give_up <= now => {
                 let why = if ice { "DTLS did not finish" } else { "the server does not answer ICE" };
-                self.try_again(why, now);
+                self.try_again(why, None, now);
             }
             Phase::Up { disconnected: Some(at), .. } if at <= now => {
                 self.reconnect("the server stopped answering", now);
@@ -395,8 +397,19 @@ impl State {
         self.outputs.push_back(Output::NewPeer { attempt: self.attempt, setup: self.setup });
     }
 
-    /// The present try has failed; the next one takes the other DTLS role.
-    fn try_again(&mut self, why: &str, now: Instant) {
+    /// A try came to nothing before there was a transport to wait for. A call that was up has time
+    /// to come back, whatever passing trouble Telegram or this machine has just then.
+    fn handle_trouble(&mut self, error: JoinError, now: Instant) {
+        if self.was_up && error.retryable() {
+            self.try_again(&error.to_string(), Some(error), now);
+        } else {
+            self.fail(error);
+        }
+    }
+
+    /// The present try has failed; the next one takes the other DTLS role. When there is none, the
+    /// call ends with `error`, or with what the transport lacked.
+    fn try_again(&mut self, why: &str, error: Option<JoinError>, now: Instant) {
         if let Phase::Connecting { since, .. } = self.phase {
             self.spent += now - since;
         }
@@ -409,7 +422,8 @@ impl State {
         };
         if hopeless {
             let stage = if self.reachable { ConnectStage::Dtls } else { ConnectStage::Ice };
-            return self.fail(JoinError::ConnectTimeout { stage, after, attempts: self.tries });
+            let timeout = JoinError::ConnectTimeout { stage, after, attempts: self.tries };
+            return self.fail(error.unwrap_or(timeout));
         }
         self.setup = self.setup.opposite();
         self.outputs

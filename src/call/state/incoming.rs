@@ -88,8 +88,14 @@ impl State {
             remember(&mut self.abandoned, (None, self.source));
         }
         if let SignalingError::Rpc { message, .. } = &error {
-            if message == "GROUPCALL_SSRC_DUPLICATE_MUCH" && self.tries < MAX_ATTEMPTS {
-                return self.try_once(now);
+            if message == "GROUPCALL_SSRC_DUPLICATE_MUCH" {
+                if self.tries < MAX_ATTEMPTS {
+                    return self.try_once(now);
+                }
+                if self.was_up {
+                    let why = error.to_string();
+                    return self.try_again(&why, Some(JoinError::Signaling(error)), now);
+                }
             }
             if let Some(wait) = flood_wait(message).filter(|wait| *wait <= MAX_FLOOD_WAIT) {
                 self.outputs.push_back(Output::Notice(Notice::FloodWait(wait)));
@@ -98,12 +104,7 @@ impl State {
                 return;
             }
         }
-        let error = JoinError::Signaling(error);
-        if self.was_up && error.retryable() {
-            // Telegram has trouble just when we have to come back; there is time.
-            return self.try_again(&error.to_string(), now);
-        }
-        self.fail(error);
+        self.handle_trouble(JoinError::Signaling(error), now);
     }
 
     fn handle_update(&mut self, update: Update, now: Instant) {

@@ -4,10 +4,12 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::lab::Lab;
+use super::lab::{Lab, Tamper};
 use crate::call::params::Setup;
-use crate::call::signaling::{Edit, Incoming, Method, ParticipantRow, SignalingError, Update};
-use crate::call::state::CallStatus;
+use crate::call::signaling::{
+    Edit, Incoming, Method, ParticipantRow, Reply, RequestId, SignalingError, Update,
+};
+use crate::call::state::{CallStatus, JOIN_REPLY_TIMEOUT};
 use crate::call::{CallEvent, JoinError, LeftReason};
 use crate::secret::Secret;
 
@@ -19,16 +21,17 @@ fn joined_lab() -> Lab {
     lab
 }
 
-fn own_row(lab: &Lab) -> ParticipantRow {
-    let source = lab.requests.iter().rev().find_map(|request| match &request.method {
-        Method::Join(join) => Some(join.source),
+/// The id and the source of the newest join.
+fn newest_join(lab: &Lab) -> (RequestId, i32) {
+    let join = lab.requests.iter().rev().find_map(|request| match &request.method {
+        Method::Join(join) => Some((request.id, join.source)),
         _ => None,
     });
-    ParticipantRow {
-        source: source.expect("a join was asked for"),
-        is_self: true,
-        ..ParticipantRow::default()
-    }
+    join.expect("a join was asked for")
+}
+
+fn own_row(lab: &Lab) -> ParticipantRow {
+    ParticipantRow { source: newest_join(lab).1, is_self: true, ..ParticipantRow::default() }
 }
 
 fn update(row: ParticipantRow) -> Incoming {
@@ -91,6 +94,51 @@ fn trouble_of_telegram_does_not_end_a_reconnection() {
     lab.run(Duration::from_secs(20));
     assert_eq!(lab.status(), Some(&CallStatus::Joined), "{:?}", lab.statuses);
     assert!(lab.asked(|method| matches!(method, Method::Join(_))) >= 5);
+}
+
+/// A lab that has lost its transport and is about to join again.
+fn reconnecting_lab(tamper: Tamper) -> Lab {
+    let mut lab = joined_lab();
+    lab.tamper = tamper;
+    lab.cut = true;
+    assert!(lab.run_to(Duration::from_secs(30), |status| *status == CallStatus::Reconnecting));
+    lab
+}
+
+#[test]
+fn a_join_that_nobody_answers_does_not_end_a_reconnection() {
+    let mut n_joins = 0;
+    let mut lab = reconnecting_lab(Box::new(move |answer| {
+        n_joins += 1;
+        (n_joins > 1).then_some(Ok(answer))
+    }));
+    lab.cut = false;
+    let (silent, join) = newest_join(&lab);
+    lab.run(JOIN_REPLY_TIMEOUT + Duration::from_secs(5));
+    assert_eq!(lab.status(), Some(&CallStatus::Joined), "{:?}", lab.statuses);
+    // The one that was given up may be executed even now.
+    let params = Secret::new("{}".to_owned());
+    lab.deliver(Incoming::Reply { id: silent, result: Ok(Reply::Joined { params }) });
+    assert_eq!(lab.asked(|method| *method == Method::Leave { source: join }), 1);
+    assert_eq!(lab.status(), Some(&CallStatus::Joined));
+}
+
+#[test]
+fn trouble_that_outlasts_a_reconnection_ends_it_with_its_own_name() {
+    for (reply, code) in [
+        (Some(SignalingError::Rpc { code: 500, message: "RPC_CALL_FAIL".into() }), "RPC_CALL_FAIL"),
+        (None, "rpc_timeout"),
+    ] {
+        let mut lab = reconnecting_lab(Box::new(move |_| reply.clone().map(Err)));
+        let lost = lab.when(|status| *status == CallStatus::Reconnecting).expect("reconnecting");
+        lab.run(Duration::from_secs(400));
+        let Some(LeftReason::Failed(error)) = lab.left() else { panic!("{:?}", lab.statuses) };
+        assert_eq!(error.code(), code);
+        let ended = lab.when(|status| matches!(status, CallStatus::Left(_))).expect("over");
+        assert!(ended >= lost + Duration::from_secs(300), "{lost:?} {ended:?}");
+        let joins = lab.asked(|method| matches!(method, Method::Join(_)));
+        assert!(joins < 40, "{joins} joins");
+    }
 }
 
 #[test]
