@@ -58,6 +58,10 @@ pub struct JoinOptions {
     pub setup: Setup,
     /// How long a call that was up tries to come back after its transport was lost.
     pub reconnect_for: Duration,
+    /// How long all flood waits before the call is up may take together. A wait that goes beyond
+    /// it ends the call with Telegram's `FLOOD_WAIT_n`. In a reconnection, flood waits have what
+    /// is left of [`reconnect_for`](Self::reconnect_for).
+    pub flood_wait_budget: Duration,
 }
 
 impl Default for JoinOptions {
@@ -69,6 +73,7 @@ impl Default for JoinOptions {
             invite_hash: None,
             setup: Setup::Passive,
             reconnect_for: Duration::from_secs(300),
+            flood_wait_budget: Duration::from_secs(60),
         }
     }
 }

@@ -176,6 +176,8 @@ pub(super) struct State {
     answers: VecDeque<String>,
     /// How long the peers of the present series of tries have had for ICE and DTLS.
     spent: Duration,
+    /// Flood waits before the call was first up, added up.
+    flood_waited: Duration,
     /// When the transport was lost.
     lost_at: Option<Instant>,
     /// The server has answered an ICE check in the present series.
@@ -211,6 +213,7 @@ impl State {
             past_sources: VecDeque::new(),
             answers: VecDeque::new(),
             spent: Duration::ZERO,
+            flood_waited: Duration::ZERO,
             lost_at: None,
             reachable: false,
             was_up: false,

@@ -46,6 +46,11 @@ pub fn meaning(word: &str) -> Option<&'static str> {
 pub(super) fn sentence(code: i32, word: &str) -> String {
     match meaning(word) {
         Some(meaning) => format!("{meaning} (Telegram answered {code} {word})"),
+        None if word.starts_with("FLOOD_WAIT_") => {
+            format!(
+                "too many requests; wait as long before the next (Telegram answered {code} {word}, in seconds)"
+            )
+        }
         None => format!("Telegram answered {code} {word}"),
     }
 }

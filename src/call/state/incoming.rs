@@ -8,8 +8,8 @@ use crate::call::params::Answer;
 use crate::call::signaling::{Incoming, Method, ParticipantRow, Reply, RequestId, SignalingError, Update};
 use crate::call::state::CallStatus;
 
-/// A flood wait up to this long is sat out; a longer one is the caller's to decide.
-const MAX_FLOOD_WAIT: Duration = Duration::from_secs(60);
+/// The shortest flood wait: who is told to wait no time at all would ask without end.
+const MIN_FLOOD_WAIT: Duration = Duration::from_secs(1);
 
 impl State {
     /// Something from the signaling side.
@@ -97,14 +97,28 @@ impl State {
                     return self.try_again(&why, Some(JoinError::Signaling(error)), now);
                 }
             }
-            if let Some(wait) = flood_wait(message).filter(|wait| *wait <= MAX_FLOOD_WAIT) {
-                self.outputs.push_back(Output::Notice(Notice::FloodWait(wait)));
-                self.outputs.push_back(Output::DropPeer);
-                self.phase = Phase::Pausing { until: now + wait };
-                return;
+            if let Some(wait) = flood_wait(message) {
+                return self.handle_flood_wait(wait, error, now);
             }
         }
         self.handle_trouble(JoinError::Signaling(error), now);
+    }
+
+    /// Waits as long as Telegram wants, within what this call can spare.
+    fn handle_flood_wait(&mut self, wait: Duration, error: SignalingError, now: Instant) {
+        let spare = match self.lost_at {
+            Some(lost_at) => (lost_at + self.options.reconnect_for).saturating_duration_since(now),
+            None => self.options.flood_wait_budget.saturating_sub(self.flood_waited),
+        };
+        if wait > spare {
+            return self.fail(JoinError::Signaling(error));
+        }
+        self.flood_waited += wait;
+        // No peer was tried.
+        self.tries = self.tries.saturating_sub(1);
+        self.outputs.push_back(Output::Notice(Notice::FloodWait(wait)));
+        self.outputs.push_back(Output::DropPeer);
+        self.phase = Phase::Pausing { until: now + wait };
     }
 
     fn handle_update(&mut self, update: Update, now: Instant) {
@@ -178,5 +192,6 @@ impl State {
 
 /// The seconds of `FLOOD_WAIT_n`.
 fn flood_wait(message: &str) -> Option<Duration> {
-    message.strip_prefix("FLOOD_WAIT_")?.parse().ok().map(Duration::from_secs)
+    let secs = message.strip_prefix("FLOOD_WAIT_")?.parse().ok()?;
+    Some(Duration::from_secs(secs).max(MIN_FLOOD_WAIT))
 }

@@ -6,7 +6,7 @@ use super::lab::Lab;
 use crate::call::params::Setup;
 use crate::call::signaling::{Incoming, Method, Reply, SignalingError};
 use crate::call::state::{CallStatus, JOIN_REPLY_TIMEOUT};
-use crate::call::{CallEvent, LeftReason};
+use crate::call::{CallEvent, JoinError, JoinOptions, LeftReason};
 use crate::secret::Secret;
 
 /// The source of the newest join.
@@ -83,6 +83,44 @@ fn a_used_ssrc_and_a_short_flood_wait_are_tried_again() {
     assert_eq!(sources.len(), 3);
     sources.dedup();
     assert_eq!(sources.len(), 3, "every try has SSRCs of its own");
+}
+
+#[test]
+fn flood_waits_have_a_shortest_length_and_a_budget() {
+    let flooded = |options: JoinOptions, wait: &str| {
+        let mut lab = Lab::with(options, "", 1);
+        let wait = refused(420, wait);
+        lab.tamper = Box::new(move |_| Some(wait.clone()));
+        lab.join(Duration::from_secs(200));
+        let Some(LeftReason::Failed(error)) = lab.left() else { panic!("{:?}", lab.statuses) };
+        assert!(error.code().starts_with("FLOOD_WAIT_"), "{error:?}");
+        let ended = lab.when(|status| matches!(status, CallStatus::Left(_))).expect("over");
+        (lab.asked(|method| matches!(method, Method::Join(_))), ended.as_secs())
+    };
+    let budget =
+        |secs| JoinOptions { flood_wait_budget: Duration::from_secs(secs), ..JoinOptions::default() };
+    assert_eq!(flooded(JoinOptions::default(), "FLOOD_WAIT_0"), (61, 60));
+    assert_eq!(flooded(JoinOptions::default(), "FLOOD_WAIT_25"), (3, 50));
+    assert_eq!(flooded(JoinOptions::default(), "FLOOD_WAIT_61"), (1, 0));
+    assert_eq!(flooded(JoinOptions::default(), "FLOOD_WAIT_18446744073709551615"), (1, 0));
+    assert_eq!(flooded(budget(120), "FLOOD_WAIT_61"), (2, 61));
+    assert_eq!(flooded(budget(0), "FLOOD_WAIT_1"), (1, 0));
+}
+
+#[test]
+fn flood_waits_cost_no_tries() {
+    let mut lab = Lab::new(Setup::Passive, "");
+    let mut n_joins = 0;
+    lab.cut = true;
+    lab.tamper = Box::new(move |answer| {
+        n_joins += 1;
+        Some(if n_joins <= 5 { refused(420, "FLOOD_WAIT_2") } else { Ok(answer) })
+    });
+    lab.join(Duration::from_secs(60));
+    let Some(LeftReason::Failed(JoinError::ConnectTimeout { attempts, .. })) = lab.left() else {
+        panic!("{:?}", lab.statuses)
+    };
+    assert_eq!(*attempts, 3, "as many as with no flood wait before");
 }
 
 #[test]

@@ -142,6 +142,23 @@ fn trouble_that_outlasts_a_reconnection_ends_it_with_its_own_name() {
 }
 
 #[test]
+fn a_flood_wait_has_as_long_as_the_reconnection() {
+    let flooded = |secs: u64| {
+        let mut wait = Some(SignalingError::Rpc { code: 420, message: format!("FLOOD_WAIT_{secs}") });
+        let mut lab = reconnecting_lab(Box::new(move |answer| Some(wait.take().map_or(Ok(answer), Err))));
+        lab.cut = false;
+        lab.run(Duration::from_secs(secs + 5));
+        lab
+    };
+    let lab = flooded(200);
+    assert_eq!(lab.status(), Some(&CallStatus::Joined), "{:?}", lab.statuses);
+    let lab = flooded(301);
+    let Some(LeftReason::Failed(error)) = lab.left() else { panic!("{:?}", lab.statuses) };
+    assert_eq!(error.code(), "FLOOD_WAIT_301");
+    assert_eq!(lab.asked(|method| matches!(method, Method::Join(_))), 2);
+}
+
+#[test]
 fn an_account_that_was_signed_out_leaves_with_the_reason() {
     let mut lab = joined_lab();
     lab.signed_out = true;
