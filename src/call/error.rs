@@ -80,6 +80,12 @@ pub enum JoinError {
         /// How many peers were tried.
         attempts: u32,
     },
+    /// The media server's certificate is not the one that its answer announced.
+    #[error(
+        "the media server is not the one that Telegram announced: its certificate is another; \
+         somebody may be listening in, so nothing was sent; try from another network"
+    )]
+    WrongCertificate,
     /// The WebRTC engine failed.
     #[error("{0}")]
     Peer(String),
@@ -105,6 +111,7 @@ impl JoinError {
             | Self::Answer(_)
             | Self::BroadcastOnly
             | Self::Rtmp
+            | Self::WrongCertificate
             | Self::Peer(_) => false,
             Self::Interrupted => true,
         }
@@ -123,6 +130,7 @@ impl JoinError {
             Self::Rtmp => "rtmp",
             Self::ConnectTimeout { stage: ConnectStage::Ice, .. } => "ice_timeout",
             Self::ConnectTimeout { stage: ConnectStage::Dtls, .. } => "dtls_timeout",
+            Self::WrongCertificate => "wrong_certificate",
             Self::Peer(_) => "peer",
             Self::Interrupted => "interrupted",
             Self::Socket(_) => "socket",
@@ -159,7 +167,7 @@ fn connect_timeout(stage: ConnectStage, after: Duration, attempts: u32) -> Strin
         ),
         ConnectStage::Dtls => format!(
             "the media server answers, but the encrypted connection did not come up within {secs} s \
-             ({attempts} tries): packets are being lost, or its certificate is not the announced one"
+             ({attempts} tries): too many packets are being lost; try again, or from another network"
         ),
     }
 }

@@ -351,6 +351,9 @@ impl Participant {
                     self.state.handle_transport(Transport::IceConnected, now);
                 }
                 PeerEvent::IceDisconnected => self.state.handle_transport(Transport::IceDisconnected, now),
+                PeerEvent::WrongCertificate => {
+                    self.state.handle_transport(Transport::WrongCertificate, now);
+                }
                 PeerEvent::Failed => self.state.handle_transport(Transport::Failed, now),
                 PeerEvent::Connected => {
                     self.milestones.dtls.get_or_insert(now);

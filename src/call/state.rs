@@ -133,6 +133,8 @@ pub(super) enum Transport {
     Connected,
     /// Gone for good.
     Failed,
+    /// Somebody else than announced is at the other end.
+    WrongCertificate,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -292,6 +294,9 @@ impl State {
                 if self.muted != self.told_muted || self.shown_muted && !self.muted {
                     self.set_muted(self.muted);
                 }
+            }
+            (Phase::Connecting { .. } | Phase::Up { .. }, Transport::WrongCertificate) => {
+                self.fail(JoinError::WrongCertificate);
             }
             (Phase::Connecting { .. }, Transport::Failed) => {
                 self.try_again("the transport failed", None, now)

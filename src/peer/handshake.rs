@@ -34,6 +34,12 @@ const REPEAT_PAUSE: Duration = Duration::from_millis(50);
 /// was lost in any other way than by repeating its own.
 const LINGER: Duration = Duration::from_secs(10);
 
+/// A record's header (RFC 6347 §4.1): type, version, epoch, sequence number, length.
+const RECORD_HEADER: usize = 13;
+/// Content type of an alert record (RFC 5246 §6.2.1).
+const CONTENT_ALERT: u8 = 21;
+/// A fatal `bad_certificate` (RFC 5246 §7.2).
+const BAD_CERTIFICATE: [u8; 2] = [2, 42];
 /// Content type of a handshake record (RFC 6347 §4.1).
 const CONTENT_HANDSHAKE: u8 = 22;
 
@@ -189,6 +195,23 @@ fn message_of(datagram: &[u8]) -> Option<Message> {
     })
 }
 
+/// Does this datagram of ours tell the other side that its certificate is not the announced one,
+/// or not its own? The engine gives no other sign of it. As the handshake is not over then, the
+/// alert is in the clear.
+pub(super) fn is_bad_certificate(datagram: &[u8]) -> bool {
+    let mut rest = datagram;
+    while let Some((header, body)) = rest.split_first_chunk::<RECORD_HEADER>() {
+        let length = usize::from(u16::from_be_bytes([header[11], header[12]]));
+        let Some((body, next)) = body.split_at_checked(length) else { return false };
+        let in_the_clear = header[3..5] == [0, 0];
+        if header[0] == CONTENT_ALERT && in_the_clear && body == BAD_CERTIFICATE {
+            return true;
+        }
+        rest = next;
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,6 +231,26 @@ mod tests {
     #[expect(clippy::disallowed_methods, reason = "an arbitrary origin for a test")]
     fn origin() -> Instant {
         Instant::now()
+    }
+
+    #[test]
+    fn a_refused_certificate_is_told_from_other_alerts() {
+        let record = |kind, epoch, body: [u8; 2]| {
+            let header = [kind, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0, 1, 0, 2];
+            header.into_iter().chain(body).collect::<Vec<u8>>()
+        };
+        assert!(is_bad_certificate(&record(CONTENT_ALERT, 0, BAD_CERTIFICATE)));
+        let after_another = [record(20, 0, [1, 1]), record(CONTENT_ALERT, 0, BAD_CERTIFICATE)].concat();
+        assert!(is_bad_certificate(&after_another));
+        for other in [
+            record(CONTENT_ALERT, 0, [1, 0]),
+            record(CONTENT_ALERT, 1, BAD_CERTIFICATE),
+            record(CONTENT_HANDSHAKE, 0, BAD_CERTIFICATE),
+            record(CONTENT_ALERT, 0, BAD_CERTIFICATE)[..14].to_vec(),
+            Vec::new(),
+        ] {
+            assert!(!is_bad_certificate(&other), "{other:?}");
+        }
     }
 
     #[test]

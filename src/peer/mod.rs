@@ -79,6 +79,9 @@ pub enum PeerEvent {
     Connected,
     /// It will not come back.
     Failed,
+    /// The other side has proved itself with a certificate that is not the announced one: it is
+    /// somebody else. A new try would meet the same.
+    WrongCertificate,
     /// The data channel can carry text.
     DataChannelOpen,
     /// A text message on the data channel.
@@ -327,6 +330,10 @@ impl Peer {
     fn flush(&mut self, now: Instant) {
         while let Some(TaggedBytesMut { transport, message, .. }) = self.pc.poll_write() {
             if Handshake::is_dtls(&message) {
+                // The engine says so to the other side only.
+                if handshake::is_bad_certificate(&message) {
+                    self.events.push_back(PeerEvent::WrongCertificate);
+                }
                 self.remote = Some(transport.peer_addr);
                 self.handshake.handle_outbound(&message, now);
             }

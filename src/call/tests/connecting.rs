@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::lab::Lab;
 use crate::call::params::Setup;
-use crate::call::signaling::SignalingError;
+use crate::call::signaling::{Method, SignalingError};
 use crate::call::state::{CallStatus, UNREACHABLE_TIMEOUT};
 use crate::call::{ConnectStage, JoinError, JoinOptions, LeftReason};
 use crate::emulator::AnswerSetup;
@@ -145,7 +145,12 @@ fn a_server_with_another_certificate_is_not_trusted() {
         });
         lab.join(Duration::from_secs(60));
         let Some(LeftReason::Failed(error)) = lab.left() else { panic!("{setup}: {:?}", lab.statuses) };
-        assert_eq!(error.code(), "dtls_timeout", "{setup}");
+        assert_eq!(error.code(), "wrong_certificate", "{setup}");
+        assert!(!error.retryable(), "the next try would meet the same");
+        assert_eq!(lab.asked(|method| matches!(method, Method::Join(_))), 1, "{setup}");
+        assert_eq!(lab.asked(|method| matches!(method, Method::Leave { .. })), 1, "{setup}");
+        let ended = lab.when(|status| matches!(status, CallStatus::Left(_)));
+        assert!(ended < Some(Duration::from_secs(1)), "{setup}: {ended:?}");
         assert_eq!(lab.when(connected), None, "{setup}: it must never have been up");
         assert_eq!(lab.when(joined), None);
     }
