@@ -28,9 +28,9 @@ pub(super) const JOIN_REPLY_TIMEOUT: Duration = Duration::from_secs(30);
 /// One peer gets this long from the answer to a finished DTLS handshake. A stalled handshake
 /// never fails by itself, so this timer is the only way out.
 pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(4);
-/// A server that never answered a single ICE check is given up after this long. Only the time in
-/// which checks were sent counts, not what Telegram took to answer a join or asked us to wait.
-pub(super) const UNREACHABLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// All peers of a first join together get this long for ICE and DTLS. Only that counts, not what
+/// Telegram took to answer a join or asked us to wait.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Peers tried in one go where the server does answer. With 15 % loss of everything, one of
 /// twenty needs the second; nobody has been seen to need the fourth.
 pub(super) const MAX_ATTEMPTS: u32 = 4;
@@ -423,10 +423,7 @@ impl State {
         }
         let (hopeless, after) = match self.lost_at {
             Some(lost_at) => (now >= lost_at + self.options.reconnect_for, now - lost_at),
-            None => {
-                let unreachable = !self.reachable && self.spent >= UNREACHABLE_TIMEOUT;
-                (self.tries >= MAX_ATTEMPTS || unreachable, self.spent)
-            }
+            None => (self.tries >= MAX_ATTEMPTS || self.spent >= CONNECT_TIMEOUT, self.spent),
         };
         if hopeless {
             let stage = if self.reachable { ConnectStage::Dtls } else { ConnectStage::Ice };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{ATTEMPT_TIMEOUT, MAX_ATTEMPTS, Notice, Output, Phase, State, UNREACHABLE_TIMEOUT, remember};
+use super::{ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, MAX_ATTEMPTS, Notice, Output, Phase, State, remember};
 use crate::call::error::{JoinError, LeftReason};
 use crate::call::params::Answer;
 use crate::call::signaling::{Incoming, Method, ParticipantRow, Reply, RequestId, SignalingError, Update};
@@ -66,9 +66,8 @@ impl State {
         match Answer::parse(params) {
             Ok(Answer::WebRtc(remote)) => {
                 remember(&mut self.answers, remote.transport.ice_ufrag.clone());
-                let free = self.reachable || self.was_up;
-                let left =
-                    if free { ATTEMPT_TIMEOUT } else { UNREACHABLE_TIMEOUT.saturating_sub(self.spent) };
+                let left = CONNECT_TIMEOUT.saturating_sub(self.spent);
+                let left = if self.was_up { ATTEMPT_TIMEOUT } else { left };
                 let give_up = now + left.min(ATTEMPT_TIMEOUT);
                 self.phase = Phase::Connecting { ice: false, since: now, give_up };
                 self.outputs.push_back(Output::Answer { attempt: self.attempt, remote });

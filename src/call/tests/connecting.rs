@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::lab::Lab;
 use crate::call::params::Setup;
 use crate::call::signaling::{Method, SignalingError};
-use crate::call::state::{CallStatus, UNREACHABLE_TIMEOUT};
+use crate::call::state::{CONNECT_TIMEOUT, CallStatus};
 use crate::call::{ConnectStage, JoinError, JoinOptions, LeftReason};
 use crate::emulator::AnswerSetup;
 
@@ -102,8 +102,8 @@ fn a_server_that_never_answers_is_given_up_after_ten_seconds() {
     let Some(LeftReason::Failed(JoinError::ConnectTimeout { stage, after, .. })) = lab.left() else {
         panic!("{:?}", lab.statuses)
     };
-    assert_eq!((*stage, *after), (ConnectStage::Ice, UNREACHABLE_TIMEOUT));
-    assert_eq!(lab.when(|status| matches!(status, CallStatus::Left(_))), Some(UNREACHABLE_TIMEOUT));
+    assert_eq!((*stage, *after), (ConnectStage::Ice, CONNECT_TIMEOUT));
+    assert_eq!(lab.when(|status| matches!(status, CallStatus::Left(_))), Some(CONNECT_TIMEOUT));
 }
 
 #[test]
@@ -127,9 +127,21 @@ fn the_time_that_telegram_takes_is_not_held_against_the_server() {
     let Some(LeftReason::Failed(JoinError::ConnectTimeout { after, attempts, .. })) = lab.left() else {
         panic!("{:?}", lab.statuses)
     };
-    assert_eq!((*after, *attempts), (UNREACHABLE_TIMEOUT, 3));
+    assert_eq!((*after, *attempts), (CONNECT_TIMEOUT, 3));
     let ended = lab.when(|status| matches!(status, CallStatus::Left(_)));
     assert_eq!(ended, Some(Duration::from_secs(3 * 7 + 10)));
+}
+
+#[test]
+fn a_server_that_answers_ice_but_not_dtls_is_given_up_after_ten_seconds() {
+    let mut lab = Lab::new(Setup::Passive, "");
+    lab.without_dtls = true;
+    lab.join(Duration::from_secs(60));
+    let Some(LeftReason::Failed(JoinError::ConnectTimeout { stage, after, .. })) = lab.left() else {
+        panic!("{:?}", lab.statuses)
+    };
+    assert_eq!((*stage, *after), (ConnectStage::Dtls, CONNECT_TIMEOUT));
+    assert_eq!(lab.when(|status| matches!(status, CallStatus::Left(_))), Some(CONNECT_TIMEOUT));
 }
 
 #[test]

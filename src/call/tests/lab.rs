@@ -37,6 +37,8 @@ pub(super) struct Lab {
     pub(super) tamper: Tamper,
     /// Nothing passes in either direction while this holds.
     pub(super) cut: bool,
+    /// No DTLS passes while this holds.
+    pub(super) without_dtls: bool,
     /// The signaling side reads no requests while this holds.
     pub(super) deaf: bool,
     /// Telegram takes this long to answer a join.
@@ -94,6 +96,7 @@ impl Lab {
             requests: Vec::new(),
             tamper: Box::new(|answer| Some(Ok(answer))),
             cut: false,
+            without_dtls: false,
             deaf: false,
             join_takes: Duration::ZERO,
             signed_out: false,
@@ -194,13 +197,13 @@ impl Lab {
         let mut moved = false;
         while let Some(transmit) = self.bot.poll_transmit() {
             moved = true;
-            if !self.cut {
+            if self.passes(&transmit.payload) {
                 self.sfu.handle_datagram(self.local, &transmit.payload, self.now);
             }
         }
         while let Some((to, bytes)) = self.sfu.poll_transmit() {
             moved = true;
-            if !self.cut && to == self.local {
+            if self.passes(&bytes) && to == self.local {
                 self.bot.handle_datagram(self.server, &bytes, self.now);
             }
         }
@@ -226,6 +229,11 @@ impl Lab {
             self.bot.handle_incoming(incoming, self.now);
         }
         moved
+    }
+
+    fn passes(&self, datagram: &[u8]) -> bool {
+        // RFC 7983 tells DTLS by its first byte.
+        !self.cut && !(self.without_dtls && matches!(datagram.first(), Some(20..=63)))
     }
 
     fn handle_effect(&mut self, effect: Effect) {
