@@ -443,6 +443,7 @@ impl Participant {
             let ssrc = packet.ssrc;
             match connection.peer.send_rtp(packet, now) {
                 Ok(()) => {
+                    self.state.handle_sent();
                     self.milestones.first_rtp.get_or_insert(now);
                 }
                 Err(error) => {

@@ -40,6 +40,9 @@ const DISCONNECTED_TIMEOUT: Duration = Duration::from_secs(10);
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// … but not more than this. Every try costs a join request, which Telegram limits.
 const MAX_RECONNECT_PAUSE: Duration = Duration::from_secs(15);
+/// Whoever has sent nothing for this long has nothing that could be confirmed: being connected is
+/// all there is to it.
+pub(super) const SILENCE: Duration = Duration::from_secs(1);
 /// How often the server is asked whether it still knows us (TDLib's interval).
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// The same while the transport is down (Telegram Desktop's interval).
@@ -199,6 +202,8 @@ pub(super) struct State {
     abandoned: VecDeque<(Option<RequestId>, i32)>,
     checking: Option<RequestId>,
     next_check: Option<Instant>,
+    /// When the silence since the transport came up is long enough; nothing once a packet is sent.
+    silent_until: Option<Instant>,
     outputs: VecDeque<Output>,
 }
 
@@ -228,6 +233,7 @@ impl State {
             abandoned: VecDeque::new(),
             checking: None,
             next_check: None,
+            silent_until: None,
             outputs: VecDeque::new(),
         }
     }
@@ -289,6 +295,7 @@ impl State {
                 self.spent = Duration::ZERO;
                 self.lost_at = None;
                 self.next_check = Some(now + CHECK_INTERVAL);
+                self.silent_until = Some(now + SILENCE);
                 self.outputs.push_back(Output::Status(CallStatus::Connected));
                 // It may have been switched since the join, or the join had to begin muted.
                 if self.muted != self.told_muted || self.shown_muted && !self.muted {
@@ -320,6 +327,11 @@ impl State {
             self.phase = Phase::Up { confirmed: true, disconnected };
             self.outputs.push_back(Output::Status(CallStatus::Joined));
         }
+    }
+
+    /// A media packet has been sent: from here on it is for the server to confirm.
+    pub(super) fn handle_sent(&mut self) {
+        self.silent_until = None;
     }
 
     /// Switches the microphone, as others see it.
@@ -362,7 +374,8 @@ impl State {
             Phase::Pausing { until } => Some(until),
             Phase::New | Phase::Over => None,
         };
-        [phase, self.next_check.filter(|_| matches!(self.phase, Phase::Up { .. }))]
+        let is_up = matches!(self.phase, Phase::Up { .. });
+        [phase, self.next_check.filter(|_| is_up), self.silent_until.filter(|_| is_up)]
             .into_iter()
             .flatten()
             .min()
@@ -387,6 +400,10 @@ impl State {
             }
             Phase::Pausing { until } if until <= now => self.try_once(now),
             _ => {}
+        }
+        if self.silent_until.is_some_and(|at| at <= now) {
+            self.silent_until = None;
+            self.handle_confirmation();
         }
         if let Phase::Up { disconnected, .. } = self.phase
             && self.next_check.is_some_and(|at| at <= now)

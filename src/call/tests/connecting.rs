@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::lab::Lab;
 use crate::call::params::Setup;
 use crate::call::signaling::{Method, SignalingError};
-use crate::call::state::{CONNECT_TIMEOUT, CallStatus};
+use crate::call::state::{CONNECT_TIMEOUT, CallStatus, SILENCE};
 use crate::call::{ConnectStage, JoinError, JoinOptions, LeftReason};
 use crate::emulator::AnswerSetup;
 
@@ -36,6 +36,33 @@ fn both_roles_join_and_the_server_gets_every_packet() {
         // As the DTLS server the engine never opens SCTP; as the client it does.
         assert_eq!(seen.data_channel, setup == Setup::Active);
     }
+}
+
+#[test]
+fn whoever_has_nothing_to_send_is_joined_all_the_same() {
+    for setup in ROLES {
+        // A camera is announced, but the programme has no picture.
+        let options = JoinOptions { muted: true, setup, ..JoinOptions::default() };
+        let mut lab = Lab::with(options, "", 1);
+        lab.unlisted = true;
+        lab.play_sound_only();
+        lab.join(Duration::from_secs(4));
+        assert_eq!(lab.status(), Some(&CallStatus::Joined), "{setup}: {:?}", lab.statuses);
+        let (up, there) = (lab.when(connected).expect("connected"), lab.when(joined).expect("joined"));
+        assert_eq!(there - up, SILENCE, "{setup}");
+    }
+}
+
+#[test]
+fn whoever_sends_is_joined_only_when_the_server_says_so() {
+    let mut lab = Lab::new(Setup::Passive, "");
+    lab.unlisted = true;
+    lab.play_sound_only();
+    lab.join(Duration::ZERO);
+    assert!(lab.run_to(Duration::from_secs(1), connected));
+    lab.cut = true;
+    lab.run(SILENCE + Duration::from_secs(1));
+    assert_eq!(lab.status(), Some(&CallStatus::Connected), "{:?}", lab.statuses);
 }
 
 #[test]

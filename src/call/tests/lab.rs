@@ -10,7 +10,9 @@ use bytes::Bytes;
 
 use crate::call::params::Setup;
 use crate::call::participant::{Config, Effect, Participant};
-use crate::call::signaling::{Incoming, Method, ParticipantRow, Reply, Request, SignalingError, Update};
+use crate::call::signaling::{
+    Incoming, Method, ParticipantRow, ParticipantsPage, Reply, Request, SignalingError, Update,
+};
 use crate::call::state::CallStatus;
 use crate::call::{CallEvent, JoinOptions, LeftReason};
 use crate::emulator::{AnswerSetup, JoinRequest, ParticipantStats, Sfu, SfuConfig, SfuEvent, Weather};
@@ -39,6 +41,8 @@ pub(super) struct Lab {
     pub(super) cut: bool,
     /// No DTLS passes while this holds.
     pub(super) without_dtls: bool,
+    /// Telegram says nothing of who takes part, and its lists are empty.
+    pub(super) unlisted: bool,
     /// The signaling side reads no requests while this holds.
     pub(super) deaf: bool,
     /// Telegram takes this long to answer a join.
@@ -57,7 +61,8 @@ pub(super) struct Lab {
 struct Media {
     origin: Instant,
     next_audio: i64,
-    next_video: i64,
+    /// Nothing where the programme has no pictures.
+    next_video: Option<i64>,
 }
 
 impl Lab {
@@ -97,6 +102,7 @@ impl Lab {
             tamper: Box::new(|answer| Some(Ok(answer))),
             cut: false,
             without_dtls: false,
+            unlisted: false,
             deaf: false,
             join_takes: Duration::ZERO,
             signed_out: false,
@@ -116,7 +122,12 @@ impl Lab {
 
     /// Plays from now on.
     pub(super) fn play(&mut self) {
-        self.media = Some(Media { origin: self.now, next_audio: 0, next_video: 0 });
+        self.media = Some(Media { origin: self.now, next_audio: 0, next_video: Some(0) });
+    }
+
+    /// Plays a programme without pictures from now on.
+    pub(super) fn play_sound_only(&mut self) {
+        self.media = Some(Media { origin: self.now, next_audio: 0, next_video: None });
     }
 
     /// Lets this much time pass.
@@ -217,7 +228,9 @@ impl Lab {
         }
         while let Some(event) = self.sfu.poll_event() {
             moved = true;
-            if let SfuEvent::Participants { rows, version, .. } = event {
+            if let SfuEvent::Participants { rows, version, .. } = event
+                && !self.unlisted
+            {
                 let source = self.bot_source();
                 let own = |row: ParticipantRow| ParticipantRow { is_self: Some(row.source) == source, ..row };
                 let participants = rows.into_iter().map(own).collect();
@@ -295,6 +308,9 @@ impl Lab {
                 Ok(()) => Some(Ok(Reply::Done)),
                 Err(error) => refused(error),
             },
+            Method::Participants { .. } if self.unlisted => {
+                Some(Ok(Reply::Participants(ParticipantsPage::default())))
+            }
             Method::Participants { sources, offset } => {
                 let mut page = self.sfu.list(CHAT, sources, offset);
                 let own = self.bot_source();
@@ -316,15 +332,18 @@ impl Lab {
 
     fn next_frame_due(&self) -> Option<Instant> {
         let media = self.media.as_ref()?;
-        Some(media.due(media.audio_at()).min(media.due(media.video_at())))
+        let at = media.video_at().map_or(media.audio_at(), |video| video.min(media.audio_at()));
+        Some(media.due(at))
     }
 
     /// Hands the frames over that are due.
     fn feed(&mut self) {
         while let Some(media) = &mut self.media {
             let (audio, video) = (media.audio_at(), media.video_at());
-            let (kind, at) =
-                if audio <= video { (MediaKind::Audio, audio) } else { (MediaKind::Video, video) };
+            let (kind, at) = match video.filter(|video| *video < audio) {
+                Some(video) => (MediaKind::Video, video),
+                None => (MediaKind::Audio, audio),
+            };
             if media.due(at) > self.now {
                 return;
             }
@@ -340,8 +359,8 @@ impl Media {
         MediaTime::from_millis(20) * self.next_audio
     }
 
-    fn video_at(&self) -> MediaTime {
-        MediaTime::from_ticks(self.next_video, 30)
+    fn video_at(&self) -> Option<MediaTime> {
+        Some(MediaTime::from_ticks(self.next_video?, 30))
     }
 
     fn due(&self, at: MediaTime) -> Instant {
@@ -356,8 +375,9 @@ impl Media {
             let level = Some(AudioLevel::from_neg_dbov(20));
             return frame(Bytes::from(vec![0xfc; 240]), MediaTime::from_millis(20), true, level);
         }
-        let key = self.next_video % 30 == 0;
-        self.next_video += 1;
+        let nth = self.next_video.expect("a picture is due");
+        let key = nth % 30 == 0;
+        self.next_video = Some(nth + 1);
         let mut data = Vec::new();
         if key {
             data.extend([0, 0, 0, 1, 0x67, 0x42, 0xc0, 0x1f, 1, 0, 0, 0, 1, 0x68, 1]);
