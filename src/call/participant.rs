@@ -82,6 +82,8 @@ pub(super) struct Participant {
     /// Pages of the list that were asked for.
     fetches: HashMap<RequestId, Fetch>,
     n_participants: usize,
+    /// The user knows that the server takes no H.264.
+    told_no_video: bool,
     /// Frames that came while there was nothing to send them with.
     frames_unsent: u64,
     requests: Outbox,
@@ -114,6 +116,7 @@ impl Participant {
             list: Participants::default(),
             fetches: HashMap::new(),
             n_participants: 0,
+            told_no_video: false,
             frames_unsent: 0,
             requests: Outbox::default(),
             effects: VecDeque::new(),
@@ -232,6 +235,12 @@ impl Participant {
         farewell.or_else(|| self.connection.as_mut()?.peer.poll_transmit())
     }
 
+    /// How many pages of the list are waited for.
+    #[cfg(test)]
+    pub(super) fn n_fetches(&self) -> usize {
+        self.fetches.len()
+    }
+
     /// The next request for the signaling side.
     pub(super) fn poll_request(&mut self) -> Option<Request> {
         self.requests.pop()
@@ -297,8 +306,9 @@ impl Participant {
             clock_rate: VIDEO_CLOCK_RATE,
             rtx: h264.rtx.map(|rtx| RtxConfig { ssrc: connection.ssrcs.video_rtx, payload_type: rtx.id }),
         });
-        if video.is_none() && self.config.options.video {
+        if video.is_none() && self.config.options.video && !std::mem::replace(&mut self.told_no_video, true) {
             let listed = remote.video_codec_names();
+            tracing::warn!(?listed, "the server takes no H.264: only sound is sent");
             self.effects.push_back(Effect::Event(CallEvent::VideoNotAccepted { listed }));
         }
         connection.sender = Some(Sender::new(SenderConfig {
@@ -420,6 +430,9 @@ impl Participant {
                     Fetch::Page { offset, .. } => (Vec::new(), offset.clone()),
                     Fetch::Sources(sources) => (sources.clone(), String::new()),
                 };
+                // The list asks again when an answer stays away: of each kind, one is waited for.
+                let kind = std::mem::discriminant(&fetch);
+                self.fetches.retain(|_, old| std::mem::discriminant(old) != kind);
                 let id = self.state.request(Method::Participants { sources, offset });
                 self.fetches.insert(id, fetch);
             }

@@ -43,6 +43,8 @@ pub(super) struct Lab {
     pub(super) without_dtls: bool,
     /// Telegram says nothing of who takes part, and its lists are empty.
     pub(super) unlisted: bool,
+    /// Nobody answers when the list of participants is asked for.
+    pub(super) listless: bool,
     /// The signaling side reads no requests while this holds.
     pub(super) deaf: bool,
     /// Telegram takes this long to answer a join.
@@ -103,6 +105,7 @@ impl Lab {
             cut: false,
             without_dtls: false,
             unlisted: false,
+            listless: false,
             deaf: false,
             join_takes: Duration::ZERO,
             signed_out: false,
@@ -308,6 +311,7 @@ impl Lab {
                 Ok(()) => Some(Ok(Reply::Done)),
                 Err(error) => refused(error),
             },
+            Method::Participants { .. } if self.listless => None,
             Method::Participants { .. } if self.unlisted => {
                 Some(Ok(Reply::Participants(ParticipantsPage::default())))
             }

@@ -159,6 +159,39 @@ fn a_flood_wait_has_as_long_as_the_reconnection() {
 }
 
 #[test]
+fn lists_that_never_come_are_not_waited_for_for_ever() {
+    let mut lab = Lab::new(Setup::Passive, "");
+    lab.listless = true;
+    lab.play_sound_only();
+    lab.join(Duration::from_secs(200));
+    let asked = lab.asked(|method| matches!(method, Method::Participants { .. }));
+    assert!(asked >= 6, "{asked}");
+    assert!(lab.bot.n_fetches() <= 2, "{} of {asked}", lab.bot.n_fetches());
+    // The newest one is still good.
+    lab.listless = false;
+    lab.run(Duration::from_secs(31));
+    assert_eq!((lab.bot.n_fetches(), lab.bot.stats().n_participants), (0, 1));
+}
+
+#[test]
+fn a_server_without_h264_gets_sound_and_the_user_is_told_once() {
+    let mut lab = Lab::new(Setup::Passive, "");
+    lab.tamper = Box::new(|answer| Some(Ok(answer.replace("H264", "VP8"))));
+    lab.play();
+    lab.join(Duration::from_secs(2));
+    assert_eq!(lab.status(), Some(&CallStatus::Joined), "{:?}", lab.statuses);
+    // A reconnection finds the same.
+    lab.cut = true;
+    assert!(lab.run_to(Duration::from_secs(30), |status| *status == CallStatus::Reconnecting));
+    lab.cut = false;
+    lab.run(Duration::from_secs(5));
+    assert_eq!(lab.status(), Some(&CallStatus::Joined), "{:?}", lab.statuses);
+    let told = lab.events.iter().filter(|event| matches!(event, CallEvent::VideoNotAccepted { .. }));
+    assert_eq!(told.count(), 1, "{:?}", lab.events);
+    assert!(audio_packets(&mut lab) > 0);
+}
+
+#[test]
 fn an_account_that_was_signed_out_leaves_with_the_reason() {
     let mut lab = joined_lab();
     lab.signed_out = true;
