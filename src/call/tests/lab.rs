@@ -249,7 +249,7 @@ impl Lab {
 
     fn passes(&self, datagram: &[u8]) -> bool {
         // RFC 7983 tells DTLS by its first byte.
-        !self.cut && !(self.without_dtls && matches!(datagram.first(), Some(20..=63)))
+        !(self.cut || self.without_dtls && matches!(datagram.first(), Some(20..=63)))
     }
 
     fn handle_effect(&mut self, effect: Effect) {
@@ -336,8 +336,8 @@ impl Lab {
 
     fn next_frame_due(&self) -> Option<Instant> {
         let media = self.media.as_ref()?;
-        let at = media.video_at().map_or(media.audio_at(), |video| video.min(media.audio_at()));
-        Some(media.due(at))
+        let audio = media.audio_at();
+        Some(media.due(media.video_at().map_or(audio, |video| video.min(audio))))
     }
 
     /// Hands the frames over that are due.
