@@ -89,7 +89,9 @@ fn code(error: &anyhow::Error) -> Exit {
 
 fn of_join(error: &JoinError) -> Exit {
     match error {
-        JoinError::ConnectTimeout { .. } | JoinError::Socket(_) => Exit::Network,
+        JoinError::ConnectTimeout { .. } | JoinError::Socket(_) | JoinError::WrongCertificate => {
+            Exit::Network
+        }
         JoinError::BroadcastOnly | JoinError::Rtmp => Exit::Chat,
         JoinError::Signaling(SignalingError::Rpc { code: 401, .. }) => Exit::Auth,
         JoinError::Signaling(SignalingError::Rpc { code: 420, .. }) => Exit::FloodWait,
