@@ -60,7 +60,7 @@ pub enum CallStatus {
     Connecting,
     /// The transport is up and media is being sent.
     Connected,
-    /// The server has confirmed that it receives us.
+    /// The server has confirmed that it receives us, or there is nothing yet that it could receive.
     Joined,
     /// The transport was lost; a new one is being made.
     Reconnecting,

@@ -8,6 +8,8 @@ mod browser;
 mod clips;
 #[cfg(feature = "cli")]
 mod demo;
+#[cfg(all(feature = "emulator", any(feature = "openh264", feature = "telegram")))]
+mod foreign;
 mod layers;
 mod negotiation;
 #[cfg(all(feature = "emulator", feature = "openh264"))]

@@ -2,8 +2,7 @@
 //! heard.
 
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use telecast::call::{Call, ChatId, JoinOptions, LeftReason};
@@ -15,6 +14,7 @@ use telecast::media::Codec;
 use telecast::player::{Item, Player, PlayerOptions};
 use telecast::time::MediaTime;
 
+use crate::foreign::Foreign;
 use crate::realtime_async;
 
 const BOTH: Wanted = Wanted { video: true, audio: true };
@@ -29,34 +29,10 @@ const SETTLED: MediaTime = MediaTime::from_secs(1);
 /// then; what is wrong with us is wrong every time.
 const ATTEMPTS: usize = 3;
 
-/// The environment that `cargo xtask setup test` makes.
-fn python() -> Result<PathBuf> {
-    let python = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ntgcalls/bin/python");
-    ensure!(python.exists(), "{} is missing: run `cargo xtask setup test`", python.display());
-    Ok(python)
-}
-
-/// The foreign client's process; it ends with this.
-struct ForeignClient(Child);
-
-impl Drop for ForeignClient {
-    fn drop(&mut self) {
-        // It has ended by itself unless something has failed.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Lets the foreign client join for some seconds; its last words and whether it ended well.
 fn take_part(door: &str, folder: &Path) -> Result<String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/foreign_client.py");
-    let child = Command::new(python()?)
-        .arg(script)
-        .args([door, "demo", "foreigner", "bot", "5"])
-        .arg(folder)
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let mut client = ForeignClient(child);
+    let folder = folder.to_str().context("a path that is no text")?;
+    let mut client = Foreign::start("foreign_client.py", &[door, "demo", "foreigner", "bot", "5", folder])?;
     let mut said = String::new();
     client.0.stdout.take().context("stdout is piped")?.read_to_string(&mut said)?;
     let status = client.0.wait()?;

@@ -2,8 +2,6 @@
 //! of the other.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -14,26 +12,17 @@ use telecast::emulator::watcher::WatchOptions;
 use telecast::secret::Secret;
 
 use super::{Lab, NAME, ROOM};
+use crate::foreign::Foreign;
 use crate::realtime_async;
 
 /// Starts a script with the address of our Telegram and a key of the guest's.
-fn start(script: &str, lab: &Lab, key: &Secret<[u8; 256]>, more: &[&str]) -> Child {
-    // The environment that `cargo xtask setup test` makes.
-    let python = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ntgcalls/bin/python");
-    assert!(python.exists(), "{} is missing: run `cargo xtask setup test`", python.display());
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it").join(script);
+fn start(script: &str, lab: &Lab, key: &Secret<[u8; 256]>, more: &[&str]) -> Foreign {
     let addr = lab.door.local_addr();
-    let mut child = Command::new(python)
-        .arg(script)
-        .args([&addr.ip().to_string(), &addr.port().to_string(), NAME])
-        .args(more)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let (ip, port) = (addr.ip().to_string(), addr.port().to_string());
+    let mut client = Foreign::start(script, &[&[&ip, &port, NAME], more].concat()).unwrap();
     let key: String = key.expose().iter().map(|byte| format!("{byte:02x}")).collect();
-    writeln!(child.stdin.as_mut().unwrap(), "{key}").unwrap();
-    child
+    writeln!(client.0.stdin.as_mut().unwrap(), "{key}").unwrap();
+    client
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,15 +33,15 @@ async fn telethon_joins_beside_the_bot_and_sees_it_leave() {
     joined.call.joined().await.unwrap();
     let guest = lab.door.add_account("guest");
     let key = lab.door.add_key(Some(guest));
-    let mut child = start("foreign_telegram.py", &lab, &key, &[]);
-    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut client = start("foreign_telegram.py", &lab, &key, &[]);
+    let mut out = BufReader::new(client.0.stdout.take().unwrap());
     let mut line = String::new();
     out.read_line(&mut line).unwrap();
     assert_eq!(line, "ready\n", "it has joined and seen the list");
     joined.leave().await;
     let mut rest = String::new();
     out.read_to_string(&mut rest).unwrap();
-    assert!(child.wait().unwrap().success(), "{rest}");
+    assert!(client.0.wait().unwrap().success(), "{rest}");
 
     let seen: Value = serde_json::from_str(&rest).unwrap();
     assert_eq!((&seen["me"], &seen["dialogs"]), (&json!("guest"), &json!(["Demo"])));
@@ -77,7 +66,7 @@ async fn py_tgcalls_plays_and_the_watcher_hears_it() {
     let watcher = lab.emulator.watch(&ChatId(ROOM.into()), options).await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let tone = folder.path().join("tone.raw");
-    let mut child = start("foreign_player.py", &lab, &key, &[&tone.to_string_lossy()]);
+    let mut client = start("foreign_player.py", &lab, &key, &[&tone.to_string_lossy()]);
 
     let wanted = Wanted { video: false, audio: true };
     let mut looks = tokio::time::interval(Duration::from_millis(100));
@@ -92,10 +81,10 @@ async fn py_tgcalls_plays_and_the_watcher_hears_it() {
     });
     let heard = heard.await.expect("sound arrives");
     assert!(heard.dominant_hz.is_some_and(|hz| (hz - 660.0).abs() < 2.0), "{heard:?}");
-    drop(child.stdin.take());
+    drop(client.0.stdin.take());
     let mut said = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
-    assert!(child.wait().unwrap().success(), "{said}");
+    client.0.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(client.0.wait().unwrap().success(), "{said}");
     assert!(said.ends_with("playing\nleft\n"), "{said}");
     assert_eq!(lab.door.n_calls("phone.leaveGroupCall"), 1);
     watcher.stop().await.unwrap();
