@@ -101,19 +101,14 @@ impl JoinError {
     /// Is it worth trying the same again later?
     pub fn retryable(&self) -> bool {
         match self {
-            Self::Signaling(SignalingError::Rpc { code, .. }) => matches!(code, 420 | 500 | -503),
-            Self::Signaling(SignalingError::Unavailable { retryable, .. }) => *retryable,
-            Self::Signaling(SignalingError::Timeout(_)) | Self::ConnectTimeout { .. } | Self::Socket(_) => {
-                true
-            }
-            Self::Signaling(SignalingError::Closed)
-            | Self::UnexpectedReply
+            Self::Signaling(error) => error.retryable(),
+            Self::ConnectTimeout { .. } | Self::Socket(_) | Self::Interrupted => true,
+            Self::UnexpectedReply
             | Self::Answer(_)
             | Self::BroadcastOnly
             | Self::Rtmp
             | Self::WrongCertificate
             | Self::Peer(_) => false,
-            Self::Interrupted => true,
         }
     }
 

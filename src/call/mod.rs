@@ -31,7 +31,7 @@ mod tests;
 pub use error::{ConnectStage, JoinError, LeftReason};
 pub use params::Setup;
 pub use signaling::{ChatId, Signaling, SignalingError};
-pub use state::CallStatus;
+pub use state::{CallStatus, Property};
 pub use stats::{CallStats, Milestones};
 
 use crate::player::Player;
@@ -46,8 +46,14 @@ const EVENT_CAPACITY: usize = 64;
 pub struct JoinOptions {
     /// Enter with the microphone shown as off; nothing is heard until it is switched on.
     pub muted: bool,
-    /// Show a camera. Without pictures to send, others would see an empty tile.
+    /// Send pictures where there are some. The camera is shown as on while an item has pictures,
+    /// and as off while it has none, so that nobody sees an empty tile.
     pub video: bool,
+    /// Enter with the camera shown as off, for a programme that begins with sound only. It is
+    /// switched on when pictures come.
+    pub video_stopped: bool,
+    /// Raise the hand when an admin has muted us, until one allows us to speak.
+    pub raise_hand: bool,
     /// The peer to appear as; `None` for the account itself.
     pub join_as: Option<String>,
     /// The hash of a speaker link.
@@ -69,6 +75,8 @@ impl Default for JoinOptions {
         Self {
             muted: false,
             video: true,
+            video_stopped: false,
+            raise_hand: false,
             join_as: None,
             invite_hash: None,
             setup: Setup::Passive,
@@ -101,6 +109,18 @@ pub enum CallEvent {
         /// Muted?
         muted: bool,
     },
+    /// The video chat has no room for our camera: only sound is sent until it has.
+    CameraNotAllowed {
+        /// How many cameras there may be at once, where Telegram said so.
+        limit: Option<u32>,
+    },
+    /// Telegram will not have it that others see us as we want; the call goes on.
+    EditRefused {
+        /// What was to change.
+        property: Property,
+        /// Telegram's reason, and what to do.
+        error: SignalingError,
+    },
     /// The server takes no H.264: only sound is sent.
     VideoNotAccepted {
         /// The codecs that it does take.
@@ -129,6 +149,7 @@ pub struct Call {
 
 enum Command {
     SetMuted(bool),
+    RaiseHand(bool),
     Stats(oneshot::Sender<CallStats>),
     Leave(LeftReason),
 }
@@ -188,6 +209,12 @@ impl Call {
     pub async fn set_muted(&self, muted: bool) {
         // A call that is over has no microphone.
         let _ = self.commands.send(Command::SetMuted(muted)).await;
+    }
+
+    /// Raises the hand, or lowers it: asks the admins to be allowed to speak.
+    pub async fn raise_hand(&self, raised: bool) {
+        // A call that is over has no hand.
+        let _ = self.commands.send(Command::RaiseHand(raised)).await;
     }
 
     /// What the call has counted; `None` once it is over.

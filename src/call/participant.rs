@@ -181,6 +181,7 @@ impl Participant {
 
     /// The next frame of the programme, ahead of its time.
     pub(super) fn handle_frame(&mut self, frame: SharedFrame, now: Instant) {
+        self.state.handle_frame(frame.frame.kind, frame.item, now);
         match self.connection.as_mut().filter(|connection| connection.up) {
             Some(Connection { sender: Some(sender), .. }) => sender.handle_frame(frame, now),
             _ => self.frames_unsent += 1,
@@ -195,7 +196,13 @@ impl Participant {
 
     /// Switches the microphone.
     pub(super) fn set_muted(&mut self, muted: bool, now: Instant) {
-        self.state.set_muted(muted);
+        self.state.set_muted(muted, now);
+        self.drive(now);
+    }
+
+    /// Raises the hand, or lowers it.
+    pub(super) fn raise_hand(&mut self, raised: bool, now: Instant) {
+        self.state.raise_hand(raised, now);
         self.drive(now);
     }
 
@@ -407,6 +414,8 @@ impl Participant {
             Output::Notice(notice) => self.effects.push_back(Effect::Event(match notice {
                 Notice::FloodWait(wait) => CallEvent::FloodWait { wait },
                 Notice::MutedByAdmin(muted) => CallEvent::MutedByAdmin { muted },
+                Notice::CameraNotAllowed(limit) => CallEvent::CameraNotAllowed { limit },
+                Notice::EditRefused(property, error) => CallEvent::EditRefused { property, error },
                 Notice::Retrying { attempt, why } => CallEvent::Retrying { attempt, why },
             })),
         }

@@ -242,6 +242,10 @@ pub enum Update {
         join_muted: Option<bool>,
         /// Unix time of the start, for a call that has not begun.
         schedule_date: Option<i64>,
+        /// Whether one more camera may be switched on.
+        can_start_video: Option<bool>,
+        /// How many cameras there may be at once.
+        unmuted_video_limit: Option<u32>,
     },
     /// `groupCallDiscarded`: the call is over.
     Discarded,
@@ -275,4 +279,23 @@ pub enum SignalingError {
     /// The way to Telegram is gone.
     #[error("the connection to the signaling side is closed")]
     Closed,
+}
+
+impl SignalingError {
+    /// Is it worth asking the same again later?
+    pub const fn retryable(&self) -> bool {
+        match self {
+            Self::Rpc { code, .. } => matches!(*code, 420 | 500 | -503),
+            Self::Unavailable { retryable, .. } => *retryable,
+            Self::Timeout(_) => true,
+            Self::Closed => false,
+        }
+    }
+
+    /// How long Telegram asks to wait: the seconds of `FLOOD_WAIT_n`.
+    pub fn flood_wait(&self) -> Option<Duration> {
+        let Self::Rpc { message, .. } = self else { return None };
+        let secs = message.strip_prefix("FLOOD_WAIT_")?.parse().ok()?;
+        Some(Duration::from_secs(secs))
+    }
 }

@@ -12,7 +12,9 @@
 //! [`State::poll_output`]. Every try has its own attempt number, and replies carry the id of
 //! their request, so whatever belongs to an earlier try is recognized and dropped.
 
+mod edits;
 mod incoming;
+mod pictures;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -20,8 +22,15 @@ use std::time::{Duration, Instant};
 use super::JoinOptions;
 use super::error::{ConnectStage, JoinError, LeftReason};
 use super::params::{RemoteParams, Setup};
-use super::signaling::{Edit, Join, Method, Request, RequestId, SignalingError};
+use super::signaling::{Join, Method, Request, RequestId, SignalingError};
+use crate::media::MediaKind;
+use crate::player::ItemId;
 use crate::secret::Secret;
+
+pub use edits::Property;
+
+use edits::Edits;
+use pictures::Pictures;
 
 /// A join that nobody answers has failed after this long.
 pub(super) const JOIN_REPLY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -116,6 +125,10 @@ pub(super) enum Notice {
     FloodWait(Duration),
     /// An admin has muted us, or allowed us to speak again.
     MutedByAdmin(bool),
+    /// No more cameras are allowed now; so many may be on at once.
+    CameraNotAllowed(Option<u32>),
+    /// Telegram will not have it that others see us so.
+    EditRefused(Property, SignalingError),
     /// A try failed and another one follows.
     Retrying {
         /// The number of the next try.
@@ -164,6 +177,20 @@ enum Phase {
     Over,
 }
 
+/// Whether there is room for one more camera in the chat.
+#[derive(Debug, Default)]
+struct CameraLimit {
+    /// `can_start_video` of the call.
+    can_start: Option<bool>,
+    limit: Option<u32>,
+    /// Our own row since the last join: do we have one of the places?
+    video_joined: Option<bool>,
+    /// Telegram said no to our camera.
+    is_refused: bool,
+    /// The user knows.
+    is_told: bool,
+}
+
 /// One participant.
 #[derive(Debug)]
 pub(super) struct State {
@@ -188,12 +215,15 @@ pub(super) struct State {
     /// The server has answered an ICE check in the present series.
     reachable: bool,
     was_up: bool,
-    muted: bool,
-    /// What Telegram was last told of it.
-    told_muted: bool,
+    /// What others should see of us, and what they do see.
+    edits: Edits,
+    pictures: Pictures,
     muted_by_admin: bool,
-    /// The others see us muted, though we may speak and want to.
+    /// The others see us muted, though we may speak.
     shown_muted: bool,
+    camera: CameraLimit,
+    /// Checks in a row that were answered as if there were no such call.
+    n_unwelcome: u32,
     next_request: RequestId,
     /// The source with which the server has us, as far as we know.
     accepted: Option<i32>,
@@ -209,7 +239,10 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(options: JoinOptions) -> Self {
-        let (setup, muted) = (options.setup, options.muted);
+        let setup = options.setup;
+        let mut edits = Edits::default();
+        edits.want(Property::Microphone, !options.muted);
+        edits.want(Property::Camera, options.video && !options.video_stopped);
         Self {
             options,
             phase: Phase::New,
@@ -224,10 +257,12 @@ impl State {
             lost_at: None,
             reachable: false,
             was_up: false,
-            muted,
-            told_muted: muted,
+            edits,
+            pictures: Pictures::default(),
             muted_by_admin: false,
             shown_muted: false,
+            camera: CameraLimit::default(),
+            n_unwelcome: 0,
             next_request: 1,
             accepted: None,
             abandoned: VecDeque::new(),
@@ -256,13 +291,16 @@ impl State {
             remember(&mut self.past_sources, self.source);
         }
         self.source = source;
-        self.told_muted = self.muted;
+        let (microphone, camera) =
+            (self.edits.wants(Property::Microphone), self.edits.wants(Property::Camera));
+        self.edits.restart(microphone, camera);
+        (self.camera.video_joined, self.camera.is_refused) = (None, false);
         let id = self.request(Method::Join(Join {
             attempt,
             source,
             params,
-            muted: self.muted,
-            video_stopped: !self.options.video,
+            muted: !microphone,
+            video_stopped: !camera,
             join_as: self.options.join_as.clone(),
             invite_hash: self.options.invite_hash.clone(),
         }));
@@ -297,10 +335,7 @@ impl State {
                 self.next_check = Some(now + CHECK_INTERVAL);
                 self.silent_until = Some(now + SILENCE);
                 self.outputs.push_back(Output::Status(CallStatus::Connected));
-                // It may have been switched since the join, or the join had to begin muted.
-                if self.muted != self.told_muted || self.shown_muted && !self.muted {
-                    self.set_muted(self.muted);
-                }
+                self.pictures.restart();
             }
             (Phase::Connecting { .. } | Phase::Up { .. }, Transport::WrongCertificate) => {
                 self.fail(JoinError::WrongCertificate);
@@ -319,6 +354,21 @@ impl State {
             (Phase::Up { .. }, Transport::Failed) => self.reconnect("the transport failed", now),
             _ => {}
         }
+        // Something may have been switched since the join, or the join had to begin muted.
+        self.tell(now);
+    }
+
+    /// A frame of the programme, ahead of its time: the camera follows it.
+    pub(super) fn handle_frame(&mut self, kind: MediaKind, item: Option<ItemId>, now: Instant) {
+        let shown = self.pictures.handle_frame(kind, item, now);
+        if let Some(on) = shown.filter(|_| self.options.video) {
+            if !on {
+                // The next item with pictures may ask again.
+                (self.camera.is_refused, self.camera.is_told) = (false, false);
+            }
+            self.edits.want(Property::Camera, on);
+            self.tell(now);
+        }
     }
 
     /// The server has shown that our media arrives.
@@ -335,12 +385,15 @@ impl State {
     }
 
     /// Switches the microphone, as others see it.
-    pub(super) fn set_muted(&mut self, muted: bool) {
-        self.muted = muted;
-        if matches!(self.phase, Phase::Up { .. }) {
-            self.told_muted = muted;
-            self.request(Method::Edit(Edit { muted: Some(muted), ..Edit::default() }));
-        }
+    pub(super) fn set_muted(&mut self, muted: bool, now: Instant) {
+        self.edits.want(Property::Microphone, !muted);
+        self.tell(now);
+    }
+
+    /// Raises the hand, or lowers it.
+    pub(super) fn raise_hand(&mut self, raised: bool, now: Instant) {
+        self.edits.want(Property::Hand, raised);
+        self.tell(now);
     }
 
     /// Leaves for `reason`.
@@ -352,12 +405,15 @@ impl State {
 
     /// May sound be sent: the transport is up, and neither we nor an admin has muted us.
     pub(super) fn audible(&self) -> bool {
-        matches!(self.phase, Phase::Up { .. }) && !self.muted && !self.muted_by_admin
+        let is_on = self.edits.wants(Property::Microphone) && !self.muted_by_admin;
+        matches!(self.phase, Phase::Up { .. }) && is_on
     }
 
-    /// May pictures be sent: the transport is up and no admin has muted us.
+    /// May pictures be sent: the transport is up, no admin has muted us, and there is room for our
+    /// camera.
     pub(super) fn visible(&self) -> bool {
-        matches!(self.phase, Phase::Up { .. }) && self.options.video && !self.muted_by_admin
+        let allowed = self.options.video && !self.muted_by_admin && !self.camera.is_closed();
+        matches!(self.phase, Phase::Up { .. }) && allowed
     }
 
     /// The next thing to do.
@@ -375,10 +431,8 @@ impl State {
             Phase::New | Phase::Over => None,
         };
         let is_up = matches!(self.phase, Phase::Up { .. });
-        [phase, self.next_check.filter(|_| is_up), self.silent_until.filter(|_| is_up)]
-            .into_iter()
-            .flatten()
-            .min()
+        let up = [self.next_check, self.silent_until, self.edits.poll_timeout()];
+        std::iter::once(phase).chain(up.into_iter().map(|at| at.filter(|_| is_up))).flatten().min()
     }
 
     /// Time has passed.
@@ -411,6 +465,30 @@ impl State {
             let interval = if disconnected.is_some() { CHECK_INTERVAL_DISCONNECTED } else { CHECK_INTERVAL };
             self.next_check = Some(now + interval);
             self.checking = Some(self.request(Method::Check { sources: vec![self.source] }));
+        }
+        self.tell(now);
+    }
+
+    /// Asks for what others do not see yet as it should be, one property at a time.
+    fn tell(&mut self, now: Instant) {
+        if !matches!(self.phase, Phase::Up { .. }) {
+            return;
+        }
+        let (by_admin, no_camera) = (self.muted_by_admin, self.camera.is_closed());
+        let held = |property| match property {
+            Property::Microphone => by_admin,
+            Property::Camera => by_admin || no_camera,
+            Property::Hand => false,
+        };
+        if let Some((property, on)) = self.edits.next(now, held) {
+            let id = self.request(Method::Edit(property.edit(on)));
+            self.edits.asked(id, property, on, now);
+        }
+        if no_camera
+            && self.edits.wants(Property::Camera)
+            && !std::mem::replace(&mut self.camera.is_told, true)
+        {
+            self.outputs.push_back(Output::Notice(Notice::CameraNotAllowed(self.camera.limit)));
         }
     }
 
@@ -501,6 +579,12 @@ impl State {
         self.next_request += 1;
         self.outputs.push_back(Output::Request(Request { id, method }));
         id
+    }
+}
+
+impl CameraLimit {
+    fn is_closed(&self) -> bool {
+        self.is_refused || self.can_start == Some(false) && self.video_joined == Some(false)
     }
 }
 

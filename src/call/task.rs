@@ -215,6 +215,7 @@ impl Driver {
         let now = Instant::now();
         match command {
             Some(Command::SetMuted(muted)) => self.participant.set_muted(muted, now),
+            Some(Command::RaiseHand(raised)) => self.participant.raise_hand(raised, now),
             Some(Command::Stats(reply)) => {
                 // Whoever asked may have gone.
                 let _ = reply.send(self.participant.stats());

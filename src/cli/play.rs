@@ -69,6 +69,10 @@ pub(super) struct PlayArgs {
     #[arg(long)]
     muted: bool,
 
+    /// Raise the hand when an admin has muted the account, until one allows it to speak
+    #[arg(long)]
+    raise_hand: bool,
+
     /// Send sound only
     #[arg(long)]
     no_video: bool,
@@ -116,6 +120,7 @@ impl PlayArgs {
     fn join_options(&self) -> JoinOptions {
         JoinOptions {
             muted: self.muted,
+            raise_hand: self.raise_hand,
             video: !self.no_video,
             join_as: self.join_as.clone(),
             setup: match self.dtls {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::{self, Because, Exit};
 use super::{say, stop};
-use crate::call::{Call, CallEvent, ChatId, JoinOptions, LeftReason};
+use crate::call::{Call, CallEvent, ChatId, JoinOptions, LeftReason, Property};
 use crate::media::plan::PlanOptions;
 use crate::media::{Reader, ReaderOptions};
 use crate::player::{EndReason, Item, Player, PlayerEvent, PlayerOptions};
@@ -33,14 +33,14 @@ impl Stream {
         for chat in &self.chats {
             chat.parse::<ChatName>()?;
         }
-        let mut has_video = false;
+        let mut pictures = Vec::new();
         let plan = PlanOptions { video: self.pictures, ..PlanOptions::default() };
         for source in &self.sources {
             let reader = Reader::open(source, ReaderOptions { plan, ..ReaderOptions::default() });
             let reader = reader.with_context(|| format!("cannot play {}", source.display()))?;
-            has_video |= reader.plan().video.played_track().is_some();
+            pictures.push(reader.plan().video.played_track().is_some());
         }
-        self.join.video = has_video;
+        self.join.video_stopped = !pictures.first().copied().unwrap_or_default();
         Ok(())
     }
 
@@ -152,6 +152,19 @@ async fn all_closed(calls: &[Call]) {
     }
 }
 
+fn no_camera(limit: Option<u32>) -> String {
+    let of = limit.map_or_else(String::new, |limit| format!(" of at most {limit}"));
+    format!("there is no room for one more camera{of}; sound only, until another is switched off")
+}
+
+const fn thing(property: Property) -> &'static str {
+    match property {
+        Property::Microphone => "the microphone",
+        Property::Camera => "the camera",
+        Property::Hand => "the raised hand",
+    }
+}
+
 /// Tells what a person may want to know of a call.
 async fn watch(call: Call) {
     let mut events = call.events();
@@ -167,6 +180,10 @@ async fn watch(call: Call) {
                 "muted by an admin; nobody hears anything until one allows it".to_owned()
             }
             Ok(CallEvent::MutedByAdmin { muted: false }) => "an admin allows to speak".to_owned(),
+            Ok(CallEvent::CameraNotAllowed { limit }) => no_camera(limit),
+            Ok(CallEvent::EditRefused { property, error }) => {
+                format!("{} could not be switched: {error}", thing(property))
+            }
             Ok(CallEvent::VideoNotAccepted { .. }) => "no H.264 here, sound only".to_owned(),
             Ok(_) | Err(RecvError::Lagged(_)) => continue,
             Err(RecvError::Closed) => return,

@@ -401,7 +401,7 @@ impl Session {
             Some(programme) => programme.clone(),
             None => self.start_player(Some(chat.clone())).await,
         };
-        let options = JoinOptions { video: self.pictures, ..self.options.join.clone() };
+        let options = JoinOptions { video_stopped: !self.pictures, ..self.options.join.clone() };
         let call = Call::join(chat.clone(), &self.door, &player, options);
         self.tasks.spawn(watch(call.events(), chat.clone(), self.notes.clone()));
         let (mut status, notes, name) = (call.status(), self.notes.clone(), chat.clone());
@@ -428,7 +428,7 @@ impl Session {
                 leaving: false,
                 rejoin: false,
                 queue_ended: false,
-                sound_only: !self.pictures,
+                sound_only: !self.options.join.video,
             },
         );
     }
@@ -487,6 +487,12 @@ async fn watch(mut events: broadcast::Receiver<CallEvent>, chat: ChatId, notes: 
                 tracing::warn!(%chat, "muted by an admin; nobody hears anything until one allows it");
             }
             Ok(CallEvent::MutedByAdmin { muted: false }) => tracing::info!(%chat, "an admin allows to speak"),
+            Ok(CallEvent::CameraNotAllowed { limit }) => {
+                tracing::warn!(%chat, limit, "no room for one more camera, so only sound is sent");
+            }
+            Ok(CallEvent::EditRefused { property, error }) => {
+                tracing::warn!(%chat, ?property, %error, "others do not see us as we want");
+            }
             Ok(CallEvent::VideoNotAccepted { listed }) => {
                 tracing::warn!(%chat, ?listed, "the server takes no H.264, so only sound is sent");
                 if notes.send(Note::SoundOnly(chat.clone())).await.is_err() {

@@ -129,7 +129,9 @@ impl Door {
         match method {
             Method::Join(join) => self.join(join).await,
             Method::Edit(edit) => {
-                inner.edit(self.place_id()?, tl::enums::InputPeer::PeerSelf, &edit).await?;
+                // The call waits itself when Telegram asks it to, so that its goodbye need not.
+                let patience = Patience { flood: Duration::ZERO, again: true };
+                inner.edit(self.place_id()?, tl::enums::InputPeer::PeerSelf, &edit, patience).await?;
                 Ok(Reply::Done)
             }
             Method::Check { sources } => Ok(Reply::Sources(inner.check(self.place_id()?, sources).await?)),
@@ -253,8 +255,14 @@ impl Door {
                 self.send(Update::Discarded).await;
             }
             tl::enums::GroupCall::Call(call) if self.is_here(call.id) => {
-                let (join_muted, schedule_date) = (Some(call.join_muted), call.schedule_date.map(i64::from));
-                self.send(Update::Call { join_muted, schedule_date }).await;
+                let update = Update::Call {
+                    join_muted: Some(call.join_muted),
+                    schedule_date: call.schedule_date.map(i64::from),
+                    // A short form leaves out what depends on the viewer.
+                    can_start_video: (!call.min).then_some(call.can_start_video),
+                    unmuted_video_limit: u32::try_from(call.unmuted_video_limit).ok(),
+                };
+                self.send(update).await;
             }
             _ => {}
         }

@@ -15,6 +15,9 @@ use crate::call::signaling::{Edit, ParticipantsPage};
 /// Rows in one page of the participant list.
 const PAGE: i32 = 100;
 
+/// Telegram's word for "it is so already", which is no error.
+const NOT_MODIFIED: &str = "GROUPCALL_NOT_MODIFIED";
+
 /// How to join a video chat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinVideoChat {
@@ -287,7 +290,8 @@ impl Client {
         edit: &Edit,
     ) -> Result<(), TelegramError> {
         let whom = whom.map_or(tl::enums::InputPeer::PeerSelf, |chat| chat.input.clone());
-        self.inner.edit(id, whom, edit).await
+        let patience = Patience { flood: self.inner.options.max_flood_wait, again: true };
+        self.inner.edit(id, whom, edit, patience).await
     }
 
     async fn create(
@@ -405,6 +409,7 @@ impl Inner {
         id: VideoChatId,
         participant: tl::enums::InputPeer,
         edit: &Edit,
+        patience: Patience,
     ) -> Result<(), TelegramError> {
         let request = tl::functions::phone::EditGroupCallParticipant {
             call: self.reference(id)?,
@@ -416,7 +421,10 @@ impl Inner {
             video_paused: edit.video_paused,
             presentation_paused: None,
         };
-        self.change(&request).await
+        match self.invoke_with(&request, patience).await {
+            Err(error) if error.is(NOT_MODIFIED) => Ok(()),
+            other => other.map(drop),
+        }
     }
 
     /// Calls a method whose result is nothing but news. "It is so already" is no error.
@@ -425,7 +433,7 @@ impl Inner {
         request: &R,
     ) -> Result<(), TelegramError> {
         match self.invoke(request).await {
-            Err(error) if error.is("GROUPCALL_NOT_MODIFIED") => Ok(()),
+            Err(error) if error.is(NOT_MODIFIED) => Ok(()),
             other => other.map(drop),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::edits::{Outcome, Property, is_gone};
 use super::{ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, MAX_ATTEMPTS, Notice, Output, Phase, State, remember};
 use crate::call::error::{JoinError, LeftReason};
 use crate::call::params::Answer;
@@ -18,6 +19,7 @@ impl State {
             Incoming::Reply { id, result } => self.handle_reply(id, result, now),
             Incoming::Update(update) => self.handle_update(update, now),
         }
+        self.tell(now);
     }
 
     fn handle_reply(&mut self, id: RequestId, result: Result<Reply, SignalingError>, now: Instant) {
@@ -46,19 +48,46 @@ impl State {
         }
         if self.checking == Some(id) {
             self.checking = None;
-            if let Err(error @ SignalingError::Rpc { code: 401, .. }) = result {
+            return self.handle_check(result, now);
+        }
+        match self.edits.handle_reply(id, &result, now) {
+            Some(Outcome::Refused(Property::Camera, SignalingError::Rpc { message, .. }))
+                if message == "VIDEO_STOP_FORBIDDEN" && self.edits.wants(Property::Camera) =>
+            {
+                self.camera.is_refused = true;
+            }
+            Some(Outcome::Refused(property, error)) => {
+                self.outputs.push_back(Output::Notice(Notice::EditRefused(property, error)));
+            }
+            // A check tells whether that is so.
+            Some(Outcome::NotThere) if self.checking.is_none() => self.next_check = Some(now),
+            _ => {}
+        }
+    }
+
+    fn handle_check(&mut self, result: Result<Reply, SignalingError>, now: Instant) {
+        let (unknown, unwelcome) = match &result {
+            Ok(Reply::Sources(sources)) => (!sources.contains(&self.source), false),
+            Err(SignalingError::Rpc { code: 401, .. }) => {
                 // The account is signed out: nobody can steer this call any more.
+                let error = result.expect_err("it was just seen");
                 return self.end(LeftReason::Failed(JoinError::Signaling(error)), false);
             }
-            let unknown = match result {
-                Ok(Reply::Sources(sources)) => !sources.contains(&self.source),
-                Err(SignalingError::Rpc { message, .. }) => message == "GROUPCALL_JOIN_MISSING",
-                // No answer says nothing: the next check asks again.
-                _ => false,
-            };
-            if unknown && matches!(self.phase, Phase::Up { .. }) {
-                self.reconnect("the server does not know us any more", now);
+            Err(SignalingError::Rpc { message, .. }) if is_gone(message) => {
+                (true, message != "GROUPCALL_JOIN_MISSING")
             }
+            // No answer says nothing: the next check asks again.
+            _ => return,
+        };
+        if !matches!(self.phase, Phase::Up { .. }) {
+            return;
+        }
+        self.n_unwelcome = if unwelcome { self.n_unwelcome + 1 } else { 0 };
+        match result {
+            // It was joined anew, and still it is no call for us.
+            Err(error) if self.n_unwelcome > 1 => self.fail(JoinError::Signaling(error)),
+            _ if unknown => self.reconnect("the server does not know us any more", now),
+            _ => {}
         }
     }
 
@@ -86,19 +115,16 @@ impl State {
             // Somebody on the way has lost patience; the join may be executed all the same.
             remember(&mut self.abandoned, (None, self.source));
         }
-        if let SignalingError::Rpc { message, .. } = &error {
-            if message == "GROUPCALL_SSRC_DUPLICATE_MUCH" {
-                if self.tries < MAX_ATTEMPTS {
-                    return self.try_once(now);
-                }
-                if self.was_up {
-                    let why = error.to_string();
-                    return self.try_again(&why, Some(JoinError::Signaling(error)), now);
-                }
-            }
-            if let Some(wait) = flood_wait(message) {
-                return self.handle_flood_wait(wait, error, now);
-            }
+        let in_use = matches!(&error, SignalingError::Rpc { message, .. } if message == "GROUPCALL_SSRC_DUPLICATE_MUCH");
+        if in_use && self.tries < MAX_ATTEMPTS {
+            return self.try_once(now);
+        }
+        if in_use && self.was_up {
+            let why = error.to_string();
+            return self.try_again(&why, Some(JoinError::Signaling(error)), now);
+        }
+        if let Some(wait) = error.flood_wait() {
+            return self.handle_flood_wait(wait.max(MIN_FLOOD_WAIT), error, now);
         }
         self.handle_trouble(JoinError::Signaling(error), now);
     }
@@ -131,8 +157,12 @@ impl State {
                     self.handle_self_row(row, now);
                 }
             }
-            // We have no screen, and who enters muted or when it begins is no matter to those inside.
-            Update::Connection { presentation: true, .. } | Update::Call { .. } => {}
+            // Who enters muted or when it begins is no matter to those inside.
+            Update::Call { can_start_video, unmuted_video_limit, .. } => {
+                self.handle_camera_limit(can_start_video, unmuted_video_limit);
+            }
+            // We have no screen.
+            Update::Connection { presentation: true, .. } => {}
             Update::Connection { params, attempt, .. } => {
                 if attempt.is_none_or(|attempt| attempt == self.attempt) {
                     self.handle_move(params.expose(), now);
@@ -169,8 +199,10 @@ impl State {
                 let muted_by_admin = row.muted && !row.can_self_unmute;
                 if std::mem::replace(&mut self.muted_by_admin, muted_by_admin) != muted_by_admin {
                     self.outputs.push_back(Output::Notice(Notice::MutedByAdmin(muted_by_admin)));
+                    self.handle_admin(muted_by_admin, row);
                 }
                 self.handle_own_mute(row.muted && row.can_self_unmute);
+                self.camera.video_joined = Some(row.video_joined);
                 self.handle_confirmation();
             }
             (false, _) if matches!(self.phase, Phase::Up { .. }) => self.end(LeftReason::Elsewhere, false),
@@ -183,14 +215,33 @@ impl State {
     /// on its way when we did.
     fn handle_own_mute(&mut self, shown: bool) {
         let is_new = !std::mem::replace(&mut self.shown_muted, shown);
-        if shown && is_new && !self.muted && matches!(self.phase, Phase::Up { .. }) {
-            self.set_muted(false);
+        if shown && is_new {
+            self.edits.told_by_server(Property::Microphone, false);
         }
     }
-}
 
-/// The seconds of `FLOOD_WAIT_n`.
-fn flood_wait(message: &str) -> Option<Duration> {
-    let secs = message.strip_prefix("FLOOD_WAIT_")?.parse().ok()?;
-    Some(Duration::from_secs(secs).max(MIN_FLOOD_WAIT))
+    /// An admin has taken away the right to speak, or given it back.
+    fn handle_admin(&mut self, muted: bool, row: &ParticipantRow) {
+        if muted && row.video.is_none() {
+            // The camera went with it.
+            self.edits.told_by_server(Property::Camera, false);
+        }
+        if !muted {
+            // Whoever may speak does not ask for it any more.
+            self.edits.told_by_server(Property::Hand, false);
+        }
+        if self.options.raise_hand || !muted {
+            self.edits.want(Property::Hand, muted);
+        }
+    }
+
+    fn handle_camera_limit(&mut self, can_start: Option<bool>, limit: Option<u32>) {
+        self.camera.limit = limit.or(self.camera.limit);
+        if can_start == Some(true) && self.camera.can_start != Some(true) && self.camera.is_told {
+            // There is room again: what others do not see, they can be told.
+            (self.camera.is_refused, self.camera.is_told) = (false, false);
+            self.edits.told_by_server(Property::Camera, false);
+        }
+        self.camera.can_start = can_start.or(self.camera.can_start);
+    }
 }

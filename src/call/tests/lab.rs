@@ -11,13 +11,13 @@ use bytes::Bytes;
 use crate::call::params::Setup;
 use crate::call::participant::{Config, Effect, Participant};
 use crate::call::signaling::{
-    Incoming, Method, ParticipantRow, ParticipantsPage, Reply, Request, SignalingError, Update,
+    Edit, Incoming, Method, ParticipantRow, ParticipantsPage, Reply, Request, SignalingError, Update,
 };
 use crate::call::state::CallStatus;
 use crate::call::{CallEvent, JoinOptions, LeftReason};
 use crate::emulator::{AnswerSetup, JoinRequest, ParticipantStats, Sfu, SfuConfig, SfuEvent, Weather};
 use crate::media::{AudioLevel, Frame, MediaKind};
-use crate::player::DueFrame;
+use crate::player::{DueFrame, ItemId};
 use crate::secret::Secret;
 use crate::time::MediaTime;
 
@@ -26,6 +26,9 @@ const NAME: &str = "bot";
 
 /// What happens to a join on its way; the default is the server's own answer at once.
 pub(super) type Tamper = Box<dyn FnMut(String) -> Option<Result<String, SignalingError>>>;
+
+/// What Telegram says to an edit.
+pub(super) type EditAnswer = Box<dyn FnMut(&Edit) -> Result<(), SignalingError>>;
 
 /// One bot, one server.
 pub(super) struct Lab {
@@ -49,8 +52,10 @@ pub(super) struct Lab {
     pub(super) deaf: bool,
     /// Telegram takes this long to answer a join.
     pub(super) join_takes: Duration,
-    /// The account has been signed out: every check is answered with 401.
-    pub(super) signed_out: bool,
+    /// Every check is answered with this.
+    pub(super) check_answer: Option<SignalingError>,
+    /// Called for every edit; the default is that all is well.
+    pub(super) edits: EditAnswer,
     local: SocketAddr,
     server: SocketAddr,
     incoming: VecDeque<Incoming>,
@@ -61,6 +66,7 @@ pub(super) struct Lab {
 
 /// A programme of 20 ms of sound and, at 30 frames a second, pictures of 4 kB.
 struct Media {
+    item: ItemId,
     origin: Instant,
     next_audio: i64,
     /// Nothing where the programme has no pictures.
@@ -108,7 +114,8 @@ impl Lab {
             listless: false,
             deaf: false,
             join_takes: Duration::ZERO,
-            signed_out: false,
+            check_answer: None,
+            edits: Box::new(|_| Ok(())),
             local: SocketAddr::from(([127, 0, 0, 1], 40_000)),
             server,
             incoming: VecDeque::new(),
@@ -125,12 +132,17 @@ impl Lab {
 
     /// Plays from now on.
     pub(super) fn play(&mut self) {
-        self.media = Some(Media { origin: self.now, next_audio: 0, next_video: Some(0) });
+        self.begin_item(Some(0));
     }
 
     /// Plays a programme without pictures from now on.
     pub(super) fn play_sound_only(&mut self) {
-        self.media = Some(Media { origin: self.now, next_audio: 0, next_video: None });
+        self.begin_item(None);
+    }
+
+    fn begin_item(&mut self, next_video: Option<i64>) {
+        let item = ItemId(self.media.as_ref().map_or(1, |media| media.item.0 + 1));
+        self.media = Some(Media { item, origin: self.now, next_audio: 0, next_video });
     }
 
     /// Lets this much time pass.
@@ -300,9 +312,8 @@ impl Lab {
                     Err(error) => refused(error),
                 }
             }
-            Method::Check { .. } if self.signed_out => {
-                Some(Err(SignalingError::Rpc { code: 401, message: "SESSION_REVOKED".into() }))
-            }
+            Method::Check { .. } if self.check_answer.is_some() => self.check_answer.clone().map(Err),
+            Method::Edit(edit) => Some((self.edits)(edit).map(|()| Reply::Done)),
             Method::Check { sources } => match self.sfu.check(CHAT, NAME, sources) {
                 Ok(sources) => Some(Ok(Reply::Sources(sources))),
                 Err(error) => refused(error),
@@ -323,7 +334,6 @@ impl Lab {
                 }
                 Some(Ok(Reply::Participants(page)))
             }
-            _ => Some(Ok(Reply::Done)),
         }
     }
 
@@ -351,9 +361,9 @@ impl Lab {
             if media.due(at) > self.now {
                 return;
             }
-            let due = media.due(at);
+            let (item, due) = (media.item, media.due(at));
             let frame = media.next(kind, at);
-            self.bot.handle_frame(Arc::new(DueFrame { item: None, at, due, frame }), self.now);
+            self.bot.handle_frame(Arc::new(DueFrame { item: Some(item), at, due, frame }), self.now);
         }
     }
 }

@@ -3,5 +3,6 @@
 mod bad_input;
 mod connecting;
 mod driver;
+mod edits;
 mod lab;
 mod staying;

@@ -190,6 +190,8 @@ struct UpdateLine {
 struct CallLine {
     join_muted: Option<bool>,
     schedule_date: Option<i64>,
+    can_start_video: Option<bool>,
+    unmuted_video_limit: Option<u32>,
 }
 
 impl UpdateLine {
@@ -207,8 +209,8 @@ impl UpdateLine {
         if let Some(participants) = self.participants {
             return Some(Update::Participants { participants, version: self.version });
         }
-        let CallLine { join_muted, schedule_date } = self.call?;
-        Some(Update::Call { join_muted, schedule_date })
+        let CallLine { join_muted, schedule_date, can_start_video, unmuted_video_limit } = self.call?;
+        Some(Update::Call { join_muted, schedule_date, can_start_video, unmuted_video_limit })
     }
 }
 

@@ -80,6 +80,35 @@ async fn a_bot_plays_and_the_watcher_sees_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_camera_goes_on_when_pictures_follow_the_sound() {
+    let _alone = realtime_async().await;
+    let lab = Lab::new().await;
+    lab.begin();
+    // Telegram limits edits within seconds; the camera waits, the media does not.
+    let wait = Fault::Refuse(RpcError::new(420, "FLOOD_WAIT_1"));
+    lab.door.plan("phone.editGroupCallParticipant", wait, 1);
+    let player = Player::start(PlayerOptions::default());
+    player.enqueue(Item::file("media/music.ogg")).await.unwrap();
+    let options = JoinOptions { video_stopped: true, ..JoinOptions::default() };
+    let call = Call::join(ChatId(NAME.into()), &lab.signaling(false), &player, options);
+    call.joined().await.unwrap();
+    assert_eq!(lab.door.n_calls("phone.editGroupCallParticipant"), 0);
+    player.play_now(Item::file("media/clip.mp4")).await.unwrap();
+    until(|| lab.door.n_calls("phone.editGroupCallParticipant") == 2).await;
+    let pictures = async || {
+        let stats = lab.emulator.stats(ROOM).await.unwrap();
+        stats.iter().find(|it| it.name == "bot").map_or(0, |it| it.streams[1].packets)
+    };
+    let mut looks = tokio::time::interval(Duration::from_millis(20));
+    while pictures().await < 20 {
+        looks.tick().await;
+    }
+    assert_eq!(lab.door.n_calls("phone.joinGroupCall"), 1);
+    Joined { call, player }.leave().await;
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_answer_to_a_join_leaves_one_participant() {
     for fault in [Fault::CloseBefore, Fault::CloseAfter, Fault::DropAnswer] {
         let lab = Lab::with(|options| options.timeout = Duration::from_millis(500)).await;
