@@ -1,10 +1,12 @@
 //! Which account, and with which credentials: what every command that speaks to Telegram takes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::config::Config;
 use super::exit::{Because, Exit};
+use crate::secret::Secret;
 use crate::telegram::{Client, ClientOptions, Session};
 
 /// The account that is meant where none is named.
@@ -13,13 +15,13 @@ const DEFAULT: &str = "main";
 const HOW_TO_GET: &str = "every program that speaks to Telegram needs an API_ID and an API_HASH of its own: \
      sign in at https://my.telegram.org, choose \"API development tools\", and give both values with \
      --api-id and --api-hash, or in the environment as API_ID and API_HASH, or in files named by \
-     API_ID_FILE and API_HASH_FILE";
+     API_ID_FILE and API_HASH_FILE, or as api_id and api_hash in telecast.toml";
 
 #[derive(Debug, Args)]
 pub(super) struct AccountArgs {
-    /// Which account, if there are several
-    #[arg(long, value_name = "NAME", default_value = DEFAULT, value_parser = name)]
-    account: String,
+    /// Which account, if there are several [default: main]
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    account: Option<String>,
 
     /// From my.telegram.org; or API_ID, or API_ID_FILE
     #[arg(long, value_name = "NUMBER")]
@@ -28,16 +30,34 @@ pub(super) struct AccountArgs {
     /// From my.telegram.org; or API_HASH, or API_HASH_FILE, which nobody sees in a list of processes
     #[arg(long, value_name = "HASH")]
     api_hash: Option<String>,
+
+    /// What the configuration says, for what is said nowhere else.
+    #[arg(skip)]
+    config: Config,
 }
 
 impl AccountArgs {
+    /// From now on the configuration is asked where arguments and environment are silent.
+    pub(super) fn configure(&mut self, config: &Config) -> anyhow::Result<()> {
+        if let Some(Err(why)) = config.account.as_deref().map(name) {
+            return Err(Because(Exit::Config, format!("account in the configuration: {why}")).into());
+        }
+        self.config = config.clone();
+        Ok(())
+    }
+
     pub(super) fn name(&self) -> &str {
-        &self.account
+        self.account.as_deref().or(self.config.account.as_deref()).unwrap_or(DEFAULT)
+    }
+
+    /// Where the session is, or will be.
+    pub(super) fn session_path(&self) -> anyhow::Result<PathBuf> {
+        Ok(directory()?.join(format!("{}.json", self.name())))
     }
 
     /// Locks and reads the session.
     pub(super) fn session(&self) -> anyhow::Result<Session> {
-        Ok(Session::open(&directory()?.join(format!("{}.json", self.account)))?)
+        Ok(Session::open(&self.session_path()?)?)
     }
 
     /// Starts a client, whether anybody is signed in or not.
@@ -52,21 +72,33 @@ impl AccountArgs {
         Ok(Client::connect(self.session()?, options).await?)
     }
 
-    fn options(&self) -> anyhow::Result<ClientOptions> {
+    /// The credentials: flag, then environment, then the file that it names, then configuration.
+    pub(super) fn options(&self) -> anyhow::Result<ClientOptions> {
         let missing = || Because(Exit::Config, HOW_TO_GET.to_owned());
         let id = match self.api_id {
             Some(id) => id,
-            None => {
-                let text = setting("API_ID")?.ok_or_else(missing)?;
-                let bad = |_| Because(Exit::Config, "API_ID is not a number; see my.telegram.org".to_owned());
-                text.parse().map_err(bad)?
-            }
+            None => match setting("API_ID")? {
+                Some(text) => text.parse().map_err(|_| {
+                    Because(Exit::Config, "API_ID is not a number; see my.telegram.org".to_owned())
+                })?,
+                None => self.config.api_id.ok_or_else(missing)?,
+            },
         };
         let hash = match &self.api_hash {
-            Some(hash) => hash.clone(),
-            None => setting("API_HASH")?.ok_or_else(missing)?,
+            Some(hash) => Secret::new(hash.clone()),
+            None => match setting("API_HASH")? {
+                Some(hash) => Secret::new(hash),
+                None => self.configured_hash()?.ok_or_else(missing)?,
+            },
         };
         Ok(ClientOptions::new(id, hash))
+    }
+
+    fn configured_hash(&self) -> anyhow::Result<Option<Secret<String>>> {
+        match &self.config.api_hash_file {
+            Some(file) => Ok(Some(Secret::new(file_setting(file, "api_hash_file")?))),
+            None => Ok(self.config.api_hash.clone()),
+        }
     }
 }
 
@@ -88,11 +120,16 @@ fn setting(name: &str) -> anyhow::Result<Option<String>> {
     if let Some(value) = std::env::var(name).ok().filter(|value| !value.is_empty()) {
         return Ok(Some(value.trim().to_owned()));
     }
-    let Ok(file) = std::env::var(format!("{name}_FILE")) else { return Ok(None) };
-    match std::fs::read_to_string(&file) {
-        Ok(value) => Ok(Some(value.trim().to_owned())),
+    let by_file = format!("{name}_FILE");
+    let Ok(file) = std::env::var(&by_file) else { return Ok(None) };
+    Ok(Some(file_setting(Path::new(&file), &by_file)?))
+}
+
+fn file_setting(file: &Path, named_by: &str) -> anyhow::Result<String> {
+    match std::fs::read_to_string(file) {
+        Ok(value) => Ok(value.trim().to_owned()),
         Err(error) => {
-            let text = format!("cannot read {file}, which {name}_FILE names: {error}");
+            let text = format!("cannot read {}, which {named_by} names: {error}", file.display());
             Err(Because(Exit::Config, text).into())
         }
     }

@@ -12,7 +12,7 @@ use crate::telegram::{Chat, ChatKind, Client, TelegramError};
 #[derive(Debug, Args)]
 pub(super) struct ChatsArgs {
     #[command(flatten)]
-    account: AccountArgs,
+    pub(super) account: AccountArgs,
 
     /// Only those with a video chat that is running or scheduled; asks for each chat that may have one
     #[arg(long)]

@@ -24,7 +24,7 @@ Examples:
   telecast login --account second     another account beside the first")]
 pub(super) struct LoginArgs {
     #[command(flatten)]
-    account: AccountArgs,
+    pub(super) account: AccountArgs,
 
     /// Send a code to this number instead of showing a QR code
     #[arg(long, value_name = "NUMBER")]
@@ -35,7 +35,7 @@ pub(super) struct LoginArgs {
 #[derive(Debug, Args)]
 pub(super) struct LogoutArgs {
     #[command(flatten)]
-    account: AccountArgs,
+    pub(super) account: AccountArgs,
 }
 
 /// List the accounts that have a session on this machine
@@ -46,7 +46,7 @@ pub(super) struct AccountsArgs {}
 #[derive(Debug, Args)]
 pub(super) struct WhoamiArgs {
     #[command(flatten)]
-    account: AccountArgs,
+    pub(super) account: AccountArgs,
 }
 
 pub(super) fn login(args: &LoginArgs) -> anyhow::Result<Exit> {

@@ -6,6 +6,8 @@
 mod account;
 #[cfg(feature = "telegram")]
 mod chats;
+#[cfg(feature = "telegram")]
+mod config;
 mod demo;
 mod exit;
 mod local;
@@ -44,6 +46,10 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 
+    #[cfg(feature = "telegram")]
+    #[command(flatten)]
+    config: config::ConfigArgs,
+
     #[command(flatten)]
     log: log::LogArgs,
 }
@@ -81,6 +87,11 @@ pub fn main() -> ExitCode {
         }
     };
     cli.log.install();
+    #[cfg(feature = "telegram")]
+    let cli = match configured(cli) {
+        Ok(cli) => cli,
+        Err(error) => return exit::report(Err(error)),
+    };
     match cli.command {
         Command::Demo(args) => exit::report(demo::run(args)),
         Command::Local(args) => exit::report(local::run(args)),
@@ -97,6 +108,24 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "telegram")]
         Command::Chats(args) => exit::report(chats::run(&args)),
     }
+}
+
+/// Reads the configuration for the commands that have a use for it.
+#[cfg(feature = "telegram")]
+fn configured(mut cli: Cli) -> anyhow::Result<Cli> {
+    let account = match &mut cli.command {
+        Command::Play(args) if args.needs_account() => {
+            args.configure(cli.config.load()?)?;
+            return Ok(cli);
+        }
+        Command::Login(args) => &mut args.account,
+        Command::Logout(args) => &mut args.account,
+        Command::Whoami(args) => &mut args.account,
+        Command::Chats(args) => &mut args.account,
+        _ => return Ok(cli),
+    };
+    account.configure(&cli.config.load()?)?;
+    Ok(cli)
 }
 
 /// The runtime that every command runs on.

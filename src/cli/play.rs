@@ -38,15 +38,15 @@ pub(super) struct PlayArgs {
     account: super::account::AccountArgs,
 
     /// Begin the video chat where there is none, and a scheduled one before its time
-    #[arg(long)]
-    start: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    start: Option<bool>,
 
     /// Appear as this peer: a number, such as that of a channel of one's own
     #[arg(long = "as", value_name = "PEER", allow_hyphen_values = true)]
     join_as: Option<String>,
 
     /// A chat to join; may be given many times
-    #[arg(long = "chat", value_name = "CHAT", required = true, allow_hyphen_values = true)]
+    #[arg(long = "chat", value_name = "CHAT", allow_hyphen_values = true)]
     chats: Vec<String>,
 
     /// One programme for each chat instead of one for all
@@ -58,20 +58,20 @@ pub(super) struct PlayArgs {
     loop_all: bool,
 
     /// Stay in the chats after the last item
-    #[arg(long)]
-    stay: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    stay: Option<bool>,
 
     /// Tell statistics this often, for example 5s
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     stats_every: Option<Duration>,
 
     /// Enter with the microphone off
-    #[arg(long)]
-    muted: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    muted: Option<bool>,
 
     /// Raise the hand when an admin has muted the account, until one allows it to speak
-    #[arg(long)]
-    raise_hand: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
+    raise_hand: Option<bool>,
 
     /// Send sound only
     #[arg(long)]
@@ -109,6 +109,10 @@ pub(super) fn run(args: PlayArgs) -> anyhow::Result<Exit> {
         let text = format!("{} sources are too many; {MAX_QUEUED} can be queued at once", args.sources.len());
         return Err(Because(Exit::Usage, text).into());
     }
+    if args.chats.is_empty() {
+        let text = "which chat? Give --chat once or more, or play.chats in the configuration";
+        return Err(Because(Exit::Usage, text.into()).into());
+    }
     match args.signaling {
         #[cfg(feature = "telegram")]
         Signaling::Telegram => run_telegram(args),
@@ -117,10 +121,32 @@ pub(super) fn run(args: PlayArgs) -> anyhow::Result<Exit> {
 }
 
 impl PlayArgs {
+    /// Do we make the calls to Telegram ourselves?
+    #[cfg(feature = "telegram")]
+    pub(super) fn needs_account(&self) -> bool {
+        self.signaling == Signaling::Telegram
+    }
+
+    /// Takes from the configuration what the arguments leave open.
+    #[cfg(feature = "telegram")]
+    pub(super) fn configure(&mut self, config: super::config::Config) -> anyhow::Result<()> {
+        self.account.configure(&config)?;
+        let defaults = config.play;
+        if self.chats.is_empty() {
+            self.chats = defaults.chats;
+        }
+        self.join_as = self.join_as.take().or(defaults.join_as);
+        self.start = self.start.or(defaults.start);
+        self.stay = self.stay.or(defaults.stay);
+        self.muted = self.muted.or(defaults.muted);
+        self.raise_hand = self.raise_hand.or(defaults.raise_hand);
+        Ok(())
+    }
+
     fn join_options(&self) -> JoinOptions {
         JoinOptions {
-            muted: self.muted,
-            raise_hand: self.raise_hand,
+            muted: self.muted.unwrap_or_default(),
+            raise_hand: self.raise_hand.unwrap_or_default(),
             video: !self.no_video,
             join_as: self.join_as.clone(),
             setup: match self.dtls {
@@ -143,8 +169,8 @@ fn run_telegram(args: PlayArgs) -> anyhow::Result<Exit> {
         sources: args.sources,
         chats: args.chats,
         loop_all: args.loop_all,
-        stay: args.stay,
-        start: args.start,
+        stay: args.stay.unwrap_or_default(),
+        start: args.start.unwrap_or_default(),
         pictures: !args.no_video,
         join,
     };
@@ -158,7 +184,7 @@ fn run_telegram(args: PlayArgs) -> anyhow::Result<Exit> {
 }
 
 fn run_stdio(args: PlayArgs) -> anyhow::Result<Exit> {
-    if args.start {
+    if args.start == Some(true) {
         let text = "--start needs an account; with --signaling stdio the other program begins video chats";
         return Err(Because(Exit::Usage, text.into()).into());
     }
@@ -173,7 +199,7 @@ fn run_stdio(args: PlayArgs) -> anyhow::Result<Exit> {
         items: args.sources.into_iter().map(item).collect(),
         separate: args.separate,
         loop_all: args.loop_all,
-        stay: args.stay,
+        stay: args.stay.unwrap_or_default(),
         stats_every: args.stats_every,
         join,
     };

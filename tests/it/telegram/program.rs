@@ -62,6 +62,7 @@ impl Desk {
             .args(args)
             .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
             .env("XDG_DATA_HOME", self.home.path())
+            .env("XDG_CONFIG_HOME", self.home.path())
             .env("API_ID", "1")
             .env("API_HASH", "0123456789abcdef0123456789abcdef")
             .stdin(Stdio::null());
@@ -184,6 +185,59 @@ async fn each_failure_names_its_remedy() {
     let (exit, _, said) = told(command.output().unwrap());
     assert_eq!(exit, Some(3), "{said}");
     assert!(said.contains("my.telegram.org"), "{said}");
+    desk.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_says_what_the_arguments_leave_open() {
+    let desk = Desk::new().await;
+    desk.session(true);
+    desk.chat("quiet", None);
+    let music = Path::new(env!("CARGO_MANIFEST_DIR")).join("media/music.ogg");
+    let configured = |text: &str, name: &str, args: &[&str], env: &[(&str, &str)]| {
+        let file = desk.home.path().join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, text).unwrap();
+        let mut command = desk.command(args);
+        command.current_dir(desk.home.path()).env_remove("API_ID").env_remove("API_HASH");
+        let told = told(command.envs(env.iter().copied()).output().unwrap());
+        std::fs::remove_file(file).unwrap();
+        told
+    };
+    std::fs::write(desk.home.path().join("hash"), "0123456789abcdef0123456789abcdef\n").unwrap();
+    let credentials = "api_id = 1\napi_hash_file = \"hash\"\n";
+    // Where it may lie.
+    let named = desk.home.path().join("named.toml");
+    let named = named.to_str().unwrap();
+    for (name, args) in [("telecast.toml", &["whoami"][..]), ("named.toml", &["whoami", "--config", named])] {
+        let (code, out, said) = configured(credentials, name, args, &[]);
+        assert_eq!((code, out.starts_with("ann, id ")), (Some(0), true), "{name}: {said}");
+    }
+    let inline = "api_id = 1\napi_hash = \"0123456789abcdef0123456789abcdef\"\n";
+    let (code, _, said) = configured(inline, "telecast/config.toml", &["whoami"], &[]);
+    assert_eq!(code, Some(0), "{said}");
+    // What counts more.
+    let (code, _, said) = configured(credentials, "telecast.toml", &["whoami"], &[("API_ID", "x")]);
+    assert!(code == Some(3) && said.contains("API_ID is not a number"), "{said}");
+    let other = format!("account = \"second\"\n{credentials}");
+    let (code, _, said) = configured(&other, "telecast.toml", &["whoami"], &[]);
+    assert!(code == Some(4) && said.contains("telecast login"), "{said}");
+    let (code, _, said) = configured(&other, "telecast.toml", &["whoami", "--account", "main"], &[]);
+    assert_eq!(code, Some(0), "{said}");
+    // Defaults of play, and an argument against them.
+    let play = format!("{credentials}[play]\nchats = [\"@quiet\"]\nstart = true\n");
+    let music = music.to_str().unwrap();
+    for (args, words) in [(&["play", music][..], "admins"), (&["play", music, "--start=false"], "--start")] {
+        let (code, _, said) = configured(&play, "telecast.toml", args, &[]);
+        assert!(code == Some(5) && said.contains(words), "{args:?}: {said}");
+    }
+    let (code, _, said) = configured(credentials, "telecast.toml", &["play", music], &[]);
+    assert!(code == Some(2) && said.contains("--chat"), "{said}");
+    // Mistakes.
+    let (code, _, said) = configured("api_idd = 1", "telecast.toml", &["whoami"], &[]);
+    assert!(code == Some(3) && said.contains("did you mean `api_id`?"), "{said}");
+    let (code, _, said) = configured(credentials, "telecast.toml", &["whoami", "--config", "nowhere"], &[]);
+    assert!(code == Some(3) && said.contains("cannot read nowhere"), "{said}");
     desk.end().await;
 }
 
