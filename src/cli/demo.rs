@@ -49,6 +49,9 @@ pub(super) struct DemoArgs {
     #[arg(value_name = "SOURCE")]
     sources: Vec<PathBuf>,
 
+    #[command(flatten)]
+    pictures: super::pictures::PictureArgs,
+
     /// No page: a watcher decodes what arrives and gives a verdict; exit code 8 when it is bad
     #[arg(long)]
     headless: bool,
@@ -72,7 +75,7 @@ pub(super) struct DemoArgs {
 
 pub(super) fn run(args: DemoArgs) -> anyhow::Result<Exit> {
     let sources = sources(&args)?;
-    let plans = plans(&sources)?;
+    let plans = plans(&sources, args.pictures.reader(true))?;
     super::runtime()?.block_on(async {
         let stop = stop::on_signal()?;
         let options = EmulatorOptions { weather: args.impair.clone(), ..EmulatorOptions::default() };
@@ -97,9 +100,9 @@ fn sources(args: &DemoArgs) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Opens every source once: what cannot be played is told before anything starts.
-fn plans(sources: &[PathBuf]) -> anyhow::Result<Vec<Plan>> {
+fn plans(sources: &[PathBuf], options: ReaderOptions) -> anyhow::Result<Vec<Plan>> {
     let open = |source: &PathBuf| {
-        let reader = Reader::open(source, ReaderOptions::default());
+        let reader = Reader::open(source, options);
         Ok(reader.with_context(|| format!("cannot play {}", source.display()))?.plan().clone())
     };
     sources.iter().map(open).collect()
@@ -128,7 +131,7 @@ impl Demo<'_> {
 
         let player = Player::start(PlayerOptions { loop_all: true, ..PlayerOptions::default() });
         for source in &self.sources {
-            player.enqueue(Item::file(source)).await?;
+            player.enqueue(Item::file_with(source, self.args.pictures.reader(true))).await?;
         }
         let join = JoinOptions { video: self.wanted().video, ..JoinOptions::default() };
         let way = Way::open(self.emulator).await?;

@@ -14,6 +14,7 @@ mod local;
 mod log;
 #[cfg(feature = "telegram")]
 mod login;
+mod pictures;
 mod play;
 mod probe;
 mod say;

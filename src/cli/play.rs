@@ -77,6 +77,9 @@ pub(super) struct PlayArgs {
     #[arg(long)]
     no_video: bool,
 
+    #[command(flatten)]
+    pictures: super::pictures::PictureArgs,
+
     /// Our side of the DTLS handshake in the first try
     #[arg(long, value_enum, default_value = "passive")]
     dtls: Dtls,
@@ -171,7 +174,7 @@ fn run_telegram(args: PlayArgs) -> anyhow::Result<Exit> {
         loop_all: args.loop_all,
         stay: args.stay.unwrap_or_default(),
         start: args.start.unwrap_or_default(),
-        pictures: !args.no_video,
+        reader: args.pictures.reader(!args.no_video),
         join,
     };
     stream.check()?;
@@ -193,7 +196,8 @@ fn run_stdio(args: PlayArgs) -> anyhow::Result<Exit> {
         return Err(Because(Exit::Usage, text.into()).into());
     }
     let join = args.join_options();
-    let item = |source: PathBuf| if join.video { Item::file(source) } else { Item::sound_of(source) };
+    let reader = args.pictures.reader(join.video);
+    let item = |source: PathBuf| Item::file_with(source, reader);
     let options = stdio::Options {
         chats: args.chats.into_iter().map(ChatId).collect(),
         items: args.sources.into_iter().map(item).collect(),
@@ -201,6 +205,7 @@ fn run_stdio(args: PlayArgs) -> anyhow::Result<Exit> {
         loop_all: args.loop_all,
         stay: args.stay.unwrap_or_default(),
         stats_every: args.stats_every,
+        reader,
         join,
     };
     let runtime = super::runtime_for(options.chats.len())?;

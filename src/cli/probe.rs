@@ -14,10 +14,14 @@ use crate::media::probe::Probe;
 #[command(after_help = "\
 Examples:
   telecast probe media/clip.mp4
+  telecast probe film.mp4 --height 480 --fps 25
   telecast probe --json film.mkv | jq .plan")]
 pub(super) struct ProbeArgs {
     /// The file
     file: PathBuf,
+
+    #[command(flatten)]
+    pictures: super::pictures::PictureArgs,
 
     /// One JSON object instead of text
     #[arg(long)]
@@ -26,7 +30,8 @@ pub(super) struct ProbeArgs {
 
 pub(super) fn run(args: &ProbeArgs) -> anyhow::Result<Exit> {
     let mut progress = Progress::new();
-    let probe = Probe::with_progress(&args.file, |done, total| progress.show(done, total));
+    let probe =
+        Probe::with_progress(&args.file, args.pictures.plan(true), |done, total| progress.show(done, total));
     progress.clear();
     let probe = probe?;
     let mut out = std::io::stdout().lock();

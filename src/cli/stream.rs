@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 use super::exit::{self, Because, Exit};
 use super::{say, stop};
 use crate::call::{Call, CallEvent, ChatId, JoinOptions, LeftReason, Property};
-use crate::media::plan::PlanOptions;
 use crate::media::{Reader, ReaderOptions};
 use crate::player::{EndReason, Item, Player, PlayerEvent, PlayerOptions};
 use crate::telegram::{ChatName, Client, SignalingOptions, TelegramSignaling};
@@ -22,8 +21,7 @@ pub(super) struct Stream {
     pub(super) loop_all: bool,
     pub(super) stay: bool,
     pub(super) start: bool,
-    /// Else only sound is played.
-    pub(super) pictures: bool,
+    pub(super) reader: ReaderOptions,
     pub(super) join: JoinOptions,
 }
 
@@ -34,9 +32,8 @@ impl Stream {
             chat.parse::<ChatName>()?;
         }
         let mut pictures = Vec::new();
-        let plan = PlanOptions { video: self.pictures, ..PlanOptions::default() };
         for source in &self.sources {
-            let reader = Reader::open(source, ReaderOptions { plan, ..ReaderOptions::default() });
+            let reader = Reader::open(source, self.reader);
             let reader = reader.with_context(|| format!("cannot play {}", source.display()))?;
             pictures.push(reader.plan().video.played_track().is_some());
         }
@@ -62,7 +59,7 @@ impl Stream {
         };
         if !nothing_joined {
             for source in &self.sources {
-                let item = if self.pictures { Item::file(source) } else { Item::sound_of(source) };
+                let item = Item::file_with(source, self.reader);
                 player.enqueue(item).await?;
             }
         }

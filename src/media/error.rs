@@ -1,10 +1,10 @@
 //! Why an item cannot be opened or not be played further, by what the caller can do about it.
 
-use super::MediaKind;
 use super::codec::opus::OpusError;
 use super::demux::DemuxError;
 use super::plan::Refusal;
 use super::source::SourceError;
+use super::{MediaKind, TranscodeError};
 use crate::time::MediaTime;
 
 /// Media that cannot be used. None of these goes away by trying again.
@@ -44,6 +44,12 @@ pub enum MediaError {
         /// The command that writes a file which can be played.
         remedy: Option<String>,
     },
+    /// The picture cannot be decoded or encoded any further.
+    #[error("the picture cannot be transcoded any further")]
+    Transcode(#[from] TranscodeError),
+    /// The system gives no thread for transcoding: too many run already.
+    #[error("cannot start a thread to transcode the picture; too many run already")]
+    Thread(#[source] std::io::Error),
     /// So many damaged packets in a row that nothing will be heard any more.
     #[error("the sound is damaged: {n_packets} packets in a row up to {:.3} s cannot be decoded", .at.as_secs_f64())]
     DamagedSound {

@@ -14,17 +14,22 @@ use crate::time::MediaTime;
 pub use self::error::MediaError;
 pub use self::probe::Probe;
 pub use self::reader::{Reader, ReaderOptions};
+pub use self::transcode::TranscodeError;
 
 pub mod audio;
 pub mod codec;
 pub mod demux;
 pub mod error;
+#[cfg(feature = "openh264")]
+pub mod picture;
 pub mod plan;
 pub mod probe;
 pub mod reader;
 #[cfg(test)]
 pub(crate) mod script;
 pub mod source;
+#[cfg_attr(not(feature = "openh264"), path = "no_transcode.rs")]
+mod transcode;
 
 /// What a track carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,13 +80,16 @@ impl Codec {
 pub struct Frame {
     /// Sound or picture.
     pub kind: MediaKind,
+    /// How it is coded: Opus, or H.264, VP8 or VP9.
+    pub codec: Codec,
     /// When it is heard or seen, on the clock of its item (0 = start of the item).
     pub pts: MediaTime,
     /// How long it lasts. Sound: always 20 ms.
     pub duration: MediaTime,
     /// A receiver that knows nothing can start here. Always true for sound.
     pub key: bool,
-    /// Opus packet, or H.264 access unit in Annex B form with SPS and PPS before every IDR.
+    /// Opus packet, VP8 or VP9 frame, or H.264 access unit in Annex B form with SPS and PPS before
+    /// every IDR.
     pub data: Bytes,
     /// How loud the sound in `data` is; `None` for pictures.
     pub level: Option<AudioLevel>,
@@ -121,6 +129,15 @@ impl AudioLevel {
     /// −dBov, 0 (loudest) to 127 (silence).
     pub const fn neg_dbov(self) -> u8 {
         self.0
+    }
+}
+
+/// What tests make frames of.
+#[cfg(test)]
+pub(crate) fn usual_codec(kind: MediaKind) -> Codec {
+    match kind {
+        MediaKind::Audio => Codec::Opus,
+        MediaKind::Video => Codec::H264,
     }
 }
 

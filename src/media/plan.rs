@@ -11,6 +11,7 @@ use super::codec::h264::{ReorderWatch, Reordering, Sps, nal_type, nal_units};
 use super::codec::{h264, opus};
 use super::demux::{Packet, Track};
 use super::{Codec, MediaKind};
+use crate::time::MediaTime;
 
 /// Pictures to look at for B-frames: encoders use them within the first dozen or not at all.
 const LOOK_AT_PICTURES: usize = 64;
@@ -24,6 +25,9 @@ const MAX_BYTES: usize = 32 << 20;
 /// Profiles with 4:2:0 pictures of 8 bits, which is what every receiver decodes.
 const PLAYABLE_PROFILES: [u8; 3] = [66, 77, 100];
 
+/// The shorter edge of pictures that have to be encoded, where no other is asked for.
+pub const ENCODED_HEIGHT: u32 = 720;
+
 /// What is wanted of an item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanOptions {
@@ -31,12 +35,99 @@ pub struct PlanOptions {
     pub audio: bool,
     /// Play the picture, if there is any.
     pub video: bool,
+    /// What the picture may be, and what it becomes.
+    pub pictures: PictureOptions,
 }
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        Self { audio: true, video: true }
+        Self { audio: true, video: true, pictures: PictureOptions::default() }
     }
+}
+
+/// Which pictures are copied, and how the others are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PictureOptions {
+    /// The shorter edge at most, as in "720p"; a larger picture is made smaller. `None` copies up
+    /// to [`copy_height`](Self::copy_height) and encodes at [`ENCODED_HEIGHT`].
+    pub height: Option<u32>,
+    /// Pictures per second at most; a faster file is transcoded with pictures left out.
+    pub fps: Option<u32>,
+    /// Bits per second of what is encoded; `None` goes by size and rate.
+    pub bitrate_bps: Option<u32>,
+    /// The shorter edge of a picture that is still copied.
+    pub copy_height: u32,
+    /// Bits in the busiest second of a picture that is still copied.
+    pub copy_bps: u64,
+}
+
+impl Default for PictureOptions {
+    fn default() -> Self {
+        Self { height: None, fps: None, bitrate_bps: None, copy_height: 1080, copy_bps: 4_000_000 }
+    }
+}
+
+impl PictureOptions {
+    /// The shorter edge at most of what is encoded.
+    #[cfg(feature = "openh264")]
+    pub(super) fn encoded_height(&self) -> u32 {
+        self.height.unwrap_or(ENCODED_HEIGHT)
+    }
+
+    /// What stands against copying pictures of this size.
+    pub(super) fn obstacle_of(&self, (width, height): (u32, u32)) -> Option<Obstacle> {
+        let shorter = width.min(height);
+        match self.height {
+            Some(wanted) if shorter > wanted => Some(Obstacle::AskedSmaller { wanted }),
+            Some(_) => None,
+            None => (shorter > self.copy_height).then_some(Obstacle::TooLarge { width, height }),
+        }
+    }
+}
+
+/// Why a picture that can be decoded is encoded anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    /// Pictures are shown in another order than they are decoded in.
+    BFrames,
+    /// More pixels than every receiver decodes in time.
+    TooLarge { width: u32, height: u32 },
+    /// More bits in one second than every connection carries.
+    Peak { bps: u64 },
+    /// After its first picture it has no other that a viewer could start with.
+    IntraRefresh,
+    /// A smaller picture was asked for.
+    AskedSmaller { wanted: u32 },
+    /// Fewer pictures were asked for.
+    AskedSlower { fps: u32 },
+}
+
+impl Obstacle {
+    /// The plan for a track that has it.
+    pub(super) fn plan(self, track: usize) -> TrackPlan {
+        let what = match self {
+            Self::BFrames => "has B-frames, which a live call cannot carry".to_owned(),
+            Self::TooLarge { width, height } => {
+                format!("has {width}×{height} pixels, more than some phones decode in time")
+            }
+            Self::Peak { bps } => {
+                let mbps = bps as f64 / 1e6;
+                format!("takes {mbps:.1} Mbit/s in its busiest second, more than many connections carry")
+            }
+            Self::IntraRefresh => {
+                "is refreshed bit by bit instead of in keyframes, so nobody could start watching".to_owned()
+            }
+            Self::AskedSmaller { wanted } => format!("is larger than {wanted}p, which was asked for"),
+            Self::AskedSlower { fps } => format!("has more than the {fps} pictures per second asked for"),
+        };
+        let reason = format!("The picture {what}, so it is decoded and encoded as H.264.");
+        TrackPlan::Transcode { track, from: Codec::H264, to: Codec::H264, reason }
+    }
+}
+
+/// Whether H.264 can be transcoded: the feature `openh264`.
+pub(super) const fn can_transcode() -> bool {
+    cfg!(feature = "openh264")
 }
 
 /// How an item is played.
@@ -228,6 +319,10 @@ struct Pictures {
     sps: Option<Sps>,
     key_seen: bool,
     watch: ReorderWatch,
+    refreshed: bool,
+    /// How long its pictures last together, and how many of them say so.
+    length: MediaTime,
+    n_timed: u32,
 }
 
 impl Planner {
@@ -287,7 +382,12 @@ impl Planner {
 
     /// The stream itself promises that its pictures are never reordered.
     pub(super) fn order_is_promised(&self) -> bool {
-        self.pictures.sps.as_ref().is_some_and(keeps_order)
+        self.pictures.keeps_order()
+    }
+
+    /// Pictures per second, about.
+    pub(super) fn fps(&self) -> f32 {
+        self.pictures.fps()
     }
 
     fn decide_audio(&self) -> TrackPlan {
@@ -350,6 +450,14 @@ impl Planner {
             Codec::H264 => self.pictures.verdict(),
             ref other => Err(Refusal::VideoCodec { codec: other.name().to_owned() }),
         };
+        let obstacle = match &verdict {
+            Ok(_) => self.pictures.obstacle(self.options.pictures),
+            Err(Refusal::BFrames) => Some(Obstacle::BFrames),
+            Err(_) => None,
+        };
+        if let Some(obstacle) = obstacle.filter(|_| can_transcode()) {
+            return obstacle.plan(index);
+        }
         match verdict {
             Ok(profile) => TrackPlan::Copy {
                 track: index,
@@ -383,12 +491,41 @@ impl Pictures {
         if self.key_seen {
             self.watch.push(packet.pts, &packet.data);
         }
+        self.refreshed |= !packet.key && h264::refreshes_slowly(&packet.data);
+        if packet.duration > MediaTime::ZERO && packet.duration < MediaTime::from_secs(1) {
+            self.length += packet.duration;
+            self.n_timed += 1;
+        }
+    }
+
+    fn keeps_order(&self) -> bool {
+        self.sps.as_ref().is_some_and(Sps::keeps_order)
+    }
+
+    /// Where the packets do not tell, the parameter set may; else it is what most files have.
+    fn fps(&self) -> f32 {
+        const USUAL: f32 = 30.0;
+        if self.n_timed > 0 {
+            return (f64::from(self.n_timed) / self.length.as_secs_f64()) as f32;
+        }
+        let per_frame = self.sps.as_ref().and_then(|sps| sps.frame_duration);
+        per_frame
+            .filter(|(num, den)| *num > 0 && *den > 0)
+            .map_or(USUAL, |(num, den)| den as f32 / num as f32)
+    }
+
+    /// What stands against copying pictures that could be sent as they are.
+    fn obstacle(&self, options: PictureOptions) -> Option<Obstacle> {
+        let size = self.sps.as_ref().map(|sps| (sps.width, sps.height));
+        let slower = options.fps.filter(|fps| self.fps() > *fps as f32 * 1.02);
+        size.and_then(|size| options.obstacle_of(size))
+            .or_else(|| slower.map(|fps| Obstacle::AskedSlower { fps }))
+            .or_else(|| self.refreshed.then_some(Obstacle::IntraRefresh))
     }
 
     fn is_sure(&self) -> bool {
         if self.key_seen {
-            let promised = self.sps.as_ref().is_some_and(keeps_order);
-            promised || self.reordering().is_some() || self.n_pictures >= LOOK_AT_PICTURES
+            self.keeps_order() || self.reordering().is_some() || self.n_pictures >= LOOK_AT_PICTURES
         } else {
             self.n_pictures >= WAIT_FOR_KEY
         }
@@ -397,7 +534,7 @@ impl Pictures {
     /// A promise of the stream outweighs what its slices and its times look like: such B-slices
     /// only look back, such times are wrong.
     fn reordering(&self) -> Option<Reordering> {
-        if self.sps.as_ref().is_some_and(keeps_order) { None } else { self.watch.found() }
+        if self.keeps_order() { None } else { self.watch.found() }
     }
 
     /// The profile's name when the pictures can be copied.
@@ -417,11 +554,6 @@ impl Pictures {
         }
         Ok(sps.profile_name())
     }
-}
-
-/// Baseline has no B-slices at all; the others may promise to show pictures in decoding order.
-fn keeps_order(sps: &Sps) -> bool {
-    sps.profile_idc == 66 || sps.promises_no_reordering()
 }
 
 fn nothing(wanted: bool, what: &str) -> TrackPlan {

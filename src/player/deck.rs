@@ -73,8 +73,8 @@ pub(super) enum Slot {
 /// Something the deck wants from its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Want {
-    /// More frames of this generation.
-    Read { generation: u32, n_frames: usize },
+    /// More frames of this generation. The item plays at `position`, where it plays.
+    Read { generation: u32, n_frames: usize, position: Option<MediaTime> },
     /// Go there; what comes from now on is of this generation.
     Seek { generation: u32, to: MediaTime },
 }
@@ -168,6 +168,13 @@ impl Deck {
         self.opened = Some(opened);
         if !self.audio.live && !self.video.live {
             self.fail(ItemError::NoFrames);
+        }
+    }
+
+    /// Its tracks are played in another way.
+    pub(super) fn replan(&mut self, plan: ItemPlan) {
+        if let Some(opened) = &mut self.opened {
+            opened.plan = plan;
         }
     }
 
@@ -289,7 +296,7 @@ impl Deck {
             return None;
         }
         self.credit += CREDIT;
-        Some(Want::Read { generation: self.generation, n_frames: CREDIT })
+        Some(Want::Read { generation: self.generation, n_frames: CREDIT, position: self.cursor })
     }
 
     fn wants_more(&self) -> bool {

@@ -53,7 +53,8 @@ impl fmt::Debug for Item {
 
 /// Where the frames of one loaded item come from. Runs on a thread of its own and may block.
 pub trait FrameReader: Send {
-    /// What is played of it and how; asked once, after opening.
+    /// What is played of it and how; asked after opening and, since a reader may change its mind
+    /// (never about which tracks there are), every now and then.
     fn plan(&self) -> ItemPlan;
 
     /// How long it is, where known.
@@ -76,6 +77,10 @@ pub trait FrameReader: Send {
 
     /// How loud frames read from now on are: 1.0 is as recorded.
     fn set_volume(&mut self, gain: f32);
+
+    /// The item plays at `position`, a little before what is read: what would come too late need
+    /// not be made any more.
+    fn set_position(&mut self, _position: MediaTime) {}
 }
 
 /// How the tracks of an item are played, in words: `copy`, `transcode: aac` …

@@ -106,6 +106,7 @@ mod tests {
     fn shared(kind: MediaKind, key: bool) -> SharedFrame {
         let frame = Frame {
             kind,
+            codec: crate::media::usual_codec(kind),
             pts: MediaTime::ZERO,
             duration: MediaTime::from_millis(20),
             key,

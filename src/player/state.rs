@@ -256,6 +256,7 @@ impl State {
         let Some(deck) = deck.as_mut().filter(|deck| deck.worker == report.worker) else { return };
         match report.event {
             WorkerEvent::Opened(opened) => deck.open(opened),
+            WorkerEvent::Replanned(plan) => deck.replan(plan),
             WorkerEvent::NotOpened(error) => deck.fail(error),
             WorkerEvent::Frames { generation, frames } => {
                 for frame in frames {

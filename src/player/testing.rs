@@ -107,6 +107,7 @@ impl FrameReader for ClipReader {
         let is_audio = kind == MediaKind::Audio;
         Ok(Some(Frame {
             kind,
+            codec: crate::media::usual_codec(kind),
             pts,
             duration: if is_audio { MediaTime::from_millis(20) } else { MediaTime::from_ticks(1, clip.fps) },
             key: is_audio || number % clip.gop == 0,
@@ -315,7 +316,7 @@ impl SlowWorker {
             });
         };
         match self.orders.pop_front() {
-            Some(Want::Read { generation, n_frames }) => {
+            Some(Want::Read { generation, n_frames, .. }) => {
                 if generation == self.generation {
                     self.credit += n_frames;
                 }

@@ -17,7 +17,7 @@ use tokio::sync::mpsc::Sender;
 use tracing::{debug, error, trace};
 
 use super::deck::{Opened, Want};
-use super::item::{Item, ItemError};
+use super::item::{Item, ItemError, ItemPlan};
 use crate::media::Frame;
 use crate::time::MediaTime;
 
@@ -46,6 +46,8 @@ pub(super) struct Report {
 pub(super) enum WorkerEvent {
     /// The item is open.
     Opened(Opened),
+    /// Its tracks are played in another way from now on.
+    Replanned(ItemPlan),
     /// It cannot be opened; the thread ends.
     NotOpened(ItemError),
     /// Some of the frames asked for.
@@ -153,7 +155,8 @@ fn run(item: &Item, orders: &Receiver<Want>, gain: &AtomicU32, reporter: &Report
             return;
         }
     };
-    let opened = Opened { plan: reader.plan(), duration: reader.duration() };
+    let mut plan = reader.plan();
+    let opened = Opened { plan: plan.clone(), duration: reader.duration() };
     if !reporter.send(WorkerEvent::Opened(opened)) {
         return;
     }
@@ -163,12 +166,18 @@ fn run(item: &Item, orders: &Receiver<Want>, gain: &AtomicU32, reporter: &Report
     let mut batch = Batch::default();
     while let Some(order) = next_order(orders, credit) {
         let event = match order {
-            Some(Want::Read { generation: of, n_frames }) => {
+            Some(Want::Read { generation: of, n_frames, position }) => {
                 // Reads that were on their way when a seek was ordered count no more.
                 if of == generation {
                     credit += n_frames;
+                    position.into_iter().for_each(|position| reader.set_position(position));
                 }
-                continue;
+                let now = reader.plan();
+                if now == plan {
+                    continue;
+                }
+                plan = now.clone();
+                WorkerEvent::Replanned(now)
             }
             Some(Want::Seek { generation: of, to }) => {
                 generation = of;

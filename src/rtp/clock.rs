@@ -107,6 +107,7 @@ mod tests {
     fn frame(at: MediaTime, due: Instant) -> DueFrame {
         let frame = Frame {
             kind: MediaKind::Audio,
+            codec: crate::media::Codec::Opus,
             pts: at,
             duration: MediaTime::from_millis(20),
             key: true,

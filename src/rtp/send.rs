@@ -315,7 +315,16 @@ mod tests {
             MediaKind::Video => (FRAME, None),
         };
         let data = Bytes::copy_from_slice(data);
-        let frame = Frame { kind, pts: MediaTime::ZERO, duration, key: true, data, level, rotation: 0 };
+        let frame = Frame {
+            kind,
+            codec: crate::media::usual_codec(kind),
+            pts: MediaTime::ZERO,
+            duration,
+            key: true,
+            data,
+            level,
+            rotation: 0,
+        };
         let n_packets = stream.handle_frame(&frame, elapsed);
         let packets: Vec<_> = std::iter::from_fn(|| stream.poll_packet(now)).collect();
         assert_eq!(packets.len(), n_packets);
@@ -345,7 +354,16 @@ mod tests {
             let data = Bytes::from(slice(2 * MAX_PAYLOAD));
             let kind = MediaKind::Video;
             let pts = MediaTime::ZERO;
-            let frame = Frame { kind, pts, duration: FRAME, key: true, data, level: None, rotation };
+            let frame = Frame {
+                kind,
+                codec: crate::media::Codec::H264,
+                pts,
+                duration: FRAME,
+                key: true,
+                data,
+                level: None,
+                rotation,
+            };
             stream.handle_frame(&frame, elapsed);
             std::iter::from_fn(|| stream.poll_packet(start)).map(|packet| packet.rotation).collect::<Vec<_>>()
         };

@@ -41,6 +41,15 @@ fn shared(
     key: bool,
     data: Bytes,
 ) -> SharedFrame {
-    let frame = Frame { kind, pts: at, duration, key, data, level: None, rotation: 0 };
+    let frame = Frame {
+        kind,
+        codec: crate::media::usual_codec(kind),
+        pts: at,
+        duration,
+        key,
+        data,
+        level: None,
+        rotation: 0,
+    };
     Arc::new(DueFrame { item: None, at, due: start + at.to_duration(), frame })
 }

@@ -22,6 +22,7 @@ use super::input::read_lines;
 use super::wire::{Event, In, Out, Rejected, WireError, WirePlan};
 use super::writer::Lines;
 use crate::call::{Call, CallEvent, CallStatus, ChatId, JoinOptions, LeftReason};
+use crate::media::ReaderOptions;
 use crate::player::{EndReason, Item, ItemError, Player, PlayerEvent, PlayerOptions};
 use crate::time::MediaTime;
 
@@ -52,6 +53,8 @@ pub struct Options {
     pub stay: bool,
     /// How often statistics are told.
     pub stats_every: Option<Duration>,
+    /// How files are read that are queued by command.
+    pub reader: ReaderOptions,
     /// How to enter. With `video`, a camera is announced where there is a picture to play;
     /// without it, also the items should have sound only.
     pub join: JoinOptions,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use telecast::call::{ChatId, JoinError, JoinOptions, LeftReason};
 use telecast::emulator::{Emulator, EmulatorOptions, JoinRequest, Joined};
+use telecast::media::ReaderOptions;
 use telecast::player::Item;
 use telecast::stdio::{self, Failure};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, DuplexStream, Lines};
@@ -35,6 +36,7 @@ fn options(chats: &[&str], files: &[&str]) -> stdio::Options {
         loop_all: false,
         stay: false,
         stats_every: None,
+        reader: ReaderOptions::default(),
         join: JoinOptions::default(),
     }
 }
@@ -301,13 +303,16 @@ fn three_chats_share_a_programme_until_stdin_ends() {
 
 #[test]
 fn a_camera_is_on_only_where_there_are_pictures() {
-    let sound = Item::sound_of(media("bframes.mp4"));
+    let mut reader = ReaderOptions::default();
+    reader.plan.video = false;
+    let sound = Item::file_with(media("bframes.mp4"), reader);
     let cases = [
         (options(&["a"], &["music.ogg"]), true, json!({ "audio": "copy", "video": null })),
         (options(&["a"], &["clip.mkv"]), false, json!({ "audio": "copy", "video": "copy" })),
         (
             stdio::Options {
                 items: vec![sound],
+                reader,
                 join: JoinOptions { video: false, ..JoinOptions::default() },
                 ..options(&["a"], &[])
             },
@@ -631,7 +636,7 @@ fn a_full_disk_is_a_failure_and_a_file_that_cannot_be_played_is_named() {
         command.stdin(Stdio::piped()).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap()
     };
     for (file, stdout, code, words) in
-        [("music.ogg", Stdio::from(full), 1, "stdout"), ("bframes.mp4", Stdio::piped(), 7, "bframes.mp4")]
+        [("music.ogg", Stdio::from(full), 1, "stdout"), ("README.md", Stdio::piped(), 7, "README.md")]
     {
         let mut child = start(file, stdout);
         // As long as this is open, it is not stdin that ends the program.

@@ -382,8 +382,16 @@ impl Media {
     }
 
     fn next(&mut self, kind: MediaKind, at: MediaTime) -> Frame {
-        let frame =
-            |data, duration, key, level| Frame { kind, pts: at, duration, key, data, level, rotation: 0 };
+        let frame = |data, duration, key, level| Frame {
+            kind,
+            codec: crate::media::usual_codec(kind),
+            pts: at,
+            duration,
+            key,
+            data,
+            level,
+            rotation: 0,
+        };
         if kind == MediaKind::Audio {
             self.next_audio += 1;
             let level = Some(AudioLevel::from_neg_dbov(20));

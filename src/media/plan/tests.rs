@@ -34,6 +34,15 @@ fn refusal(plan: &Plan) -> &Refusal {
     }
 }
 
+/// Transcoded for that reason, or refused for it where there is no transcoder.
+fn has_b_frames(plan: &Plan) -> bool {
+    if can_transcode() {
+        plan.video.to_string() == "transcode: h264" && plan.video.reason().contains("B-frames")
+    } else {
+        matches!(refusal(plan), Refusal::BFrames)
+    }
+}
+
 fn aac_track(config: &'static [u8]) -> Track {
     let shape = Shape::Audio { sample_rate: 44_100, channels: 2 };
     Track { codec: Codec::Aac, config: config.into(), shape, ..opus_track(0) }
@@ -94,14 +103,14 @@ fn b_frames_are_found_by_slices_and_by_times() {
     let track = h264_track(&main);
     let plan =
         plan_for(std::slice::from_ref(&track), &[&pictures(0, &main, &[(Idr, 0), (P, 3), (B, 1), (B, 2)])]);
-    assert!(matches!(refusal(&plan), Refusal::BFrames));
+    assert!(has_b_frames(&plan));
     // Reordering without B-slices: P pictures shown in another order.
     let plan = plan_for(std::slice::from_ref(&track), &[&pictures(0, &main, &[(Idr, 0), (P, 2), (P, 1)])]);
-    assert!(matches!(refusal(&plan), Refusal::BFrames));
+    assert!(has_b_frames(&plan));
     // Proof of absence needs the whole look-ahead.
     let late: Vec<_> = in_order(63, 30).into_iter().chain([(B, 62)]).collect();
     let plan = plan_for(std::slice::from_ref(&track), &[&pictures(0, &main, &late)]);
-    assert!(matches!(refusal(&plan), Refusal::BFrames));
+    assert!(has_b_frames(&plan));
     let plan = plan_for(&[track], &[&pictures(0, &main, &in_order(100, 30))]);
     assert_eq!(plan.video.to_string(), "copy");
 }
@@ -182,6 +191,30 @@ fn the_remedy_is_a_command() {
         "ffmpeg -i ./-a.b/song -vn -c:a libopus -b:a 128k -ac 2 ./-a.b/song-telecast.ogg"
     );
     assert_eq!(remedy("x", &plan_for(&[], &[])), None);
+}
+
+#[cfg(feature = "openh264")]
+#[test]
+fn pictures_that_are_too_much_or_more_than_asked_for_are_transcoded() {
+    let sps = baseline();
+    let track = h264_track(&sps);
+    let script = || Script::new(std::slice::from_ref(&track), &[&pictures(0, &sps, &in_order(10, 5))]);
+    let plan = |pictures| {
+        let plan = plan_of(script(), PlanOptions { pictures, ..PlanOptions::default() }).video;
+        (plan.to_string(), plan.reason())
+    };
+    let usual = PictureOptions::default();
+    assert_eq!(plan(usual).0, "copy");
+    // 640×368 at 25 pictures per second.
+    for (pictures, words) in [
+        (PictureOptions { copy_height: 360, ..usual }, "640×368 pixels"),
+        (PictureOptions { height: Some(240), ..usual }, "larger than 240p"),
+        (PictureOptions { fps: Some(24), ..usual }, "the 24 pictures per second"),
+    ] {
+        let (plan, reason) = plan(pictures);
+        assert!(plan == "transcode: h264" && reason.contains(words), "{reason}");
+    }
+    assert_eq!(plan(PictureOptions { height: Some(368), fps: Some(25), ..usual }).0, "copy");
 }
 
 #[test]

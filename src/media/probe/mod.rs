@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::codec::h264::{ReorderWatch, Sps, nal_type, nal_units};
 use super::demux::{self, DemuxError, Demuxer, Packet, Shape, Track};
-use super::plan::{self, Plan, PlanOptions, Planner, Refusal, TrackPlan};
+use super::plan::{self, Obstacle, Plan, PlanOptions, Planner, Refusal, TrackPlan};
 use super::{Codec, MediaError, MediaKind, source};
 use crate::time::MediaTime;
 
@@ -145,28 +145,34 @@ impl Probe {
     /// When it cannot be opened or is no media file. A track that cannot be played is no error
     /// here but a finding.
     pub fn of(path: impl AsRef<Path>) -> Result<Self, MediaError> {
-        Self::with_progress(path, |_, _| {})
+        Self::with_progress(path, PlanOptions::default(), |_, _| {})
     }
 
-    /// Reads a whole file and reports bytes done and bytes in total on the way.
+    /// Reads a whole file as it would be played with these options, and reports bytes done and
+    /// bytes in total on the way.
     ///
     /// # Errors
     /// As [`of`](Self::of).
-    pub fn with_progress(path: impl AsRef<Path>, progress: impl FnMut(u64, u64)) -> Result<Self, MediaError> {
+    pub fn with_progress(
+        path: impl AsRef<Path>,
+        options: PlanOptions,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<Self, MediaError> {
         let path = path.as_ref();
         let mut bytes = source::open(path)?;
         let size_bytes = bytes.seek(std::io::SeekFrom::End(0)).map_err(DemuxError::from)?;
         bytes.rewind().map_err(DemuxError::from)?;
-        Self::scan(demux::open(bytes)?, path.to_string_lossy().into_owned(), size_bytes, progress)
+        Self::scan(demux::open(bytes)?, path.to_string_lossy().into_owned(), size_bytes, options, progress)
     }
 
     fn scan(
         mut demuxer: Box<dyn Demuxer>,
         file: String,
         size_bytes: u64,
+        options: PlanOptions,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Self, MediaError> {
-        let mut planner = Planner::new(demuxer.tracks(), PlanOptions::default());
+        let mut planner = Planner::new(demuxer.tracks(), options);
         let mut scans: Vec<Scan> = demuxer.tracks().iter().map(Scan::new).collect();
         let (mut done, mut damaged_places, mut damage) = (0, 0, Vec::new());
         let mut last_error = None;
@@ -202,10 +208,23 @@ impl Probe {
             planner.selection().video.filter(|index| demuxer.tracks()[*index].codec == Codec::H264);
         let pictures = pictures.map(|index| (index, planner.order_is_promised()));
         let pictures = pictures.map(|(index, promised)| (index, scans[index].pictures(promised)));
-        if let Some((track, PictureProbe { b_frames: true, .. })) = pictures
+        if let Some((track, pictures)) = &pictures
             && plan.video.is_copy()
         {
-            plan.video = TrackPlan::Refused { track, codec: Codec::H264, refusal: Refusal::BFrames };
+            let peak_bps = scans[*track].peak_bytes * 8;
+            let found = if pictures.b_frames {
+                Some(Obstacle::BFrames)
+            } else {
+                (peak_bps > options.pictures.copy_bps).then_some(Obstacle::Peak { bps: peak_bps })
+            };
+            match found {
+                Some(found) if plan::can_transcode() => plan.video = found.plan(*track),
+                Some(Obstacle::BFrames) => {
+                    let (track, codec) = (*track, Codec::H264);
+                    plan.video = TrackPlan::Refused { track, codec, refusal: Refusal::BFrames };
+                }
+                _ => {}
+            }
         }
         let pictures = pictures.map(|(_, pictures)| pictures);
         let tracks: Vec<TrackProbe> =
@@ -436,6 +455,16 @@ impl Viewer<'_> {
     }
 
     fn about_pictures(&self, track: &TrackProbe, pictures: &PictureProbe, all: &mut Vec<String>) {
+        if let Some(degrees @ 1..) = track.rotation {
+            all.push(format!("The picture is to be turned by {degrees}°; viewers' programs do that."));
+        }
+        if !self.plan.video.is_copy() {
+            all.push(
+                "The picture is encoded while it plays, with a keyframe for every viewer who joins."
+                    .to_owned(),
+            );
+            return;
+        }
         let seconds = |ms: i64| seconds(MediaTime::from_millis(ms));
         let wait = seconds(pictures.gop_max_ms);
         if pictures.gop_max_ms > SHORT_WAIT.as_millis() {
@@ -455,9 +484,6 @@ impl Viewer<'_> {
         let (width, height) = (track.width.unwrap_or(0), track.height.unwrap_or(0));
         if u64::from(width) * u64::from(height) > MANY_PIXELS {
             all.push(format!("The picture of {width}×{height} is more than some phones decode in time."));
-        }
-        if let Some(degrees @ 1..) = track.rotation {
-            all.push(format!("The picture is to be turned by {degrees}°; viewers' programs do that."));
         }
     }
 

@@ -23,7 +23,7 @@ fn check(name: &str, expected: &Expect) {
 }
 
 fn probe_script(script: Script) -> Probe {
-    Probe::scan(Box::new(script), "clip.mp4".to_owned(), 1000, |_, _| {}).unwrap()
+    Probe::scan(Box::new(script), "clip.mp4".to_owned(), 1000, PlanOptions::default(), |_, _| {}).unwrap()
 }
 
 #[test]
@@ -103,24 +103,23 @@ fn b_frames() {
     check(
         "bframes.mp4",
         &expect![[r#"
-        media/bframes.mp4: mp4, 10.0 s, 487.9 kB
+            media/bframes.mp4: mp4, 10.0 s, 487.9 kB
 
-          1 video h264 High, 640×360, 30 fps, 10.0 s, 252 kbit/s (peak 318 kbit/s)
-          2 audio aac, 48000 Hz, stereo, 10.0 s, 129 kbit/s (peak 131 kbit/s)
-                  300 pictures, 5 keyframes, every 2.0 s; B-frames from 0.0 s on
+              1 video h264 High, 640×360, 30 fps, 10.0 s, 252 kbit/s (peak 318 kbit/s)
+              2 audio aac, 48000 Hz, stereo, 10.0 s, 129 kbit/s (peak 131 kbit/s)
+                      300 pictures, 5 keyframes, every 2.0 s; B-frames from 0.0 s on
 
-          picture refused: h264
-                  The picture has B-frames, which a live call cannot carry.
-          sound   transcode: aac
-                  The sound is AAC, which a call does not carry, so it is decoded and encoded as Opus in packets of 20 ms.
+              picture transcode: h264
+                      The picture has B-frames, which a live call cannot carry, so it is decoded and encoded as H.264.
+              sound   transcode: aac
+                      The sound is AAC, which a call does not carry, so it is decoded and encoded as Opus in packets of 20 ms.
 
-          In the call:
-            - It does not play as it is.
-            - The picture has B-frames, which a live call cannot carry.
+              In the call:
+                - The picture is encoded while it plays, with a keyframe for every viewer who joins.
 
-          To make it play:
-            ffmpeg -i media/bframes.mp4 -c:v libx264 -bf 0 -pix_fmt yuv420p -force_key_frames 'expr:gte(t,2*n_forced)' -c:a libopus -b:a 128k -ac 2 media/bframes-telecast.mp4
-    "#]],
+              To have it copied, with a picture at once:
+                ffmpeg -i media/bframes.mp4 -c:v libx264 -bf 0 -pix_fmt yuv420p -force_key_frames 'expr:gte(t,2*n_forced)' -c:a libopus -b:a 128k -ac 2 media/bframes-telecast.mp4
+        "#]],
     );
 }
 
@@ -156,7 +155,7 @@ fn programs_read_json() {
           "size_bytes": 487887,
           "format": "mp4",
           "duration_ms": 10000,
-          "playable": false,
+          "playable": true,
           "plan": {
             "audio": {
               "plan": "transcode: aac",
@@ -164,8 +163,8 @@ fn programs_read_json() {
               "track": 1
             },
             "video": {
-              "plan": "refused: h264",
-              "reason": "The picture has B-frames, which a live call cannot carry.",
+              "plan": "transcode: h264",
+              "reason": "The picture has B-frames, which a live call cannot carry, so it is decoded and encoded as H.264.",
               "track": 0
             }
           },
@@ -215,8 +214,7 @@ fn programs_read_json() {
             "first_b_frame_ms": 33
           },
           "viewer": [
-            "It does not play as it is.",
-            "The picture has B-frames, which a live call cannot carry."
+            "The picture is encoded while it plays, with a keyframe for every viewer who joins."
           ],
           "damaged_places": 0,
           "damage": [],
@@ -229,7 +227,7 @@ fn a_b_frame_far_behind_the_plan_is_found() {
     let main = sps(77, true);
     let order: Vec<_> = in_order(200, 25).into_iter().chain([(Picture::P, 202), (Picture::B, 201)]).collect();
     let probe = probe_script(Script::new(&[h264_track(&main)], &[&pictures(0, &main, &order)]));
-    assert_eq!((probe.playable, &*probe.plan.video.plan), (false, "refused: h264"));
+    assert_eq!((probe.playable, &*probe.plan.video.plan), (true, "transcode: h264"));
     assert_eq!(probe.pictures.unwrap().first_b_frame_ms, Some(201 * 40));
     assert!(probe.remedy.unwrap().contains("libx264"));
 }
@@ -268,7 +266,7 @@ fn the_peak_is_the_busiest_second() {
     let track = &probe.tracks[0];
     assert_eq!((track.peak_bps, track.bitrate_bps), (25 * 30_000 * 8, (25 * 30_000 + 75 * 1000) * 8 / 4));
     assert!((track.fps.unwrap() - 25.0).abs() < 1e-9);
-    assert!(probe.viewer.iter().any(|s| s.contains("6.0 Mbit/s")), "{:?}", probe.viewer);
+    assert!(probe.plan.video.reason.contains("6.0 Mbit/s"), "{}", probe.plan.video.reason);
 }
 
 #[test]
@@ -312,7 +310,8 @@ fn damage_is_told_and_nothing_but_damage_is_an_error() {
     assert!(String::from_utf8(text).unwrap().contains("Damaged in 2 places"));
     let mut script = Script::new(&[opus_track(0)], &[]);
     script.damaged_before = vec![0];
-    let error = Probe::scan(Box::new(script), "x".to_owned(), 0, |_, _| {}).unwrap_err();
+    let error =
+        Probe::scan(Box::new(script), "x".to_owned(), 0, PlanOptions::default(), |_, _| {}).unwrap_err();
     assert!(matches!(error, MediaError::Demux(DemuxError::Damaged { .. })));
 }
 
@@ -320,7 +319,8 @@ fn damage_is_told_and_nothing_but_damage_is_an_error() {
 fn progress_rises_to_the_whole_file() {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("media/music.ogg");
     let mut seen = Vec::new();
-    let probe = Probe::with_progress(&path, |done, total| seen.push((done, total))).unwrap();
+    let probe =
+        Probe::with_progress(&path, PlanOptions::default(), |done, total| seen.push((done, total))).unwrap();
     assert!(seen.is_sorted() && seen.len() > 100);
     assert_eq!(seen.last(), Some(&(probe.size_bytes, std::fs::metadata(&path).unwrap().len())));
 }

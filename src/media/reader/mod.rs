@@ -19,7 +19,7 @@ use super::plan::{Plan, PlanOptions, Planner, Selection, TrackPlan, remedy};
 use super::{Frame, MediaError, MediaKind, source};
 use crate::time::MediaTime;
 
-use self::pictures::Pictures;
+use self::pictures::{Pictures, Setup};
 use self::sound::Sound;
 
 mod pictures;
@@ -62,8 +62,10 @@ pub struct ReaderStats {
     pub silence: MediaTime,
     /// Sound dropped because the file has two sounds for one instant.
     pub overlap: MediaTime,
-    /// Pictures before the first keyframe, which nobody could decode.
+    /// Pictures before the first keyframe, and damaged ones, which nobody could decode.
     pub skipped_pictures: u64,
+    /// Pictures left out by the transcoder because they came too late.
+    pub late_pictures: u64,
     /// Places where the container is damaged.
     pub damaged_places: u64,
 }
@@ -181,10 +183,18 @@ impl Reader {
             Some(index) => Some(Sound::new(&demuxer.tracks()[index], plan.audio.is_copy(), origin, options)?),
             None => None,
         };
-        let pictures = plan
-            .video
-            .played_track()
-            .map(|index| Pictures::new(&demuxer.tracks()[index], origin, planner.order_is_promised()));
+        let pictures = match plan.video.played_track() {
+            Some(index) => {
+                let (order_is_promised, fps) = (planner.order_is_promised(), planner.fps());
+                let setup = Setup { origin, options: options.plan.pictures, order_is_promised, fps };
+                let mut pictures = Pictures::new(&demuxer.tracks()[index], setup);
+                if !plan.video.is_copy() {
+                    start_transcoder(&mut pictures)?;
+                }
+                Some(pictures)
+            }
+            None => None,
+        };
         let duration = duration_of(&plan, demuxer.tracks(), &packets, origin);
         let mut reader = Self {
             demuxer,
@@ -205,10 +215,12 @@ impl Reader {
         if at_end {
             reader.end();
         }
+        reader.note_obstacle();
         Ok(reader)
     }
 
-    /// How each track is played, and why.
+    /// How each track is played, and why. Pictures that are copied may turn out to need
+    /// transcoding in the middle; the plan says so from then on.
     pub const fn plan(&self) -> &Plan {
         &self.plan
     }
@@ -235,6 +247,7 @@ impl Reader {
             sound.add_stats(&mut stats);
         }
         stats.skipped_pictures = self.pictures.as_ref().map_or(0, Pictures::n_skipped);
+        stats.late_pictures = self.pictures.as_ref().map_or(0, Pictures::n_late);
         stats
     }
 
@@ -247,6 +260,7 @@ impl Reader {
     /// When nothing more can be played; after that comes `Ok(None)`, and a seek is possible.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, MediaError> {
         let result = self.advance();
+        self.note_obstacle();
         if result.is_err() {
             self.abandon();
         }
@@ -289,8 +303,13 @@ impl Reader {
         let landed = self.demuxer.seek(to + self.origin)?;
         (self.at_end, self.damage, self.latest) = (false, None, landed);
         let place = match &mut self.pictures {
+            // A decoder goes from the keyframe to the very picture.
+            Some(pictures) if pictures.is_transcoding() => {
+                pictures.seek(to);
+                to
+            }
             Some(pictures) => {
-                pictures.seek();
+                pictures.seek(MediaTime::ZERO);
                 (pictures::shown_at(landed) - self.origin).max(MediaTime::ZERO)
             }
             None => to.floor_to(FRAME),
@@ -309,6 +328,38 @@ impl Reader {
     pub fn set_volume(&mut self, volume: f32) {
         if let Some(sound) = &mut self.sound {
             sound.set_volume(volume);
+        }
+    }
+
+    /// Tells where the item plays: pictures that are to be encoded and would come too late are
+    /// left out.
+    pub fn set_position(&mut self, position: MediaTime) {
+        if let Some(pictures) = &self.pictures {
+            pictures.set_position(position);
+        }
+    }
+
+    /// Asks for a keyframe as soon as possible. False when pictures are copied, so that only the
+    /// file's own keyframes come.
+    pub fn request_key(&mut self) -> bool {
+        self.pictures.as_ref().is_some_and(Pictures::request_key)
+    }
+
+    /// How many bits per second pictures take that are encoded from here on.
+    pub fn set_video_bitrate(&mut self, bitrate_bps: u32) {
+        if let Some(pictures) = &mut self.pictures {
+            pictures.set_bitrate(bitrate_bps);
+        }
+    }
+
+    /// The plan says from now on what happens from now on.
+    fn note_obstacle(&mut self) {
+        if let Some(pictures) = &self.pictures
+            && let Some((obstacle, _)) = pictures.obstacle()
+            && pictures.is_transcoding()
+            && let TrackPlan::Copy { track, .. } = self.plan.video
+        {
+            self.plan.video = obstacle.plan(track);
         }
     }
 
@@ -352,6 +403,9 @@ impl Reader {
         if let Some(sound) = &mut self.sound {
             sound.end();
         }
+        if let Some(pictures) = &mut self.pictures {
+            pictures.end();
+        }
     }
 
     /// After an error: nothing more until a seek.
@@ -362,17 +416,22 @@ impl Reader {
             sound.abandon();
         }
         if let Some(pictures) = &mut self.pictures {
-            pictures.seek();
+            pictures.seek(MediaTime::ZERO);
+            pictures.end();
         }
     }
 
-    fn peek_picture(&self) -> Result<Next, MediaError> {
-        let Some(pictures) = &self.pictures else { return Ok(Next::End) };
-        match (pictures.peek(), pictures.reordered_at()) {
-            (Some(pts), _) => Ok(Next::At(pts)),
-            (None, Some(at)) => Err(MediaError::BFrameAt { at, remedy: self.remedy() }),
-            (None, None) if self.at_end => Ok(Next::End),
-            (None, None) => Ok(Next::Starved),
+    fn peek_picture(&mut self) -> Result<Next, MediaError> {
+        let Some(pictures) = &mut self.pictures else { return Ok(Next::End) };
+        if let Some(pts) = pictures.peek()? {
+            return Ok(Next::At(pts));
+        }
+        match pictures.obstacle() {
+            Some((_, at)) if !pictures.is_transcoding() => {
+                Err(MediaError::BFrameAt { at, remedy: self.remedy() })
+            }
+            _ if self.at_end => Ok(Next::End),
+            _ => Ok(Next::Starved),
         }
     }
 
@@ -396,6 +455,18 @@ impl Reader {
         }
         remedy(&self.input, &plan)
     }
+}
+
+/// The thread for pictures that are not copied.
+#[cfg(feature = "openh264")]
+fn start_transcoder(pictures: &mut Pictures) -> Result<(), MediaError> {
+    pictures.start_transcoder().map_err(MediaError::Thread)
+}
+
+/// Without the codec no plan transcodes pictures.
+#[cfg(not(feature = "openh264"))]
+fn start_transcoder(_pictures: &mut Pictures) -> Result<(), MediaError> {
+    Ok(())
 }
 
 /// A refused track, or no track at all, is an error.
@@ -442,8 +513,14 @@ fn first_sound(plan: &Plan, tracks: &[Track], packets: &[Packet]) -> Option<(Med
 
 fn first_picture(plan: &Plan, packets: &[Packet]) -> Option<MediaTime> {
     let index = plan.video.played_track()?;
-    let first_key = packets.iter().find(|packet| packet.track == index && packet.key)?;
-    Some(pictures::shown_at(first_key.pts))
+    let pictures = packets.iter().filter(|packet| packet.track == index);
+    if plan.video.is_copy() {
+        let first_key = pictures.clone().find(|packet| packet.key)?;
+        return Some(pictures::shown_at(first_key.pts));
+    }
+    // A decoder shows the first one in order, and hides what lies before zero.
+    let decoded = pictures.skip_while(|packet| !packet.key);
+    decoded.map(|packet| packet.pts).filter(|pts| *pts >= MediaTime::ZERO).min()
 }
 
 /// The end of the longest track that is played.

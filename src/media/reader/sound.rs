@@ -15,7 +15,7 @@ use crate::media::codec::audio::AudioDecoder;
 use crate::media::codec::opus::{CHANNELS, Encoder, FRAME, FRAME_SAMPLES, LOOKAHEAD, SAMPLE_RATE, SoftClip};
 use crate::media::demux::{Packet, Track};
 use crate::media::plan::Refusal;
-use crate::media::{AudioLevel, Frame, MediaError, MediaKind};
+use crate::media::{AudioLevel, Codec, Frame, MediaError, MediaKind};
 use crate::time::MediaTime;
 
 /// A packet that is off by less follows the one before: Matroska rounds times to milliseconds,
@@ -327,6 +327,7 @@ impl Output {
         self.previous = slot.samples;
         Ok(Frame {
             kind: MediaKind::Audio,
+            codec: Codec::Opus,
             pts,
             duration: FRAME,
             key: true,

@@ -8,12 +8,30 @@ fn ms(millis: i64) -> MediaTime {
 
 fn audio(pts: MediaTime) -> Frame {
     let data = Bytes::from_static(b"sound");
-    Frame { kind: MediaKind::Audio, pts, duration: SLOT, key: true, data, level: None, rotation: 0 }
+    Frame {
+        kind: MediaKind::Audio,
+        codec: crate::media::Codec::Opus,
+        pts,
+        duration: SLOT,
+        key: true,
+        data,
+        level: None,
+        rotation: 0,
+    }
 }
 
 fn picture(pts: i64, key: bool) -> Frame {
     let data = Bytes::from_static(b"picture");
-    Frame { kind: MediaKind::Video, pts: ms(pts), duration: ms(40), key, data, level: None, rotation: 0 }
+    Frame {
+        kind: MediaKind::Video,
+        codec: crate::media::Codec::H264,
+        pts: ms(pts),
+        duration: ms(40),
+        key,
+        data,
+        level: None,
+        rotation: 0,
+    }
 }
 
 fn open(audio: bool, video: bool) -> Deck {
@@ -42,7 +60,7 @@ fn reads_half_a_second_ahead_and_no_further() {
     let mut pts = MediaTime::ZERO;
     loop {
         while let Some(want) = deck.poll_want() {
-            let Want::Read { generation: 0, n_frames } = want else { panic!("{want:?}") };
+            let Want::Read { generation: 0, n_frames, .. } = want else { panic!("{want:?}") };
             n_owed += n_frames;
             assert!(n_owed <= CREDIT + CREDIT_LOW, "few orders are open at a time");
         }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tracing::warn;
 
 use super::{Output, State};
-use crate::media::{AudioLevel, Frame, MediaKind};
+use crate::media::{AudioLevel, Codec, Frame, MediaKind};
 use crate::player::deck::{Opened, Slot};
 use crate::player::timeline::{Placement, SLOT};
 use crate::player::{DueFrame, ItemId, PlayerEvent};
@@ -154,6 +154,7 @@ impl State {
 fn silence(at: MediaTime) -> Frame {
     Frame {
         kind: MediaKind::Audio,
+        codec: Codec::Opus,
         pts: at,
         duration: SLOT,
         key: true,

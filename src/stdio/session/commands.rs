@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Session, told};
 use crate::call::{ChatId, LeftReason};
+use crate::media::ReaderOptions;
 use crate::player::{Item, PlayError, Player};
 use crate::stdio::wire::{Command, Out};
 use crate::time::MediaTime;
@@ -52,8 +53,8 @@ impl Session {
                 Some(Ok(()))
             }
             Ok(Target::Programme(player)) => {
-                let pictures = self.options.join.video;
-                let mut steering = Box::pin(async move { steer(&player, command, pictures).await });
+                let reader = self.options.reader;
+                let mut steering = Box::pin(async move { steer(&player, command, reader).await });
                 // The first look hands the order over, so that orders keep their order; a seek
                 // in a large file then must not hold up what comes after it.
                 let now = std::future::poll_fn(|context| Poll::Ready(steering.as_mut().poll(context))).await;
@@ -116,8 +117,8 @@ pub(super) fn answer(reference: Option<Value>, chat: Option<ChatId>, done: Obeye
     }
 }
 
-async fn steer(player: &Player, command: Command, pictures: bool) -> Obeyed {
-    let item = |source: String| if pictures { Item::file(source) } else { Item::sound_of(source) };
+async fn steer(player: &Player, command: Command, reader: ReaderOptions) -> Obeyed {
+    let item = |source: String| Item::file_with(source, reader);
     let done: Result<(), PlayError> = match command {
         Command::Pause => player.pause().await,
         Command::Resume => player.resume().await,

@@ -18,12 +18,16 @@ use bits::Bits;
 pub use sps::Sps;
 
 mod bits;
+#[cfg(feature = "openh264")]
+pub(crate) mod coder;
 mod sps;
 
 /// Slice of a picture that is no IDR.
 pub const NAL_SLICE: u8 = 1;
 /// Slice of an IDR: decoding can start here.
 pub const NAL_IDR: u8 = 5;
+/// Supplemental enhancement information.
+pub const NAL_SEI: u8 = 6;
 /// Sequence parameter set.
 pub const NAL_SPS: u8 = 7;
 /// Picture parameter set.
@@ -32,6 +36,9 @@ pub const NAL_PPS: u8 = 8;
 pub const NAL_AUD: u8 = 9;
 /// Filler: bytes that only fill a constant bitrate.
 pub const NAL_FILLER: u8 = 12;
+
+/// `payloadType` of a recovery point (table D.1).
+const RECOVERY_POINT: usize = 6;
 
 const START_CODE: [u8; 4] = [0, 0, 0, 1];
 /// Honest parameter sets have some dozen bytes; a scaling matrix brings them to a few hundred.
@@ -272,6 +279,39 @@ pub fn slice_type(nal: &[u8]) -> Option<SliceType> {
         2 | 4 => SliceType::I,
         _ => SliceType::P,
     })
+}
+
+/// Whether an access unit begins a slow refresh: its picture is whole only some pictures later
+/// (recovery point SEI, D.1.8, with a count that is not zero).
+pub fn refreshes_slowly(annex_b: &[u8]) -> bool {
+    // Such messages stand before the picture.
+    let before = nal_units(annex_b).take_while(|nal| !matches!(nal_type(nal), NAL_SLICE | NAL_IDR));
+    before.filter(|nal| nal_type(nal) == NAL_SEI).any(|nal| {
+        let mut rest = &nal[1..];
+        loop {
+            let (Some(kind), Some(size)) = (sei_number(&mut rest), sei_number(&mut rest)) else {
+                return false;
+            };
+            let Some((payload, tail)) = rest.split_at_checked(size) else { return false };
+            if kind == RECOVERY_POINT {
+                return Bits::new(payload).ue().is_some_and(|recovery_frame_cnt| recovery_frame_cnt > 0);
+            }
+            rest = tail;
+        }
+    })
+}
+
+/// A number in front of an SEI message: 255 as often as it fits, then the rest (7.3.2.3.1).
+fn sei_number(rest: &mut &[u8]) -> Option<usize> {
+    let mut number = 0;
+    loop {
+        let (byte, tail) = rest.split_first()?;
+        *rest = tail;
+        number += usize::from(*byte);
+        if *byte != 255 {
+            return Some(number);
+        }
+    }
 }
 
 /// `nal_unit_type` of a NAL unit; 0 when it is empty.

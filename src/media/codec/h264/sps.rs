@@ -97,6 +97,12 @@ impl Sps {
         })
     }
 
+    /// Whether pictures are surely shown in the order they are decoded in: baseline has no B-slices
+    /// at all, and the others may promise not to use them so.
+    pub fn keeps_order(&self) -> bool {
+        self.profile_idc == 66 || self.promises_no_reordering()
+    }
+
     /// The profile in words, as people and FFmpeg name it.
     pub fn profile_name(&self) -> &'static str {
         match self.profile_idc {

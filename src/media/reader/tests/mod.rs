@@ -348,6 +348,7 @@ fn hidden_pictures_run_fast_right_before_the_first_shown_one() {
     assert_eq!((at(0), at(1), at(19), at(20), at(21)), (0, 5, 95, 100, 140));
 }
 
+#[cfg(not(feature = "openh264"))]
 #[test]
 fn a_b_frame_in_the_middle_ends_the_item_with_the_remedy() {
     let main = sps(77, true);
@@ -369,14 +370,28 @@ fn a_b_frame_in_the_middle_ends_the_item_with_the_remedy() {
     assert!(reader.next_frame().unwrap().is_some());
 }
 
+#[cfg(feature = "openh264")]
+#[test]
+fn pictures_that_are_refreshed_bit_by_bit_are_transcoded_from_there() {
+    let sps = baseline();
+    let mut packets = pictures(0, &sps, &in_order(10, 10));
+    // Recovery after 7 pictures: ue(7) = 0001000, then exact match and the rest.
+    let sei = [&[0, 0, 0, 1, 0x06, 0x06, 0x02, 0b0001_0001, 0x80, 0x80][..], &packets[3].data].concat();
+    packets[3].data = sei.into();
+    let mut reader = open(Script::in_file_order(&[h264_track(&sps)], packets));
+    assert!(reader.plan().video.is_copy());
+    // The pictures of a script cannot be decoded: nothing comes after the place.
+    assert_eq!(frames(&mut reader).len(), 3);
+    assert!(reader.plan().video.reason().contains("bit by bit"), "{}", reader.plan().video.reason());
+}
+
 #[test]
 fn refusals_carry_the_remedy() {
-    let main = sps(77, true);
-    let order = [(Picture::Idr, 0), (Picture::P, 2), (Picture::B, 1)];
-    let script = Script::new(&[h264_track(&main)], &[&pictures(0, &main, &order)]);
+    let fields = sps(77, false);
+    let script = Script::new(&[h264_track(&fields)], &[&pictures(0, &fields, &in_order(5, 5))]);
     let error = Reader::new(Box::new(script), "a b.mp4", ReaderOptions::default()).unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("B-frames") && text.contains("ffmpeg -i 'a b.mp4'"), "{text}");
+    assert!(text.contains("interlaced") && text.contains("ffmpeg -i 'a b.mp4'"), "{text}");
     let error = Reader::new(Box::new(Script::new(&[], &[])), "x", ReaderOptions::default()).unwrap_err();
     assert!(matches!(error, MediaError::Nothing { .. }), "{error}");
 }
