@@ -66,7 +66,7 @@ fn send(data: &Bytes) -> usize {
         let at = step * n;
         let frame = Frame {
             kind: MediaKind::Video,
-            codec: Codec::H264,
+            codec: telecast::media::Codec::H264,
             pts: at,
             duration: step,
             key: true,
