@@ -50,6 +50,14 @@ pub enum Codec {
     Aac,
     /// MPEG-1/2 layer III.
     Mp3,
+    /// RFC 9639.
+    Flac,
+    /// Vorbis I.
+    Vorbis,
+    /// Apple Lossless.
+    Alac,
+    /// Samples as they are.
+    Pcm(codec::pcm::PcmLayout),
     /// ISO/IEC 14496-10.
     H264,
     /// RFC 6386.
@@ -61,12 +69,16 @@ pub enum Codec {
 }
 
 impl Codec {
-    /// The name as FFmpeg has it: `opus`, `aac`, `mp3`, `h264`, `vp8`, `vp9`.
+    /// The name as FFmpeg has it: `opus`, `aac`, `mp3`, `flac`, `vorbis`, `alac`, `pcm_s16le`, `h264`, `vp8`, `vp9`.
     pub fn name(&self) -> &str {
         match self {
             Self::Opus => "opus",
             Self::Aac => "aac",
             Self::Mp3 => "mp3",
+            Self::Flac => "flac",
+            Self::Vorbis => "vorbis",
+            Self::Alac => "alac",
+            Self::Pcm(layout) => layout.name(),
             Self::H264 => "h264",
             Self::Vp8 => "vp8",
             Self::Vp9 => "vp9",

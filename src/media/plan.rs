@@ -424,6 +424,10 @@ impl Planner {
             let name = match track.codec {
                 Codec::Aac => "AAC",
                 Codec::Mp3 => "mp3",
+                Codec::Flac => "FLAC",
+                Codec::Vorbis => "Vorbis",
+                Codec::Alac => "Apple Lossless",
+                Codec::Pcm(_) => "uncompressed",
                 ref other => other.name(),
             };
             return Some(format!("{name}, which a call does not carry"));

@@ -10,6 +10,7 @@ mod clips;
 mod demo;
 #[cfg(all(feature = "emulator", any(feature = "openh264", feature = "telegram")))]
 mod foreign;
+mod formats;
 mod layers;
 mod negotiation;
 #[cfg(all(feature = "emulator", feature = "openh264"))]

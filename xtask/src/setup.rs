@@ -24,6 +24,7 @@ const BUILD: &[Tool] = &[
 ];
 
 const TEST: &[Tool] = &[
+    Tool { program: "ffmpeg", package: "ffmpeg", why: "writes the formats that the tests read" },
     Tool { program: "chromium", package: "chromium", why: "watches the video chat as a browser does" },
     Tool { program: "chromedriver", package: "chromium-driver", why: "steers the browser" },
     Tool {

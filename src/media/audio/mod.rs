@@ -4,9 +4,11 @@
 //! AudioBuffer ─ to_stereo ─► Resampler ─► Grid ─► Slot (20 ms)
 //! ```
 
+pub mod downmix;
 pub mod grid;
 pub mod resample;
 
+pub use downmix::{Downmix, Place};
 pub use grid::{Grid, Slot};
 pub use resample::{ResampleError, Resampler};
 

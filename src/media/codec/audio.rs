@@ -1,18 +1,26 @@
-//! Coded sound → samples at the instant they are heard: Opus by libopus, AAC and mp3 by Symphonia.
+//! Coded sound → samples at the instant they are heard: Opus by libopus, all else by Symphonia.
 //!
-//! Neither decoder knows about time: priming, padding and damage are settled here, so that
+//! No decoder knows about time: priming, padding and damage are settled here, so that
 //! what comes out is exactly as long as what went in says.
 
 use symphonia::core::audio::{Channels, Position};
-use symphonia::core::codecs::audio::well_known::{CODEC_ID_AAC, CODEC_ID_MP3};
-use symphonia::core::codecs::audio::{AudioCodecParameters, AudioDecoderOptions};
+use symphonia::core::codecs::audio::well_known::{
+    CODEC_ID_AAC, CODEC_ID_ALAC, CODEC_ID_FLAC, CODEC_ID_MP3, CODEC_ID_VORBIS,
+};
+use symphonia::core::codecs::audio::{
+    AudioCodecId, AudioCodecParameters, AudioDecoder as SymphoniaDecoder, AudioDecoderOptions,
+};
+use symphonia::core::codecs::registry::RegisterableAudioDecoder;
 use symphonia::core::packet::PacketRef;
 use symphonia::core::units::{Duration, Timestamp};
-use symphonia::default::codecs::{AacDecoder, MpaDecoder};
+use symphonia::default::codecs::{
+    AacDecoder, AlacDecoder, FlacDecoder, MpaDecoder, PcmDecoder, VorbisDecoder,
+};
 
 use super::aac::{AacConfig, AacConfigError};
 use super::opus;
-use crate::media::audio::{AudioBuffer, ResampleError, Resampler};
+use super::pcm::PcmLayout;
+use crate::media::audio::{AudioBuffer, Downmix, Place, ResampleError, Resampler};
 use crate::media::demux::{Packet, Shape, Track};
 use crate::media::{Codec, MediaKind};
 
@@ -20,6 +28,10 @@ use crate::media::{Codec, MediaKind};
 const AAC_PACKET_SAMPLES: u32 = 1024;
 /// Samples per channel of one MPEG-1 layer III packet; MPEG-2 (24 kHz and less) has half.
 const MP3_PACKET_SAMPLES: u32 = 1152;
+/// Samples per channel of a lossless packet, as encoders choose it.
+const LOSSLESS_PACKET_SAMPLES: u32 = 4096;
+/// More channels than any loudspeaker set of a home has are refused.
+const MAX_CHANNELS: usize = 8;
 /// The lowest sample rate of MPEG-1.
 const MPEG1_LOWEST_RATE: u32 = 32_000;
 
@@ -37,7 +49,7 @@ pub enum Undecodable {
         codec: String,
     },
     /// Surround sound.
-    #[error("the sound has {channels} channels; telecast plays mono and stereo")]
+    #[error("the sound has {channels} channels, which telecast cannot mix down for this codec")]
     Channels {
         /// How many.
         channels: u16,
@@ -76,7 +88,7 @@ pub enum Undecodable {
 
 enum Inner {
     Opus(opus::Decoder),
-    Symphonia(Box<dyn symphonia::core::codecs::audio::AudioDecoder>),
+    Symphonia(Box<dyn SymphoniaDecoder>),
 }
 
 /// Packets of one track → [`AudioBuffer`]s.
@@ -91,6 +103,8 @@ pub struct AudioDecoder {
     channels: u16,
     failures: u64,
     failures_in_row: u32,
+    /// A packet without sound is no damage.
+    may_be_empty: bool,
 }
 
 impl std::fmt::Debug for AudioDecoder {
@@ -118,6 +132,10 @@ impl AudioDecoder {
             Codec::Opus => Self::opus(track, channels)?,
             Codec::Aac => Self::aac(track, sample_rate)?,
             Codec::Mp3 => Self::mp3(sample_rate, channels)?,
+            Codec::Flac => Self::by_config::<FlacDecoder>(track, "flac", CODEC_ID_FLAC)?,
+            Codec::Vorbis => Self::by_config::<VorbisDecoder>(track, "vorbis", CODEC_ID_VORBIS)?,
+            Codec::Alac => Self::by_config::<AlacDecoder>(track, "alac", CODEC_ID_ALAC)?,
+            Codec::Pcm(layout) => Self::pcm(*layout, sample_rate, channels)?,
             other => return Err(Undecodable::Codec { codec: other.name().to_owned() }),
         };
         Resampler::check(decoder.rate)?;
@@ -180,8 +198,38 @@ impl AudioDecoder {
         Ok(Self::with(Inner::Symphonia(Box::new(decoder)), packet_samples, sample_rate, channels))
     }
 
+    /// A codec whose configuration tells everything.
+    fn by_config<D>(track: &Track, codec: &'static str, id: AudioCodecId) -> Result<Self, Undecodable>
+    where
+        D: RegisterableAudioDecoder + SymphoniaDecoder + 'static,
+    {
+        let Shape::Audio { sample_rate, channels } = track.shape else { return Err(Undecodable::NotSound) };
+        let mut params = AudioCodecParameters::new();
+        params.for_codec(id).with_extra_data(track.config.to_vec().into()).with_sample_rate(sample_rate);
+        if let Some(channels) = places_by_count(channels) {
+            params.with_channels(channels);
+        }
+        let decoder = D::try_registry_new(&params, &AudioDecoderOptions::default())
+            .map_err(|source| Undecodable::Symphonia { codec, source: source.into() })?;
+        // Of the codecs here, only Vorbis needs a packet before it gives sound.
+        let packet_samples = if id == CODEC_ID_VORBIS { 0 } else { LOSSLESS_PACKET_SAMPLES };
+        let rate = decoder.codec_params().sample_rate.unwrap_or(sample_rate);
+        let mut this = Self::with(Inner::Symphonia(decoder), packet_samples, rate, 2);
+        this.may_be_empty = id == CODEC_ID_VORBIS;
+        Ok(this)
+    }
+
+    fn pcm(layout: PcmLayout, sample_rate: u32, channels: u16) -> Result<Self, Undecodable> {
+        let places = places_by_count(channels).ok_or(Undecodable::Channels { channels })?;
+        let mut params = AudioCodecParameters::new();
+        params.for_codec(layout.id()).with_sample_rate(sample_rate).with_channels(places);
+        let decoder = PcmDecoder::try_new(&params, &AudioDecoderOptions::default())
+            .map_err(|source| Undecodable::Symphonia { codec: layout.name(), source: source.into() })?;
+        Ok(Self::with(Inner::Symphonia(Box::new(decoder)), 0, sample_rate, 2))
+    }
+
     const fn with(inner: Inner, packet_samples: u32, rate: u32, channels: u16) -> Self {
-        Self { inner, packet_samples, rate, channels, failures: 0, failures_in_row: 0 }
+        Self { inner, packet_samples, rate, channels, failures: 0, failures_in_row: 0, may_be_empty: false }
     }
 
     /// The sound of one packet, trimmed. Never fails: damage is silence.
@@ -209,11 +257,19 @@ impl AudioDecoder {
                 let input = PacketRef::new(0, Timestamp::new(0), Duration::new(0), &packet.data);
                 let decoded = decoder.decode_ref(&input)?;
                 let (rate, n_planes) = (decoded.spec().rate(), decoded.num_planes());
-                if decoded.is_empty() || !(1..=2).contains(&n_planes) || rate == 0 {
+                if decoded.is_empty() && self.may_be_empty {
+                    return Ok(());
+                }
+                if decoded.is_empty() || !(1..=MAX_CHANNELS).contains(&n_planes) || rate == 0 {
                     return Err(Failure::Shape);
                 }
                 (buffer.rate, buffer.channels) = (rate, n_planes as u16);
                 decoded.copy_to_vec_interleaved(&mut buffer.samples);
+                if n_planes > 2 {
+                    buffer.samples =
+                        Downmix::new(&places(decoded.spec().channels(), n_planes)).apply(&buffer.samples);
+                    buffer.channels = 2;
+                }
                 // Damage that decodes all the same may come out as anything.
                 buffer
                     .samples
@@ -255,6 +311,45 @@ impl AudioDecoder {
             Inner::Opus(decoder) => decoder.reset().expect("libopus can always reset a decoder that it made"),
             Inner::Symphonia(decoder) => decoder.reset(),
         }
+    }
+}
+
+/// The usual places of so many channels, in the order of a WAV file.
+fn places_by_count(channels: u16) -> Option<Channels> {
+    let positions = match channels {
+        1 => Position::FRONT_CENTER,
+        other => {
+            Position::from_wave_channel_count(other.into()).filter(|_| usize::from(other) <= MAX_CHANNELS)?
+        }
+    };
+    Some(Channels::Positioned(positions))
+}
+
+/// Where the loudspeakers of the channels stand.
+fn places(channels: &Channels, n_planes: usize) -> Vec<Place> {
+    let by_count = u16::try_from(n_planes).ok().and_then(places_by_count);
+    let positions = match (channels.clone(), by_count) {
+        (Channels::Positioned(positions), _) | (_, Some(Channels::Positioned(positions))) => positions,
+        _ => Position::empty(),
+    };
+    let mut places: Vec<_> = positions.iter().map(place).collect();
+    places.resize(n_planes, Place::LeftOut);
+    places
+}
+
+fn place(position: Position) -> Place {
+    let left = Position::FRONT_LEFT | Position::FRONT_LEFT_CENTER | Position::FRONT_LEFT_WIDE;
+    let right = Position::FRONT_RIGHT | Position::FRONT_RIGHT_CENTER | Position::FRONT_RIGHT_WIDE;
+    let surround_left = Position::REAR_LEFT | Position::SIDE_LEFT;
+    let surround_right = Position::REAR_RIGHT | Position::SIDE_RIGHT;
+    match position {
+        p if left.contains(p) => Place::Left,
+        p if right.contains(p) => Place::Right,
+        p if surround_left.contains(p) => Place::SurroundLeft,
+        p if surround_right.contains(p) => Place::SurroundRight,
+        Position::FRONT_CENTER => Place::Center,
+        Position::REAR_CENTER => Place::SurroundCenter,
+        _ => Place::LeftOut,
     }
 }
 

@@ -4,3 +4,4 @@ pub mod aac;
 pub mod audio;
 pub mod h264;
 pub mod opus;
+pub mod pcm;

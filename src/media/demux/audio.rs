@@ -1,5 +1,7 @@
 //! How long coded sound lasts, by the bits themselves. Containers round it or leave it out.
 
+use bytes::Bytes;
+
 use super::mp3;
 use crate::media::codec::{aac::AacConfig, opus};
 use crate::time::MediaTime;
@@ -54,6 +56,12 @@ impl AacSound {
         }
         Self { sample_rate: config.sample_rate, channels, frame }
     }
+}
+
+/// The `STREAMINFO` of FLAC out of its metadata blocks, of which it is the first (RFC 9639, 8.2).
+pub(super) fn stream_info(blocks: &[u8]) -> Option<Bytes> {
+    let (header, rest) = blocks.split_first_chunk::<4>()?;
+    (header[0] & 0x7f == 0).then(|| rest.get(..34).map(Bytes::copy_from_slice)).flatten()
 }
 
 /// The part of a packet that is heard, as [`Packet`](super::Packet) wants it told.

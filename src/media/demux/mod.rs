@@ -4,6 +4,7 @@ use std::io::{Read, Seek};
 
 use bytes::Bytes;
 
+use self::plain::Container;
 use self::reader::Reader;
 use self::sniff::Sniffed;
 use super::{Codec, MediaKind};
@@ -14,6 +15,7 @@ mod matroska;
 mod mp3;
 mod mp4;
 mod ogg;
+mod plain;
 mod reader;
 mod sniff;
 
@@ -72,7 +74,7 @@ pub struct Track {
     /// ISO 639-2 language, where given and not `und`.
     pub language: Option<String>,
     /// What the codec needs before the first packet: `AudioSpecificConfig` for AAC, `OpusHead` for
-    /// Opus, SPS and PPS in Annex B form for H.264, nothing for mp3, the container's bytes for others.
+    /// Opus, `STREAMINFO` for FLAC, the headers of Vorbis, the cookie of ALAC, SPS and PPS in Annex B form for H.264, nothing for mp3, the container's bytes for others.
     pub config: Bytes,
     /// By kind.
     pub shape: Shape,
@@ -101,7 +103,7 @@ pub enum Shape {
 
 /// A container being read.
 pub trait Demuxer: Send {
-    /// The container's name as FFmpeg has it: `mp4`, `matroska`, `ogg`, `mp3`.
+    /// The container's name as FFmpeg has it: `mp4`, `matroska`, `ogg`, `mp3`, `flac`, `wav`, `aiff`.
     fn format(&self) -> &'static str;
 
     /// All tracks, also those nobody can play.
@@ -145,10 +147,19 @@ pub fn open(source: Box<dyn MediaSource>) -> Result<Box<dyn Demuxer>, DemuxError
     match sniff::sniff(reader.peek(SNIFF)?) {
         Sniffed::Mp4 => Ok(Box::new(mp4::Mp4::open(reader)?)),
         Sniffed::Matroska => Ok(Box::new(matroska::Matroska::open(reader)?)),
-        Sniffed::Ogg => Ok(Box::new(ogg::Ogg::open(reader)?)),
+        Sniffed::Ogg => match ogg::Ogg::open(reader)? {
+            ogg if ogg.plays_opus() => Ok(Box::new(ogg)),
+            other => plain(other.into_reader(), Container::Ogg),
+        },
+        Sniffed::Plain(container) => plain(reader, container),
         Sniffed::Mp3 => Ok(Box::new(mp3::Mp3::open(reader)?)),
         Sniffed::Other(found) => Err(DemuxError::UnknownFormat { found }),
     }
+}
+
+fn plain(reader: Reader, container: Container) -> Result<Box<dyn Demuxer>, DemuxError> {
+    let (source, len) = reader.into_source()?;
+    Ok(Box::new(plain::Plain::open(source, len, container)?))
 }
 
 /// Why a file cannot be read as media.
@@ -162,7 +173,9 @@ pub enum DemuxError {
     #[error("the file is empty")]
     Empty,
     /// No container that telecast knows.
-    #[error("not a media file that telecast can read ({found}); it reads mp4, mkv, webm, ogg and mp3")]
+    #[error(
+        "not a media file that telecast can read ({found}); it reads mp4, mkv, webm, ogg, mp3, flac, wav and aiff"
+    )]
     UnknownFormat {
         /// What the first bytes look like.
         found: String,

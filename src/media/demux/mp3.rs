@@ -347,6 +347,7 @@ fn what_else(reader: &mut Reader, start: u64) -> Result<String, DemuxError> {
     reader.seek(start);
     let found = match super::sniff::sniff(reader.peek(super::SNIFF)?) {
         super::Sniffed::Other(found) => found,
+        super::Sniffed::Plain(container) => container.title().to_owned(),
         super::Sniffed::Mp3 => "something like mp3, but no two frames in a row".to_owned(),
         _ => "a tag in front of another container".to_owned(),
     };

@@ -326,6 +326,17 @@ impl Ogg {
     }
 }
 
+impl Ogg {
+    /// An Opus stream was found; the packets of others are not read here.
+    pub(super) const fn plays_opus(&self) -> bool {
+        self.playing.is_some()
+    }
+
+    pub(super) fn into_reader(self) -> Reader {
+        self.reader
+    }
+}
+
 impl Demuxer for Ogg {
     fn format(&self) -> &'static str {
         FORMAT
@@ -422,9 +433,9 @@ fn identify(packet: &Bytes) -> Option<Track> {
         (MediaKind::Audio, Codec::Opus, audio(RATE, u16::from(head.channels)))
     } else if packet.starts_with(b"\x01vorbis") {
         let channels = u16::from(*packet.get(11)?);
-        (MediaKind::Audio, unknown("vorbis"), audio(number(12)?, channels))
+        (MediaKind::Audio, Codec::Vorbis, audio(number(12)?, channels))
     } else if packet.starts_with(b"\x7fFLAC") {
-        (MediaKind::Audio, unknown("flac"), audio(0, 0))
+        (MediaKind::Audio, Codec::Flac, audio(0, 0))
     } else if packet.starts_with(b"Speex   ") {
         (MediaKind::Audio, unknown("speex"), audio(number(36)?, number(48)? as u16))
     } else if packet.starts_with(b"\x80theora") {

@@ -30,6 +30,12 @@ impl Reader {
         Ok(Self { source, format: "media", len, pos: 0, block_start: 0, block: Vec::new(), source_pos: len })
     }
 
+    /// The bytes under it from the start, and how many there are.
+    pub(super) fn into_source(mut self) -> Result<(Box<dyn MediaSource>, u64), DemuxError> {
+        self.go_to(0)?;
+        Ok((self.source, self.len))
+    }
+
     /// The container's name in errors.
     pub(super) const fn set_format(&mut self, format: &'static str) {
         self.format = format;

@@ -1,5 +1,7 @@
 //! The first bytes of a file → which container it is, or in words what else.
 
+use super::plain::Container;
+
 /// What the bytes are. Names lie; content is what gets demuxed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Sniffed {
@@ -8,6 +10,8 @@ pub(super) enum Sniffed {
     Ogg,
     /// Perhaps behind an ID3 tag; the mp3 reader has the last word.
     Mp3,
+    /// Sound alone.
+    Plain(Container),
     /// Something else, in words.
     Other(String),
 }
@@ -17,9 +21,7 @@ const TS_PACKET: usize = 188;
 
 /// Signatures at the start of the file.
 const SIGNATURES: &[(&[u8], &str)] = &[
-    (b"fLaC", "FLAC"),
     (b"FLV", "Flash video"),
-    (b"FORM", "AIFF"),
     (b"caff", "Core Audio"),
     (b"DKIF", "IVF"),
     (b".RMF", "RealMedia"),
@@ -58,8 +60,11 @@ pub(super) fn sniff(head: &[u8]) -> Sniffed {
     if let Some(sniffed) = iso_media(head) {
         return sniffed;
     }
-    if let Some(words) = riff(head) {
-        return Sniffed::Other(words);
+    if head.starts_with(b"fLaC") {
+        return Sniffed::Plain(Container::Flac);
+    }
+    if let Some(sniffed) = riff(head) {
+        return sniffed;
     }
     if head.starts_with(b"ID3") {
         return Sniffed::Mp3;
@@ -94,16 +99,19 @@ fn iso_media(head: &[u8]) -> Option<Sniffed> {
     }
 }
 
-fn riff(head: &[u8]) -> Option<String> {
-    if !matches!(head.get(..4), Some(b"RIFF" | b"RF64")) {
-        return None;
+fn riff(head: &[u8]) -> Option<Sniffed> {
+    let (group, form) = (head.get(..4)?, head.get(8..12)?);
+    let other = |words: &str| Some(Sniffed::Other(words.to_owned()));
+    match (group, form) {
+        (b"RIFF", b"WAVE") => Some(Sniffed::Plain(Container::Wav)),
+        (b"FORM", b"AIFF" | b"AIFC") => Some(Sniffed::Plain(Container::Aiff)),
+        (b"FORM", _) => other("IFF"),
+        (b"RIFF", b"AVI ") => other("AVI"),
+        (b"RIFF", b"WEBP") => other("WebP picture"),
+        (b"RF64", b"WAVE") => other("WAV of more than 4 GiB"),
+        (b"RIFF" | b"RF64", _) => other("RIFF"),
+        _ => None,
     }
-    Some(match head.get(8..12)? {
-        b"WAVE" => "WAV".to_owned(),
-        b"AVI " => "AVI".to_owned(),
-        b"WEBP" => "WebP picture".to_owned(),
-        _ => "RIFF".to_owned(),
-    })
 }
 
 fn is_transport_stream(head: &[u8]) -> bool {
@@ -146,6 +154,9 @@ mod tests {
         assert_eq!(sniff(b"OggS\0\x02"), Sniffed::Ogg);
         assert_eq!(sniff(b"ID3\x04\0"), Sniffed::Mp3);
         assert_eq!(sniff(b"\xff\xfb\x90\x64"), Sniffed::Mp3);
+        assert_eq!(sniff(b"RIFF\x24\0\0\0WAVEfmt "), Sniffed::Plain(Container::Wav));
+        assert_eq!(sniff(b"FORM\0\0\0\x24AIFFCOMM"), Sniffed::Plain(Container::Aiff));
+        assert_eq!(sniff(b"fLaC\0\0\0\x22"), Sniffed::Plain(Container::Flac));
     }
 
     #[test]
@@ -155,7 +166,7 @@ mod tests {
             ts[packet * 188] = 0x47;
         }
         assert_eq!(sniff(&ts), other("MPEG transport stream"));
-        assert_eq!(sniff(b"RIFF\x24\0\0\0WAVEfmt "), other("WAV"));
+        assert_eq!(sniff(b"RIFF\x24\0\0\0AVI LIST"), other("AVI"));
         assert_eq!(sniff(b"\xff\xf1\x50\x80"), other("AAC without a container"));
         assert_eq!(sniff("Gr\u{fc}\u{df}e,\n\tnot a film".as_bytes()), other("plain text"));
         assert_eq!(sniff(&"\u{fc}".as_bytes()[..1]), other("plain text"));

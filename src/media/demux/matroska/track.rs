@@ -7,7 +7,7 @@ use super::ebml::{Elements, Id, child, float, text, unsigned};
 use super::times::{Flow, Grid, exact_frame_duration};
 use crate::media::codec::h264::{AnnexB, AvcConfig};
 use crate::media::codec::opus;
-use crate::media::demux::audio::{AacSound, PacketLength, trims};
+use crate::media::demux::audio::{AacSound, PacketLength, stream_info, trims};
 use crate::media::demux::{Packet, Shape, Track, is_key};
 use crate::media::{Codec, MediaKind};
 use crate::time::MediaTime;
@@ -278,6 +278,12 @@ impl MatroskaTrack {
                 track.codec = Codec::Mp3;
                 self.length = Some(PacketLength::Mp3);
             }
+            "A_VORBIS" => track.codec = Codec::Vorbis,
+            "A_FLAC" => {
+                track.config = stream_info(track.config.strip_prefix(b"fLaC")?)?;
+                track.codec = Codec::Flac;
+            }
+            "A_ALAC" => track.codec = Codec::Alac,
             _ => {}
         }
         Some(())

@@ -6,7 +6,7 @@ use super::boxes::{Boxes, Fields, FourCc, child, descend};
 use crate::media::codec::h264::{AnnexB, AvcConfig};
 use crate::media::codec::opus;
 use crate::media::demux::Shape;
-use crate::media::demux::audio::{AacSound, PacketLength};
+use crate::media::demux::audio::{AacSound, PacketLength, stream_info};
 use crate::media::{Codec, MediaKind};
 
 /// What the description of one track's samples says.
@@ -109,6 +109,18 @@ impl SampleEntry {
                 this.apply_esds(&esds)?;
             }
             b".mp3" | b"ms\0\x55" => this.become_mp3(),
+            b"alac" => {
+                let cookie = child(&boxes, b"alac").or_else(|| descend(&boxes, &[b"wave", b"alac"]))?;
+                this.config = cookie.slice(4.min(cookie.len())..);
+                this.codec = Codec::Alac;
+                this.rate_of_cookie();
+            }
+            b"fLaC" => {
+                let blocks = child(&boxes, b"dfLa")?;
+                this.config = stream_info(blocks.get(4..)?)?;
+                this.codec = Codec::Flac;
+                this.rate_of_stream_info();
+            }
             b"Opus" => {
                 this.config = head_of_dops(&child(&boxes, b"dOps")?)?;
                 let head = opus::Head::parse(&this.config).ok()?;
@@ -141,6 +153,23 @@ impl SampleEntry {
             other => self.codec = Codec::Unknown(format!("mp4a.{other:02x}")),
         }
         Some(())
+    }
+
+    /// High rates do not fit into the sample entry, so the codec's own word counts.
+    fn rate_of_cookie(&mut self) {
+        if let (Some(rate), Shape::Audio { sample_rate, .. }) =
+            (self.config.get(20..24).and_then(|rate| rate.first_chunk()), &mut self.shape)
+        {
+            *sample_rate = u32::from_be_bytes(*rate);
+        }
+    }
+
+    fn rate_of_stream_info(&mut self) {
+        if let (Some([high, middle, low]), Shape::Audio { sample_rate, .. }) =
+            (self.config.get(10..13), &mut self.shape)
+        {
+            *sample_rate = u32::from_be_bytes([0, *high, *middle, *low]) >> 4;
+        }
     }
 
     fn become_mp3(&mut self) {
