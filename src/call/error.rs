@@ -117,6 +117,7 @@ impl JoinError {
         match self {
             Self::Signaling(SignalingError::Rpc { message, .. }) => message,
             Self::Signaling(SignalingError::Unavailable { code, .. }) => code,
+            Self::Signaling(SignalingError::Scheduled { .. }) => "scheduled",
             Self::Signaling(SignalingError::Timeout(_)) => "rpc_timeout",
             Self::Signaling(SignalingError::Closed) => "signaling_closed",
             Self::UnexpectedReply => "unexpected_reply",

@@ -62,6 +62,8 @@ pub struct JoinOptions {
     /// the handshake is the one that Telegram's own apps do. As `Active` the data channel opens
     /// too, which only somebody who wants to receive video needs.
     pub setup: Setup,
+    /// Wait for a video chat that is scheduled, instead of failing; see [`CallEvent::Waiting`].
+    pub wait_for_start: bool,
     /// How long a call that was up tries to come back after its transport was lost.
     pub reconnect_for: Duration,
     /// How long all flood waits before the call is up may take together. A wait that goes beyond
@@ -77,6 +79,7 @@ impl Default for JoinOptions {
             video: true,
             video_stopped: false,
             raise_hand: false,
+            wait_for_start: false,
             join_as: None,
             invite_hash: None,
             setup: Setup::Passive,
@@ -96,6 +99,11 @@ pub enum CallEvent {
     FloodWait {
         /// How long.
         wait: Duration,
+    },
+    /// The video chat is scheduled: it is joined as soon as it begins.
+    Waiting {
+        /// Unix time of the start, as announced; an admin may begin earlier or later.
+        until: i64,
     },
     /// A try has failed and another one begins.
     Retrying {

@@ -414,6 +414,7 @@ impl Participant {
             Output::Notice(notice) => self.effects.push_back(Effect::Event(match notice {
                 Notice::FloodWait(wait) => CallEvent::FloodWait { wait },
                 Notice::MutedByAdmin(muted) => CallEvent::MutedByAdmin { muted },
+                Notice::Waiting(until) => CallEvent::Waiting { until },
                 Notice::CameraNotAllowed(limit) => CallEvent::CameraNotAllowed { limit },
                 Notice::EditRefused(property, error) => CallEvent::EditRefused { property, error },
                 Notice::Retrying { attempt, why } => CallEvent::Retrying { attempt, why },

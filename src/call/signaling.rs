@@ -273,6 +273,12 @@ pub enum SignalingError {
         /// Is it worth trying again later?
         retryable: bool,
     },
+    /// The video chat has not begun.
+    #[error("the video chat is scheduled and has not begun; wait, or let an admin start it (--start)")]
+    Scheduled {
+        /// Unix time of the start.
+        at: i64,
+    },
     /// Nobody answered in time.
     #[error("no answer within {} s", .0.as_secs())]
     Timeout(Duration),
@@ -287,7 +293,7 @@ impl SignalingError {
         match self {
             Self::Rpc { code, .. } => matches!(*code, 420 | 500 | -503),
             Self::Unavailable { retryable, .. } => *retryable,
-            Self::Timeout(_) => true,
+            Self::Timeout(_) | Self::Scheduled { .. } => true,
             Self::Closed => false,
         }
     }

@@ -56,6 +56,9 @@ pub(super) const SILENCE: Duration = Duration::from_secs(1);
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// The same while the transport is down (Telegram Desktop's interval).
 const CHECK_INTERVAL_DISCONNECTED: Duration = Duration::from_secs(4);
+/// How often a scheduled video chat is looked at: that it begins is told unasked, but what is
+/// told while there is no connection is never repeated.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(300);
 /// Own SSRCs, and the server's ICE user names, of the past that are remembered.
 const MAX_PAST: usize = 16;
 
@@ -123,6 +126,8 @@ pub(super) enum Output {
 pub(super) enum Notice {
     /// Telegram asked us to wait before the next join.
     FloodWait(Duration),
+    /// The video chat has not begun; this is the Unix time of its start.
+    Waiting(i64),
     /// An admin has muted us, or allowed us to speak again.
     MutedByAdmin(bool),
     /// No more cameras are allowed now; so many may be on at once.
@@ -174,6 +179,10 @@ enum Phase {
     Pausing {
         until: Instant,
     },
+    /// Waits for a scheduled video chat to begin.
+    Waiting {
+        look: Instant,
+    },
     Over,
 }
 
@@ -212,6 +221,10 @@ pub(super) struct State {
     flood_waited: Duration,
     /// When the transport was lost.
     lost_at: Option<Instant>,
+    /// When the video chat begins, as the user was told last.
+    begins_at: Option<i64>,
+    /// It has begun since the present join was asked for: what the reply says may be older.
+    has_begun: bool,
     /// The server has answered an ICE check in the present series.
     reachable: bool,
     was_up: bool,
@@ -255,6 +268,8 @@ impl State {
             spent: Duration::ZERO,
             flood_waited: Duration::ZERO,
             lost_at: None,
+            begins_at: None,
+            has_begun: false,
             reachable: false,
             was_up: false,
             edits,
@@ -294,7 +309,7 @@ impl State {
         let (microphone, camera) =
             (self.edits.wants(Property::Microphone), self.edits.wants(Property::Camera));
         self.edits.restart(microphone, camera);
-        (self.camera.video_joined, self.camera.is_refused) = (None, false);
+        (self.camera.video_joined, self.camera.is_refused, self.has_begun) = (None, false, false);
         let id = self.request(Method::Join(Join {
             attempt,
             source,
@@ -428,6 +443,7 @@ impl State {
             Phase::Connecting { give_up, .. } => Some(give_up),
             Phase::Up { disconnected, .. } => disconnected,
             Phase::Pausing { until } => Some(until),
+            Phase::Waiting { look } => Some(look),
             Phase::New | Phase::Over => None,
         };
         let is_up = matches!(self.phase, Phase::Up { .. });
@@ -453,6 +469,7 @@ impl State {
                 self.reconnect("the server stopped answering", now);
             }
             Phase::Pausing { until } if until <= now => self.try_once(now),
+            Phase::Waiting { look } if look <= now => self.try_once(now),
             _ => {}
         }
         if self.silent_until.is_some_and(|at| at <= now) {

@@ -64,7 +64,7 @@ pub(super) fn of_reason(reason: &LeftReason) -> Exit {
     }
 }
 
-fn code(error: &anyhow::Error) -> Exit {
+pub(super) fn code(error: &anyhow::Error) -> Exit {
     for cause in error.chain() {
         if let Some(Because(exit, _)) = cause.downcast_ref() {
             return *exit;
@@ -97,7 +97,9 @@ fn of_join(error: &JoinError) -> Exit {
         JoinError::Signaling(SignalingError::Rpc { code: 420, .. }) => Exit::FloodWait,
         JoinError::Signaling(SignalingError::Rpc { code: 400 | 403 | 406, .. }) => Exit::Chat,
         JoinError::Signaling(SignalingError::Unavailable { code: "no_connection", .. }) => Exit::Network,
-        JoinError::Signaling(SignalingError::Unavailable { .. }) => Exit::Chat,
+        JoinError::Signaling(SignalingError::Unavailable { .. } | SignalingError::Scheduled { .. }) => {
+            Exit::Chat
+        }
         JoinError::Signaling(SignalingError::Timeout(_)) => Exit::Network,
         _ => Exit::Failure,
     }

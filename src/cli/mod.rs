@@ -9,6 +9,8 @@ mod chats;
 #[cfg(feature = "telegram")]
 mod config;
 mod demo;
+#[cfg(feature = "telegram")]
+mod doctor;
 mod exit;
 mod local;
 mod log;
@@ -71,6 +73,8 @@ enum Command {
     Whoami(login::WhoamiArgs),
     #[cfg(feature = "telegram")]
     Chats(chats::ChatsArgs),
+    #[cfg(feature = "telegram")]
+    Doctor(doctor::DoctorArgs),
 }
 
 /// One thread is half busy with so many calls on a small machine.
@@ -108,6 +112,8 @@ pub fn main() -> ExitCode {
         Command::Whoami(args) => exit::report(login::whoami(&args)),
         #[cfg(feature = "telegram")]
         Command::Chats(args) => exit::report(chats::run(&args)),
+        #[cfg(feature = "telegram")]
+        Command::Doctor(args) => exit::report(doctor::run(&args)),
     }
 }
 
@@ -117,6 +123,10 @@ fn configured(mut cli: Cli) -> anyhow::Result<Cli> {
     let account = match &mut cli.command {
         Command::Play(args) if args.needs_account() => {
             args.configure(cli.config.load()?)?;
+            return Ok(cli);
+        }
+        Command::Doctor(args) => {
+            args.configure(cli.config.load());
             return Ok(cli);
         }
         Command::Login(args) => &mut args.account,

@@ -152,6 +152,7 @@ impl PlayArgs {
             raise_hand: self.raise_hand.unwrap_or_default(),
             video: !self.no_video,
             join_as: self.join_as.clone(),
+            wait_for_start: true,
             setup: match self.dtls {
                 Dtls::Passive => Setup::Passive,
                 Dtls::Active => Setup::Active,

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{self, Because, Exit};
-use super::{say, stop};
+use super::{say, stop, values};
 use crate::call::{Call, CallEvent, ChatId, JoinOptions, LeftReason, Property};
 use crate::media::{Reader, ReaderOptions};
 use crate::player::{EndReason, Item, Player, PlayerEvent, PlayerOptions};
@@ -171,6 +171,12 @@ async fn watch(call: Call) {
             Ok(CallEvent::Status(status)) => status.word().to_owned(),
             Ok(CallEvent::FloodWait { wait }) => {
                 format!("Telegram asks to wait {} s before joining", wait.as_secs())
+            }
+            Ok(CallEvent::Waiting { until }) => {
+                format!(
+                    "waits for the video chat, which is to begin at {}; --start begins it now, if this account may",
+                    values::moment(until)
+                )
             }
             Ok(CallEvent::Retrying { why, .. }) => format!("trying again, because {why}"),
             Ok(CallEvent::MutedByAdmin { muted: true }) => {

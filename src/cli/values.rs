@@ -25,6 +25,18 @@ pub(super) fn clock(duration: Duration) -> String {
     if hours > 0 { format!("{hours}:{minutes:02}:{secs:02}") } else { format!("{minutes}:{secs:02}") }
 }
 
+/// Shows a Unix time as `2026-11-27 20:05 UTC`.
+#[cfg(feature = "telegram")]
+pub(super) fn moment(unix: i64) -> String {
+    match time::OffsetDateTime::from_unix_timestamp(unix) {
+        Ok(at) => {
+            let (date, month) = (at.date(), u8::from(at.month()));
+            format!("{}-{month:02}-{:02} {:02}:{:02} UTC", date.year(), date.day(), at.hour(), at.minute())
+        }
+        Err(_) => format!("{unix} s after 1970"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,5 +52,12 @@ mod tests {
         }
         assert_eq!(clock(Duration::from_secs(65)), "1:05");
         assert_eq!(clock(Duration::from_secs(3725)), "1:02:05");
+    }
+
+    #[test]
+    #[cfg(feature = "telegram")]
+    fn moments_are_written_for_people() {
+        assert_eq!(moment(1_795_809_900), "2026-11-27 20:05 UTC");
+        assert_eq!(moment(i64::MAX), format!("{} s after 1970", i64::MAX));
     }
 }

@@ -63,6 +63,10 @@ pub struct Chat {
     pub video_chat: Option<VideoChatId>,
     /// A video chat is running.
     pub live: bool,
+    /// This account is in it.
+    pub is_member: bool,
+    /// This account may begin, change and end its video chats, and is never muted in them.
+    pub can_manage_video_chats: bool,
     pub(super) input: tl::enums::InputPeer,
 }
 
@@ -281,6 +285,8 @@ impl Chat {
                 username: None,
                 video_chat: None,
                 live: it.call_active && it.call_not_empty,
+                is_member: true,
+                can_manage_video_chats: it.creator || may_manage(it.admin_rights.as_ref()),
                 input: tl::types::InputPeerChat { chat_id: it.id }.into(),
             }),
             tl::enums::Chat::Channel(it) => Some(Self {
@@ -290,6 +296,8 @@ impl Chat {
                 username: it.username.clone(),
                 video_chat: None,
                 live: it.call_active && it.call_not_empty,
+                is_member: !it.left,
+                can_manage_video_chats: it.creator || may_manage(it.admin_rights.as_ref()),
                 input: tl::types::InputPeerChannel { channel_id: it.id, access_hash: it.access_hash? }.into(),
             }),
             _ => None,
@@ -311,9 +319,15 @@ impl Chat {
             username: it.username.clone(),
             video_chat: None,
             live: false,
+            is_member: true,
+            can_manage_video_chats: false,
             input,
         })
     }
+}
+
+fn may_manage(rights: Option<&tl::enums::ChatAdminRights>) -> bool {
+    rights.is_some_and(|tl::enums::ChatAdminRights::Rights(rights)| rights.manage_call)
 }
 
 fn dialog_peer(dialog: &tl::enums::Dialog) -> Option<&tl::enums::Peer> {

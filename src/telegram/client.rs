@@ -15,7 +15,8 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::sync::atomic::AtomicUsize;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,8 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 const MAX_FLOOD_WAIT: Duration = Duration::from_secs(60);
 /// How often a call is sent at most, whatever the reasons.
 const MAX_TRIES: u32 = 4;
+/// At the end, calls have this long to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(3);
 /// The first pause before a call is sent again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Pauses of the reconnection grow up to this.
@@ -88,6 +91,8 @@ pub(super) struct Inner {
     pub(super) calls: Mutex<HashMap<i64, tl::types::InputGroupCall>>,
     /// How many links there are to calls.
     pub(super) n_links: AtomicUsize,
+    /// One of them has ended.
+    pub(super) link_ended: Notify,
     /// The connection was lost.
     lost: Notify,
 }
@@ -136,6 +141,7 @@ impl Client {
             floods: Mutex::default(),
             calls: Mutex::default(),
             n_links: AtomicUsize::new(0),
+            link_ended: Notify::new(),
             lost: Notify::new(),
         });
         inner.tasks.spawn(inner.clone().keep_pool(pool));
@@ -158,8 +164,22 @@ impl Client {
         Ok(client)
     }
 
-    /// Ends the connection and waits until its tasks have ended.
+    /// Ends the connection and waits until its tasks have ended. Calls that are over have a moment
+    /// to say goodbye.
     pub async fn shutdown(&self) {
+        let goodbyes = async {
+            loop {
+                let mut ended = pin!(self.inner.link_ended.notified());
+                ended.as_mut().enable();
+                if self.inner.n_links.load(Ordering::Acquire) == 0 {
+                    return;
+                }
+                ended.await;
+            }
+        };
+        if tokio::time::timeout(GOODBYE, goodbyes).await.is_err() {
+            tracing::warn!("the connection ends with calls that are not over");
+        }
         self.inner.cancel.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;

@@ -82,7 +82,7 @@ pub enum TelegramError {
     #[error("{0} has no video chat now; an admin can begin one, or use --start")]
     NoVideoChat(String),
     /// The video chat has not begun.
-    #[error("the video chat is scheduled and has not begun; an admin can start it")]
+    #[error("the video chat is scheduled and has not begun; wait, or let an admin start it (--start)")]
     Scheduled {
         /// Unix time.
         at: i64,
@@ -169,6 +169,7 @@ impl From<TelegramError> for SignalingError {
             TelegramError::KeyUnknown => Self::Rpc { code: 401, message: "AUTH_KEY_UNREGISTERED".into() },
             TelegramError::NotSignedIn => Self::Rpc { code: 401, message: "AUTH_KEY_UNREGISTERED".into() },
             TelegramError::Timeout { after, .. } => Self::Timeout(after),
+            TelegramError::Scheduled { at } => Self::Scheduled { at },
             TelegramError::Closed => Self::Closed,
             TelegramError::Connection { .. } | TelegramError::NoConnection => {
                 Self::Unavailable { code: "no_connection", message: error.to_string(), retryable: true }
@@ -176,7 +177,6 @@ impl From<TelegramError> for SignalingError {
             other => {
                 let code = match other {
                     TelegramError::NoVideoChat(_) => "no_video_chat",
-                    TelegramError::Scheduled { .. } => "scheduled",
                     TelegramError::Rtmp => "rtmp",
                     TelegramError::Conference => "conference",
                     TelegramError::NoChat(_) | TelegramError::BadName(_) => "no_chat",

@@ -155,6 +155,15 @@ impl Client {
         users.first().and_then(Account::of).ok_or(TelegramError::NotSignedIn)
     }
 
+    /// Telegram's time, in seconds since 1970.
+    ///
+    /// # Errors
+    /// When Telegram cannot be reached.
+    pub async fn server_time(&self) -> Result<i64, TelegramError> {
+        let tl::enums::Config::Config(config) = self.inner.invoke(&tl::functions::help::GetConfig {}).await?;
+        Ok(config.date.into())
+    }
+
     /// Signs out at Telegram and forgets the session. A session that Telegram has ended already
     /// is forgotten all the same.
     ///

@@ -17,7 +17,7 @@ use std::time::Duration;
 use grammers_tl_types as tl;
 use tokio::sync::{broadcast, mpsc};
 
-use super::chat::{ChatName, VideoChatId};
+use super::chat::{Chat, ChatName, VideoChatId};
 use super::client::{Client, News, Patience};
 use super::error::TelegramError;
 use super::rows;
@@ -82,6 +82,8 @@ struct Place {
     id: Option<VideoChatId>,
     invite_hash: Option<String>,
     source: i32,
+    /// It had not begun when it was looked at last.
+    is_scheduled: bool,
     seen: Seen,
 }
 
@@ -112,7 +114,8 @@ impl Door {
             // News end with the client.
             () = tell => {}
         }
-        inner.n_links.fetch_sub(1, Ordering::Relaxed);
+        inner.n_links.fetch_sub(1, Ordering::Release);
+        inner.link_ended.notify_waiters();
     }
 
     /// Answers requests in their order.
@@ -153,11 +156,17 @@ impl Door {
     /// Joins. A reference that is out of date is looked up once more: the chat may have another
     /// video chat by now.
     async fn join(&self, join: Join) -> Result<Reply, TelegramError> {
-        let known = self.place().id;
+        let (known, was_scheduled) = {
+            let place = self.place();
+            (place.id, place.is_scheduled)
+        };
         let id = match known {
             Some(id) => id,
             None => self.find(join.join_as.as_deref()).await?,
         };
+        if known.is_some() && was_scheduled {
+            self.check_begun(id).await?;
+        }
         self.place().source = join.source;
         match self.join_once(id, &join).await {
             Err(error) if error.is("GROUPCALL_INVALID") || error.is("GROUPCALL_FORBIDDEN") => {
@@ -201,22 +210,38 @@ impl Door {
         }
         let id = match chat.video_chat {
             Some(id) => id,
-            None if self.options.start => self.client.start_video_chat(&chat, None).await?,
+            None if self.options.start => self.begin(&name, &chat).await?,
             None => return Err(TelegramError::NoVideoChat(chat.title)),
         };
-        let found = self.client.get_video_chat(id).await?;
-        match found.joinable() {
-            Err(TelegramError::Scheduled { .. }) if self.options.start => {
-                self.client.start_scheduled_video_chat(id).await?;
+        {
+            let mut place = self.place();
+            if place.id.replace(id) != Some(id) {
+                place.seen = Seen::default();
             }
-            other => other?,
+            place.invite_hash = name.invite_hash;
         }
-        let mut place = self.place();
-        if place.id.replace(id) != Some(id) {
-            place.seen = Seen::default();
-        }
-        place.invite_hash = name.invite_hash;
+        self.check_begun(id).await?;
         Ok(id)
+    }
+
+    /// Begins a video chat, unless somebody else was faster.
+    async fn begin(&self, name: &ChatName, chat: &Chat) -> Result<VideoChatId, TelegramError> {
+        match self.client.start_video_chat(chat, None).await {
+            Err(error) if error.is("CREATE_CALL_FAILED") => {
+                self.client.get_chat(name).await?.video_chat.ok_or(error)
+            }
+            other => other,
+        }
+    }
+
+    /// Whether it can be joined now; begins it before its time if that is wanted.
+    async fn check_begun(&self, id: VideoChatId) -> Result<(), TelegramError> {
+        let mut found = self.client.get_video_chat(id).await?.joinable();
+        if self.options.start && matches!(found, Err(TelegramError::Scheduled { .. })) {
+            found = self.client.start_scheduled_video_chat(id).await;
+        }
+        self.place().is_scheduled = matches!(found, Err(TelegramError::Scheduled { .. }));
+        found
     }
 
     /// Passes on what happens in this call.
@@ -275,7 +300,10 @@ impl Door {
             let place = self.place();
             (place.id, place.source)
         };
-        let Some(id) = id.filter(|_| source != 0) else { return };
+        let Some(id) = id else { return };
+        if source == 0 {
+            return self.look_again(id).await;
+        }
         match self.client.inner.participants(id, vec![source], String::new()).await {
             Ok(page) => {
                 let unversioned = |row| ParticipantRow { versioned: false, just_joined: false, ..row };
@@ -294,6 +322,27 @@ impl Door {
             }
             // The next check finds out.
             Err(error) => tracing::debug!(%error, "own row not read"),
+        }
+    }
+
+    /// We wait for a scheduled video chat, and it may have begun or been called off meanwhile.
+    async fn look_again(&self, id: VideoChatId) {
+        match self.client.get_video_chat(id).await {
+            Ok(found) => {
+                let update = Update::Call {
+                    join_muted: Some(found.join_muted),
+                    schedule_date: found.schedule_date,
+                    can_start_video: Some(found.can_start_video),
+                    unmuted_video_limit: None,
+                };
+                self.send(update).await;
+            }
+            Err(TelegramError::Rpc { code: 400 | 403, .. }) => {
+                self.place().id = None;
+                self.send(Update::Discarded).await;
+            }
+            // The call looks again by itself.
+            Err(error) => tracing::debug!(%error, "scheduled video chat not read"),
         }
     }
 

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::edits::{Outcome, Property, is_gone};
-use super::{ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, MAX_ATTEMPTS, Notice, Output, Phase, State, remember};
+use super::{
+    ATTEMPT_TIMEOUT, CONNECT_TIMEOUT, LOOK_AGAIN, MAX_ATTEMPTS, Notice, Output, Phase, State, remember,
+};
 use crate::call::error::{JoinError, LeftReason};
 use crate::call::params::Answer;
 use crate::call::signaling::{Incoming, Method, ParticipantRow, Reply, RequestId, SignalingError, Update};
@@ -123,10 +125,28 @@ impl State {
             let why = error.to_string();
             return self.try_again(&why, Some(JoinError::Signaling(error)), now);
         }
+        if let SignalingError::Scheduled { at } = error
+            && self.options.wait_for_start
+        {
+            return self.wait_for_start(at, now);
+        }
         if let Some(wait) = error.flood_wait() {
             return self.handle_flood_wait(wait.max(MIN_FLOOD_WAIT), error, now);
         }
         self.handle_trouble(JoinError::Signaling(error), now);
+    }
+
+    /// Nothing was tried: the video chat has not begun. Says so whenever its time changes.
+    fn wait_for_start(&mut self, at: i64, now: Instant) {
+        if std::mem::take(&mut self.has_begun) {
+            return self.try_once(now);
+        }
+        if self.begins_at.replace(at) != Some(at) {
+            self.outputs.push_back(Output::Notice(Notice::Waiting(at)));
+        }
+        (self.tries, self.spent) = (0, Duration::ZERO);
+        self.outputs.push_back(Output::DropPeer);
+        self.phase = Phase::Waiting { look: now + LOOK_AGAIN };
     }
 
     /// Waits as long as Telegram wants, within what this call can spare.
@@ -151,6 +171,11 @@ impl State {
             return;
         }
         match update {
+            // It was called off.
+            Update::Discarded if matches!(self.phase, Phase::Waiting { .. }) => {
+                let (code, message) = (400, "GROUPCALL_ALREADY_DISCARDED".to_owned());
+                self.fail(JoinError::Signaling(SignalingError::Rpc { code, message }));
+            }
             Update::Discarded => self.end(LeftReason::Discarded, false),
             Update::Participants { participants, .. } => {
                 for row in participants.iter().filter(|row| row.is_self) {
@@ -158,7 +183,14 @@ impl State {
                 }
             }
             // Who enters muted or when it begins is no matter to those inside.
-            Update::Call { can_start_video, unmuted_video_limit, .. } => {
+            Update::Call { schedule_date, .. } if matches!(self.phase, Phase::Waiting { .. }) => {
+                match schedule_date {
+                    Some(at) => self.wait_for_start(at, now),
+                    None => self.try_once(now),
+                }
+            }
+            Update::Call { schedule_date, can_start_video, unmuted_video_limit, .. } => {
+                self.has_begun |= schedule_date.is_none();
                 self.handle_camera_limit(can_start_video, unmuted_video_limit);
             }
             // We have no screen.

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::lab::Lab;
 use crate::call::params::Setup;
-use crate::call::signaling::{Method, SignalingError};
+use crate::call::signaling::{Incoming, Method, SignalingError, Update};
 use crate::call::state::{CONNECT_TIMEOUT, CallStatus, SILENCE};
-use crate::call::{ConnectStage, JoinError, JoinOptions, LeftReason};
+use crate::call::{CallEvent, ConnectStage, JoinError, JoinOptions, LeftReason};
 use crate::emulator::AnswerSetup;
 
 const ROLES: [Setup; 2] = [Setup::Passive, Setup::Active];
@@ -193,4 +193,44 @@ fn a_server_with_another_certificate_is_not_trusted() {
         assert_eq!(lab.when(connected), None, "{setup}: it must never have been up");
         assert_eq!(lab.when(joined), None);
     }
+}
+
+#[test]
+fn a_scheduled_chat_is_waited_for_and_looked_at_now_and_then() {
+    let mut n_looks = 0;
+    let mut lab = Lab::with(JoinOptions { wait_for_start: true, ..JoinOptions::default() }, "", 1);
+    lab.tamper = Box::new(move |answer| {
+        n_looks += 1;
+        let at = if n_looks < 3 { 1_000 } else { 2_000 };
+        Some(if n_looks <= 4 { Err(SignalingError::Scheduled { at }) } else { Ok(answer) })
+    });
+    lab.play();
+    lab.join(Duration::from_secs(4 * 300 - 1));
+    assert_eq!(lab.status(), Some(&CallStatus::Joining));
+    let waits: Vec<_> =
+        lab.events.iter().filter(|event| matches!(event, CallEvent::Waiting { .. })).collect();
+    let [CallEvent::Waiting { until: 1_000 }, CallEvent::Waiting { until: 2_000 }] = waits[..] else {
+        panic!("{waits:?}")
+    };
+    lab.run(Duration::from_secs(5));
+    assert_eq!(lab.status(), Some(&CallStatus::Joined), "{:?}", lab.statuses);
+    assert_eq!(lab.asked(|method| matches!(method, Method::Join(_))), 5);
+}
+
+#[test]
+fn a_beginning_that_overtakes_the_reply_is_not_missed() {
+    let mut lab = Lab::with(JoinOptions { wait_for_start: true, ..JoinOptions::default() }, "", 1);
+    let mut scheduled = Some(SignalingError::Scheduled { at: 1_000 });
+    lab.tamper = Box::new(move |answer| Some(scheduled.take().map_or(Ok(answer), Err)));
+    lab.join_takes = Duration::from_secs(1);
+    lab.play();
+    lab.join(Duration::from_millis(500));
+    lab.deliver(Incoming::Update(Update::Call {
+        join_muted: None,
+        schedule_date: None,
+        can_start_video: None,
+        unmuted_video_limit: None,
+    }));
+    lab.run(Duration::from_secs(5));
+    assert_eq!(lab.status(), Some(&CallStatus::Joined), "{:?}", lab.statuses);
 }

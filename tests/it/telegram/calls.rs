@@ -8,7 +8,7 @@ use telecast::emulator::measure::Verdict;
 use telecast::emulator::mtproto::{Fault, NewCall};
 use telecast::emulator::watcher::WatchOptions;
 use telecast::player::{Item, Player, PlayerOptions};
-use telecast::telegram::{Client, Session, SignalingOptions, TelegramError, TelegramSignaling};
+use telecast::telegram::{Client, Session, SignalingOptions, TelegramError, TelegramSignaling, VideoChatId};
 
 use super::{BOTH, Joined, Lab, NAME, ROOM, options, session, until};
 use crate::realtime_async;
@@ -312,6 +312,77 @@ async fn a_missing_or_scheduled_call_is_started_on_demand() {
     }
     assert_eq!(lab.door.n_calls("phone.createGroupCall"), 1);
     assert_eq!(lab.door.n_calls("phone.startScheduledGroupCall"), 1);
+    lab.end().await;
+}
+
+/// A call that waits for a scheduled video chat, and another device of the admin.
+async fn waiting(lab: &Lab) -> (Joined, Client, VideoChatId) {
+    let later = NewCall { schedule_date: Some(i32::MAX), ..NewCall::default() };
+    lab.door.begin_call(lab.chat, &later);
+    let joined = lab.join_as(JoinOptions { wait_for_start: true, ..JoinOptions::default() }).await;
+    until(|| lab.door.n_calls("phone.getGroupCall") == 1).await;
+    let key = lab.door.add_key(Some(lab.account));
+    let admin = Client::connect(session(&lab.door, &key), options()).await.unwrap();
+    let id = admin.get_chat(&NAME.parse().unwrap()).await.unwrap().video_chat.unwrap();
+    assert_eq!(lab.door.n_calls("phone.joinGroupCall"), 0);
+    (joined, admin, id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduled_call_is_joined_when_it_begins() {
+    let lab = Lab::new().await;
+    let (joined, admin, id) = waiting(&lab).await;
+    admin.start_scheduled_video_chat(id).await.unwrap();
+    assert_eq!(joined.call.joined().await, Ok(()));
+    assert_eq!(lab.door.n_calls("phone.joinGroupCall"), 1);
+    joined.leave().await;
+    admin.shutdown().await;
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_beginning_that_was_missed_is_found_after_the_connection_is_back() {
+    let lab = Lab::new().await;
+    let (joined, admin, id) = waiting(&lab).await;
+    let before = lab.door.n_accepted();
+    // Nobody can come back before it has begun: the first three connections are closed again.
+    lab.door.plan("updates.getState", Fault::CloseBefore, 3);
+    lab.door.hang_up();
+    admin.start_scheduled_video_chat(id).await.unwrap();
+    assert_eq!(joined.call.joined().await, Ok(()));
+    assert!(lab.door.n_accepted() > before);
+    assert_eq!(lab.door.n_calls("phone.joinGroupCall"), 1);
+    joined.leave().await;
+    admin.shutdown().await;
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduled_call_that_is_called_off_says_so() {
+    let lab = Lab::new().await;
+    let (joined, admin, id) = waiting(&lab).await;
+    admin.end_video_chat(id).await.unwrap();
+    assert_eq!(joined.failure().await, "GROUPCALL_ALREADY_DISCARDED");
+    assert_eq!(lab.door.n_calls("phone.joinGroupCall"), 0);
+    joined.leave().await;
+    admin.shutdown().await;
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_begins_a_call_too_late_joins_that_of_the_others() {
+    let lab = Lab::new().await;
+    lab.door.plan("phone.createGroupCall", Fault::Delay(Duration::from_millis(300)), 1);
+    let player = Player::start(PlayerOptions::default());
+    let options = JoinOptions { video: false, ..JoinOptions::default() };
+    let call = Call::join(ChatId(NAME.into()), &lab.signaling(true), &player, options);
+    until(|| lab.door.n_calls("phone.createGroupCall") == 1).await;
+    // We have seen that there is none, and somebody else is faster.
+    lab.begin();
+    assert_eq!(call.joined().await, Ok(()));
+    let asked = ["phone.createGroupCall", "phone.joinGroupCall"].map(|method| lab.door.n_calls(method));
+    assert_eq!(asked, [1, 1]);
+    Joined { call, player }.leave().await;
     lab.end().await;
 }
 

@@ -1,13 +1,14 @@
 //! The program as a person with an account runs it.
 
-use std::io::Write;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 use telecast::emulator::mtproto::{AccountId, ChatKind, MtprotoDoor, NewCall, NewChat};
-use telecast::emulator::{Emulator, EmulatorOptions};
+use telecast::emulator::{Emulator, EmulatorOptions, Weather};
 use telecast::telegram::{Datacenter, Session};
 
 const PHONE: &str = "+99 966 123 4567";
@@ -23,7 +24,11 @@ struct Desk {
 
 impl Desk {
     async fn new() -> Self {
-        let emulator = Emulator::start(EmulatorOptions::default()).await.unwrap();
+        Self::on(EmulatorOptions::default()).await
+    }
+
+    async fn on(emulator: EmulatorOptions) -> Self {
+        let emulator = Emulator::start(emulator).await.unwrap();
         let door = emulator.serve_mtproto("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let account = door.add_account("ann");
         door.set_phone(account, PHONE);
@@ -185,6 +190,94 @@ async fn each_failure_names_its_remedy() {
     let (exit, _, said) = told(command.output().unwrap());
     assert_eq!(exit, Some(3), "{said}");
     assert!(said.contains("my.telegram.org"), "{said}");
+    desk.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduled_video_chat_is_waited_for() {
+    let desk = Desk::new().await;
+    desk.session(true);
+    desk.chat("later", Some(NewCall { schedule_date: Some(i32::MAX), ..NewCall::default() }));
+    let mut play = desk.command(&["play", "media/music.ogg", "--chat", "@later"]);
+    let mut play = play.stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(play.stderr.take().unwrap()).lines();
+    let waits = said.find(|line| line.as_ref().is_ok_and(|line| line.contains("waits"))).unwrap().unwrap();
+    assert!(waits.contains("begin at 2038-01-19 03:14 UTC") && waits.contains("--start"), "{waits}");
+    let (code, _, _) = stop(play);
+    assert_eq!((code, desk.door.n_calls("phone.joinGroupCall")), (Some(0), 0));
+    desk.end().await;
+}
+
+/// What `doctor --json` found, by check.
+fn findings(desk: &Desk, args: &[&str]) -> (Option<i32>, BTreeMap<String, Value>) {
+    let (code, out, said) = desk.run(&[&["doctor", "--json"], args].concat());
+    let report: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out} {said}"));
+    assert_eq!(report["ok"], Value::from(code == Some(0)), "{report}");
+    let by_check = |finding: &Value| (finding["check"].as_str().unwrap().to_owned(), finding.clone());
+    (code, report["findings"].as_array().unwrap().iter().map(by_check).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_names_what_is_wrong_and_the_remedy() {
+    let desk = Desk::new().await;
+    let state =
+        |found: &BTreeMap<String, Value>, check: &str| found[check]["state"].as_str().unwrap().to_owned();
+    let (code, found) = findings(&desk, &[]);
+    assert_eq!((code, &state(&found, "session")[..]), (Some(4), "problem"), "{found:?}");
+    assert!(found["session"]["remedy"].as_str().unwrap().contains("telecast login"));
+    assert_eq!(state(&found, "clock"), "skipped");
+
+    desk.session(true);
+    desk.chat("quiet", None);
+    desk.chat("lively", Some(NewCall::default()));
+    desk.chat("strict", Some(NewCall { join_muted: true, ..NewCall::default() }));
+    desk.chat("later", Some(NewCall { schedule_date: Some(i32::MAX), ..NewCall::default() }));
+    desk.chat("stream", Some(NewCall { rtmp: true, ..NewCall::default() }));
+    let (code, found) = findings(&desk, &[]);
+    assert_eq!(code, Some(0), "{found:?}");
+    for check in ["configuration", "credentials", "session file", "session", "clock"] {
+        assert_eq!(state(&found, check), "ok", "{found:?}");
+    }
+    for (chat, exit, check, expected, words) in [
+        ("@lively", 0, "video chat", "ok", ""),
+        ("@later", 0, "video chat", "ok", ""),
+        ("@strict", 0, "video chat", "warning", "speaker link"),
+        ("@quiet", 5, "video chat", "problem", "ask an admin"),
+        ("@stream", 5, "video chat", "problem", "docs/telegram.md"),
+        ("@nobody", 5, "chat", "problem", "telecast chats"),
+        ("nobody", 2, "chat", "problem", "t.me link"),
+    ] {
+        let (code, found) = findings(&desk, &["--chat", chat]);
+        assert_eq!((code, &state(&found, check)[..]), (Some(exit), expected), "{chat}: {found:?}");
+        assert!(found[check]["remedy"].as_str().unwrap_or_default().contains(words), "{chat}: {found:?}");
+    }
+    let (code, found) = findings(&desk, &["--chat", "@lively", "--join"]);
+    assert_eq!((code, &state(&found, "media")[..]), (Some(0), "ok"), "{found:?}");
+    assert_eq!((desk.door.n_calls("phone.joinGroupCall"), desk.door.n_calls("phone.leaveGroupCall")), (1, 1));
+    // The form for people.
+    let (code, out, said) = desk.run(&["doctor", "--chat", "@quiet"]);
+    assert_eq!(code, Some(5), "{said}");
+    assert!(out.contains("→ ask an admin") && out.contains("signed in as ann"), "{out}");
+
+    let mut without = desk.command(&["doctor", "--json"]);
+    let (code, out, said) = told(without.env_remove("API_ID").output().unwrap());
+    assert!(code == Some(3) && out.contains("my.telegram.org"), "{out} {said}");
+    let broken = desk.home.path().join("broken.toml");
+    std::fs::write(&broken, "api_idd = 1").unwrap();
+    let (code, found) = findings(&desk, &["--config", broken.to_str().unwrap()]);
+    assert_eq!((code, &state(&found, "configuration")[..]), (Some(3), "problem"), "{found:?}");
+    desk.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_finds_a_network_that_lets_no_media_through() {
+    let nothing = Some(Weather::parse("loss=100%").unwrap());
+    let desk = Desk::on(EmulatorOptions { weather: nothing, ..EmulatorOptions::default() }).await;
+    desk.session(true);
+    desk.chat("lively", Some(NewCall::default()));
+    let (code, found) = findings(&desk, &["--chat", "@lively", "--join"]);
+    assert_eq!((code, found["media"]["state"].as_str()), (Some(6), Some("problem")), "{found:?}");
+    assert!(found["media"]["remedy"].as_str().unwrap().contains("firewall"), "{found:?}");
     desk.end().await;
 }
 
