@@ -49,6 +49,10 @@ const DISCONNECTED_TIMEOUT: Duration = Duration::from_secs(10);
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// … but not more than this. Every try costs a join request, which Telegram limits.
 const MAX_RECONNECT_PAUSE: Duration = Duration::from_secs(15);
+/// A transport that was up for this long was good: when it is lost, the next try comes at once. One
+/// that does not last is built anew after longer and longer pauses, or a network that comes and
+/// goes, or a server that throws us out, would cost a join every moment.
+const STABLE_AFTER: Duration = Duration::from_secs(30);
 /// Whoever has sent nothing for this long has nothing that could be confirmed: being connected is
 /// all there is to it.
 pub(super) const SILENCE: Duration = Duration::from_secs(1);
@@ -219,6 +223,10 @@ pub(super) struct State {
     spent: Duration,
     /// Flood waits before the call was first up, added up.
     flood_waited: Duration,
+    /// Since when the transport is up.
+    up_since: Option<Instant>,
+    /// Transports in a row that did not last.
+    flaps: u32,
     /// When the transport was lost.
     lost_at: Option<Instant>,
     /// When the video chat begins, as the user was told last.
@@ -267,6 +275,8 @@ impl State {
             answers: VecDeque::new(),
             spent: Duration::ZERO,
             flood_waited: Duration::ZERO,
+            up_since: None,
+            flaps: 0,
             lost_at: None,
             begins_at: None,
             has_begun: false,
@@ -346,6 +356,7 @@ impl State {
                 self.tries = 0;
                 self.was_up = true;
                 self.spent = Duration::ZERO;
+                self.up_since = Some(now);
                 self.lost_at = None;
                 self.next_check = Some(now + CHECK_INTERVAL);
                 self.silent_until = Some(now + SILENCE);
@@ -547,8 +558,7 @@ impl State {
             .push_back(Output::Notice(Notice::Retrying { attempt: self.attempt + 1, why: why.to_owned() }));
         if self.was_up {
             self.outputs.push_back(Output::DropPeer);
-            let pause = MAX_RECONNECT_PAUSE.min(RECONNECT_PAUSE * self.tries);
-            self.phase = Phase::Pausing { until: now + pause };
+            self.pause(self.tries.max(self.flaps), now);
         } else {
             self.try_once(now);
         }
@@ -562,7 +572,20 @@ impl State {
         self.outputs.push_back(Output::Status(CallStatus::Reconnecting));
         self.outputs
             .push_back(Output::Notice(Notice::Retrying { attempt: self.attempt + 1, why: why.to_owned() }));
-        self.try_once(now);
+        let lasted = self.up_since.take().is_some_and(|since| now >= since + STABLE_AFTER);
+        self.flaps = if lasted { 0 } else { self.flaps.saturating_add(1) };
+        if self.flaps <= 1 {
+            self.try_once(now);
+        } else {
+            self.outputs.push_back(Output::DropPeer);
+            self.pause(self.flaps - 1, now);
+        }
+    }
+
+    /// Waits before the next try, the longer the more have failed.
+    fn pause(&mut self, n_failures: u32, now: Instant) {
+        let pause = RECONNECT_PAUSE.saturating_mul(n_failures).min(MAX_RECONNECT_PAUSE);
+        self.phase = Phase::Pausing { until: now + pause };
     }
 
     fn fail(&mut self, error: JoinError) {

@@ -51,6 +51,9 @@ pub(super) fn sentence(code: i32, word: &str) -> String {
                 "too many requests; wait as long before the next (Telegram answered {code} {word}, in seconds)"
             )
         }
+        None if code == 401 => format!(
+            "the account is signed out; sign in again, with `telecast login` (Telegram answered {code} {word})"
+        ),
         None => format!("Telegram answered {code} {word}"),
     }
 }
@@ -65,6 +68,7 @@ mod tests {
             assert!(WORDS[n + 1..].iter().all(|(other, _)| other != word), "{word}");
             assert!(sentence(400, word).contains(meaning), "{word}");
         }
+        assert!(sentence(401, "SESSION_REVOKED").contains("telecast login"));
         assert_eq!(sentence(400, "SOMETHING_NEW"), "Telegram answered 400 SOMETHING_NEW");
     }
 }

@@ -58,6 +58,9 @@ impl State {
             {
                 self.camera.is_refused = true;
             }
+            Some(Outcome::Refused(_, error @ SignalingError::Rpc { code: 401, .. })) => {
+                self.handle_signed_out(error);
+            }
             Some(Outcome::Refused(property, error)) => {
                 self.outputs.push_back(Output::Notice(Notice::EditRefused(property, error)));
             }
@@ -71,9 +74,7 @@ impl State {
         let (unknown, unwelcome) = match &result {
             Ok(Reply::Sources(sources)) => (!sources.contains(&self.source), false),
             Err(SignalingError::Rpc { code: 401, .. }) => {
-                // The account is signed out: nobody can steer this call any more.
-                let error = result.expect_err("it was just seen");
-                return self.end(LeftReason::Failed(JoinError::Signaling(error)), false);
+                return self.handle_signed_out(result.expect_err("it was just seen"));
             }
             Err(SignalingError::Rpc { message, .. }) if is_gone(message) => {
                 (true, message != "GROUPCALL_JOIN_MISSING")
@@ -91,6 +92,11 @@ impl State {
             _ if unknown => self.reconnect("the server does not know us any more", now),
             _ => {}
         }
+    }
+
+    /// The account is signed out: nobody can steer this call any more.
+    fn handle_signed_out(&mut self, error: SignalingError) {
+        self.end(LeftReason::Failed(JoinError::Signaling(error)), false);
     }
 
     fn handle_answer(&mut self, params: &str, now: Instant) {

@@ -56,6 +56,8 @@ pub(super) struct Lab {
     pub(super) check_answer: Option<SignalingError>,
     /// Called for every edit; the default is that all is well.
     pub(super) edits: EditAnswer,
+    /// Sockets that the bot has asked for.
+    pub(super) n_sockets: usize,
     local: SocketAddr,
     server: SocketAddr,
     incoming: VecDeque<Incoming>,
@@ -116,6 +118,7 @@ impl Lab {
             join_takes: Duration::ZERO,
             check_answer: None,
             edits: Box::new(|_| Ok(())),
+            n_sockets: 0,
             local: SocketAddr::from(([127, 0, 0, 1], 40_000)),
             server,
             incoming: VecDeque::new(),
@@ -190,6 +193,12 @@ impl Lab {
     pub(super) fn seen(&mut self) -> Option<ParticipantStats> {
         let now = self.now;
         self.sfu.stats(CHAT, now).into_iter().find(|stats| stats.name == NAME)
+    }
+
+    /// How many participants the server has.
+    pub(super) fn n_members(&mut self) -> usize {
+        let now = self.now;
+        self.sfu.stats(CHAT, now).len()
     }
 
     fn run_until(&mut self, end: Instant, done: impl Fn(&Self) -> bool) -> bool {
@@ -267,6 +276,7 @@ impl Lab {
     fn handle_effect(&mut self, effect: Effect) {
         match effect {
             Effect::NewSocket => {
+                self.n_sockets += 1;
                 self.local.set_port(self.local.port() + 1);
                 self.bot.handle_socket(self.local, self.now);
             }

@@ -4,5 +4,7 @@ mod bad_input;
 mod connecting;
 mod driver;
 mod edits;
+mod flapping;
 mod lab;
 mod staying;
+mod storm;
