@@ -136,7 +136,7 @@ fn file_setting(file: &Path, named_by: &str) -> anyhow::Result<String> {
 }
 
 /// Names become names of files.
-fn name(text: &str) -> Result<String, String> {
+pub(super) fn name(text: &str) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     if text.is_empty() || text.len() > 64 || !text.bytes().all(plain) {
         return Err("names of accounts have letters, digits, - and _, at most 64".to_owned());

@@ -108,7 +108,8 @@ pub(super) enum News {
     Call(Arc<tl::enums::GroupCall>),
     /// `updateLoginToken`: a QR code was scanned.
     LoginToken,
-    /// The connection was lost and is there again: whatever happened meanwhile is unknown.
+    /// News were missed, most often because the connection was lost for a while: what happened
+    /// meanwhile is unknown.
     Reconnected,
 }
 
@@ -378,6 +379,8 @@ impl Inner {
     fn take(&self, update: UpdatesLike) {
         let updates = match update {
             UpdatesLike::ConnectionClosed => return self.lost.notify_one(),
+            // More happened than Telegram tells: as after a loss, calls have to ask.
+            UpdatesLike::Updates(tl::enums::Updates::TooLong) => return self.tell(News::Reconnected),
             UpdatesLike::Updates(tl::enums::Updates::Updates(all)) => all.updates,
             UpdatesLike::Updates(tl::enums::Updates::Combined(all)) => all.updates,
             UpdatesLike::Updates(tl::enums::Updates::UpdateShort(one)) => vec![one.update],

@@ -9,7 +9,7 @@
 //! What changes something keeps its order, so that a goodbye never overtakes the join that it
 //! undoes; what only asks goes beside it. A link that was dropped still says its goodbye.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -380,26 +380,33 @@ impl std::fmt::Debug for Door {
 
 /// Tells news from repetitions: the same rows come in the answer to a request, as an update of
 /// its own, and again after a reconnection.
+///
+/// What comes late is no repetition: updates may overtake each other, and the call sorts them.
 #[derive(Debug, Default)]
 struct Seen {
-    version: Option<i32>,
+    /// The latest changes that counted, with the version that each of them led to.
+    changes: VecDeque<(i32, Vec<ParticipantRow>)>,
     rows: HashMap<String, ParticipantRow>,
 }
 
 /// Rows that are remembered; more than any call has.
 const MAX_SEEN: usize = 10_000;
+/// Changes that are remembered. A repetition comes within moments.
+const MAX_CHANGES: usize = 64;
 
 impl Seen {
     /// Those rows that say something new.
     fn fresh(&mut self, rows: Vec<ParticipantRow>, version: i32) -> Vec<ParticipantRow> {
         let counts = rows.iter().any(|row| row.versioned || row.left || row.just_joined);
         if counts {
-            let known = self.version.is_some_and(|last| version < last);
-            let repeated = self.version == Some(version) && rows.iter().all(|row| self.knows(row));
-            if known || repeated {
+            let change = (version, rows.iter().map(plain).collect());
+            if self.changes.contains(&change) {
                 return Vec::new();
             }
-            self.version = Some(version);
+            if self.changes.len() == MAX_CHANGES {
+                self.changes.pop_front();
+            }
+            self.changes.push_back(change);
         }
         let fresh: Vec<_> = rows.into_iter().filter(|row| counts || !self.knows(row)).collect();
         for row in &fresh {
@@ -413,12 +420,13 @@ impl Seen {
 
     /// Was this very row the last that we saw of this peer?
     fn knows(&self, row: &ParticipantRow) -> bool {
-        self.rows.get(&row.peer).is_some_and(|seen| {
-            let plain =
-                |row: &ParticipantRow| ParticipantRow { versioned: false, just_joined: false, ..row.clone() };
-            plain(seen) == plain(row)
-        })
+        self.rows.get(&row.peer).is_some_and(|seen| plain(seen) == plain(row))
     }
+}
+
+/// A row without what says how it came.
+fn plain(row: &ParticipantRow) -> ParticipantRow {
+    ParticipantRow { versioned: false, just_joined: false, ..row.clone() }
 }
 
 #[cfg(test)]
@@ -435,7 +443,10 @@ mod tests {
         let joined = vec![row("ann", 5, false, true)];
         assert_eq!(seen.fresh(joined.clone(), 3), joined);
         assert_eq!(seen.fresh(joined.clone(), 3), []);
-        assert_eq!(seen.fresh(joined, 2), [], "older than what we know");
+        let before = vec![row("bob", 6, false, true)];
+        assert_eq!(seen.fresh(before.clone(), 2), before, "overtaken on its way, but not told before");
+        assert_eq!(seen.fresh(before, 2), []);
+        assert_eq!(seen.fresh(joined, 3), []);
         let muted = vec![row("ann", 5, true, false)];
         assert_eq!(seen.fresh(muted.clone(), 3), muted);
         assert_eq!(seen.fresh(muted, 3), []);

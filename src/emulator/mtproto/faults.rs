@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use grammers_tl_types as tl;
+
 use crate::emulator::RpcError;
 
 /// Something that goes wrong when a method is called.
@@ -31,7 +33,15 @@ pub(super) struct Faults {
     calls: HashMap<String, u64>,
     /// Every update is sent so many times more.
     pub(super) extra_updates: u32,
+    /// So many updates of lists of participants still get lost.
+    pub(super) lose: u32,
+    /// Updates of lists that are held back until so many have come.
+    reorder: usize,
+    held: Vec<Batch>,
 }
+
+/// One change of a list of participants: the update for each connection that hears of it.
+pub(super) type Batch = Vec<(u64, tl::enums::Updates)>;
 
 impl Faults {
     /// The next `times` calls of `method` suffer `fault`, after what was planned before.
@@ -47,6 +57,28 @@ impl Faults {
         let (fault, times) = planned.first_mut()?;
         *times -= 1;
         Some(fault.clone())
+    }
+
+    /// The next `n` changes of lists are held back, and then sent in reverse order.
+    pub(super) fn reorder(&mut self, n: usize) {
+        self.reorder = n;
+    }
+
+    /// A list has changed: what of it, and of what was held back, is to be sent now?
+    pub(super) fn pass(&mut self, batch: Batch) -> Vec<Batch> {
+        if self.lose > 0 {
+            self.lose -= 1;
+            return Vec::new();
+        }
+        if self.reorder == 0 {
+            return vec![batch];
+        }
+        self.held.push(batch);
+        if self.held.len() < self.reorder {
+            return Vec::new();
+        }
+        self.reorder = 0;
+        self.held.drain(..).rev().collect()
     }
 
     pub(super) fn n_calls(&self, method: &str) -> u64 {
@@ -67,5 +99,17 @@ mod tests {
         let expected = [Some(Fault::DropAnswer), Some(Fault::DropAnswer), Some(Fault::CloseAfter), None];
         assert_eq!(struck, expected);
         assert_eq!((faults.strike("help.getConfig"), faults.n_calls("phone.joinGroupCall")), (None, 4));
+    }
+
+    #[test]
+    fn updates_get_lost_and_overtake_each_other() {
+        let mut faults = Faults::default();
+        let batch = |connection| vec![(connection, tl::enums::Updates::TooLong)];
+        (faults.lose, faults.extra_updates) = (1, 0);
+        faults.reorder(2);
+        assert!(faults.pass(batch(1)).is_empty(), "lost");
+        assert!(faults.pass(batch(2)).is_empty(), "held back");
+        assert_eq!(faults.pass(batch(3)), [batch(3), batch(2)]);
+        assert_eq!(faults.pass(batch(4)), [batch(4)]);
     }
 }

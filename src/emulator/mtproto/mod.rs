@@ -199,6 +199,40 @@ impl MtprotoDoor {
         self.server.faults().extra_updates = extra;
     }
 
+    /// The next `n` changes of lists of participants are told to nobody: a gap in the versions.
+    pub fn lose_updates(&self, n: u32) {
+        self.server.faults().lose = n;
+    }
+
+    /// The next `n` changes of lists of participants are held back, and then told in reverse.
+    pub fn reorder_updates(&self, n: usize) {
+        self.server.faults().reorder(n);
+    }
+
+    /// Sends everybody an update of the account's own sequence that comes after others that
+    /// nobody got: a gap in pts.
+    pub fn push_pts_gap(&self) {
+        let update = tl::types::UpdateDeleteMessages { messages: vec![1], pts: 100, pts_count: 1 };
+        let updates = phone::container(vec![update.into()], vec![], vec![], 0);
+        self.server.methods.pushes.to_all_but(0, &updates);
+    }
+
+    /// Tells everybody that there was more than can be told: `updatesTooLong`.
+    pub fn push_too_long(&self) {
+        self.server.methods.pushes.to_all_but(0, &tl::enums::Updates::TooLong);
+    }
+
+    /// The call of `chat` goes on under another id; who holds the old one is refused.
+    pub fn move_call(&self, chat: TelegramChatId) {
+        let mut world = self.server.methods.world();
+        let Some(old) = world.end_call(chat.0) else { return };
+        if let Some(chat) = world.chats.get_mut(&chat.0) {
+            let new = Call::random();
+            let (id, access_hash) = (new.id, new.access_hash);
+            chat.call = Some(Call { id, access_hash, joined: Default::default(), ..old });
+        }
+    }
+
     /// Sends everybody a connection update that nobody asked for, with these parameters: the
     /// server moves a call.
     pub fn push_connection(&self, params: &str) {

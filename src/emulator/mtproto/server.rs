@@ -15,7 +15,7 @@ use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::faults::{Fault, Faults};
+use super::faults::{Batch, Fault, Faults};
 use super::methods::{Caller, Methods, name, unwrapped};
 use super::objects;
 use super::phone::{call_update, container, row_for};
@@ -122,6 +122,7 @@ impl Server {
         let chat = chat.id;
         let Some(call) = world.chats.get(&chat).and_then(|chat| chat.call.clone()) else { return };
         let counts = rows.iter().any(|row| row.versioned);
+        let mut batch = Batch::new();
         for (connection, key) in self.methods.pushes.connections() {
             let Some(account) = world.signed_in(key).filter(|account| call.joined.contains_key(account))
             else {
@@ -134,7 +135,11 @@ impl Server {
             let input = objects::input_call(&call);
             let news = tl::types::UpdateGroupCallParticipants { call: input, participants, version }.into();
             let users = world.users(account);
-            self.push(connection, &container(vec![news], users, vec![], date));
+            batch.push((connection, container(vec![news], users, vec![], date)));
+        }
+        let passed = self.faults().pass(batch);
+        for (connection, updates) in passed.iter().flatten() {
+            self.push(*connection, updates);
         }
         let left = |name: &String| rows.iter().any(|row| row.left && row.peer == *name);
         if let Some(call) = world.chats.get_mut(&chat).and_then(|chat| chat.call.as_mut()) {

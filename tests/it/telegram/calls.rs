@@ -10,7 +10,7 @@ use telecast::emulator::watcher::WatchOptions;
 use telecast::player::{Item, Player, PlayerOptions};
 use telecast::telegram::{Client, Session, SignalingOptions, TelegramError, TelegramSignaling, VideoChatId};
 
-use super::{BOTH, Joined, Lab, NAME, ROOM, options, session, until};
+use super::{BOTH, Joined, Lab, NAME, ROOM, elsewhere, options, session, until};
 use crate::realtime_async;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -440,23 +440,13 @@ async fn a_call_that_the_server_moves_joins_again() {
     let joined = lab.join().await;
     joined.call.joined().await.unwrap();
     let mut status = joined.call.status();
-    let elsewhere = lab.emulator.join_raw(telecast::emulator::JoinRequest {
-        chat: "elsewhere".into(),
-        name: "bot".into(),
-        params: PARAMS.into(),
-        ..Default::default()
-    });
-    lab.door.push_connection(&elsewhere.await.unwrap().params);
+    lab.door.push_connection(&elsewhere(&lab.emulator, 0).await);
     status.wait_for(|status| *status == CallStatus::Reconnecting).await.unwrap();
     status.wait_for(|status| *status == CallStatus::Joined).await.unwrap();
     assert_eq!((lab.door.n_calls("phone.joinGroupCall"), lab.n_bots().await), (2, 1));
     joined.leave().await;
     lab.end().await;
 }
-
-/// What somebody else joins with.
-const PARAMS: &str = r#"{"ssrc":7,"ufrag":"k8Qz","pwd":"Y1nVb0oXw7c3Lr5TgJ2uKeHs","fingerprints":[{"hash":"sha-256",
-    "setup":"passive","fingerprint":"3B:91:0C:5E:77:AA:14:D2:60:8F:E1:49:B3:02:CD:7A:95:6E:2F:18:C4:8D:31:F0:5B:A6:E9:13:70:4C:DE:28"}]}"#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn media_goes_on_while_the_connection_to_telegram_is_lost() {

@@ -5,13 +5,17 @@ use std::time::Duration;
 use telecast::call::{Call, ChatId, JoinOptions, LeftReason};
 use telecast::emulator::measure::Wanted;
 use telecast::emulator::mtproto::{AccountId, ChatKind, MtprotoDoor, NewCall, NewChat, TelegramChatId};
-use telecast::emulator::{Emulator, EmulatorOptions, Weather};
+use telecast::emulator::{Emulator, EmulatorOptions, JoinRequest, Weather};
 use telecast::player::{Item, Player, PlayerOptions};
 use telecast::secret::Secret;
 use telecast::telegram::{Client, ClientOptions, Datacenter, Session, SignalingOptions, TelegramSignaling};
 
 mod calls;
+mod faults;
+mod flapping;
 mod foreign;
+#[cfg(feature = "cli")]
+mod local;
 mod login;
 #[cfg(feature = "cli")]
 mod program;
@@ -20,6 +24,10 @@ mod storm;
 const ROOM: &str = "demo";
 const NAME: &str = "@demo_chat";
 const BOTH: Wanted = Wanted { video: true, audio: true };
+
+/// What somebody else joins with.
+const PARAMS: &str = r#"{"ssrc":7,"ufrag":"k8Qz","pwd":"Y1nVb0oXw7c3Lr5TgJ2uKeHs","fingerprints":[{"hash":"sha-256",
+    "setup":"passive","fingerprint":"3B:91:0C:5E:77:AA:14:D2:60:8F:E1:49:B3:02:CD:7A:95:6E:2F:18:C4:8D:31:F0:5B:A6:E9:13:70:4C:DE:28"}]}"#;
 
 /// A Telegram of our own with one chat, an account that is admin in it, and a client that is
 /// signed in to that account.
@@ -127,6 +135,17 @@ fn session(door: &MtprotoDoor, key: &Secret<[u8; 256]>) -> Session {
     session.set_datacenters(&[1, 2, 3, 4, 5].map(dc)).unwrap();
     session.assume_signed_in().unwrap();
     session
+}
+
+/// What a join brings that is none of ours: where another media server would be.
+async fn elsewhere(emulator: &Emulator, nth: u32) -> String {
+    let request = JoinRequest {
+        chat: format!("elsewhere {nth}"),
+        name: "bot".into(),
+        params: PARAMS.into(),
+        ..JoinRequest::default()
+    };
+    emulator.join_raw(request).await.unwrap().params
 }
 
 /// Waits for something that others bring about.

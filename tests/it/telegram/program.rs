@@ -15,15 +15,15 @@ const PHONE: &str = "+99 966 123 4567";
 
 /// A server with a chat, and a home directory with a session file that leads there; nobody is
 /// signed in.
-struct Desk {
-    emulator: Emulator,
-    door: MtprotoDoor,
+pub(super) struct Desk {
+    pub(super) emulator: Emulator,
+    pub(super) door: MtprotoDoor,
     account: AccountId,
     home: tempfile::TempDir,
 }
 
 impl Desk {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         Self::on(EmulatorOptions::default()).await
     }
 
@@ -37,7 +37,7 @@ impl Desk {
     }
 
     /// A session file, with a key that is signed in or not.
-    fn session(&self, signed_in: bool) {
+    pub(super) fn session(&self, signed_in: bool) {
         let path = self.home.path().join("telecast/main.json");
         let session = Session::open(&path).unwrap();
         let key = self.door.add_key(signed_in.then_some(self.account));
@@ -48,7 +48,7 @@ impl Desk {
         }
     }
 
-    fn chat(&self, username: &str, call: Option<NewCall>) {
+    pub(super) fn chat(&self, username: &str, call: Option<NewCall>) {
         let chat = self.door.add_chat(&NewChat {
             kind: ChatKind::Supergroup,
             title: username,
@@ -61,7 +61,7 @@ impl Desk {
         }
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub(super) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_telecast"));
         command
             .args(args)
@@ -85,7 +85,7 @@ impl Desk {
 }
 
 /// Asks the program to end, as the system does.
-fn stop(child: Child) -> (Option<i32>, String, String) {
+pub(super) fn stop(child: Child) -> (Option<i32>, String, String) {
     let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
     told(child.wait_with_output().unwrap())
