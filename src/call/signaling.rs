@@ -289,9 +289,9 @@ pub enum SignalingError {
 
 impl SignalingError {
     /// Is it worth asking the same again later?
-    pub const fn retryable(&self) -> bool {
+    pub fn retryable(&self) -> bool {
         match self {
-            Self::Rpc { code, .. } => matches!(*code, 420 | 500 | -503),
+            Self::Rpc { code, message } => words::passes(*code, message),
             Self::Unavailable { retryable, .. } => *retryable,
             Self::Timeout(_) | Self::Scheduled { .. } => true,
             Self::Closed => false,

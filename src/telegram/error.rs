@@ -6,7 +6,7 @@ use grammers_mtsender::{InvocationError, RpcError};
 
 use super::session::SessionError;
 use crate::call::signaling::SignalingError;
-use crate::call::signaling::words::meaning;
+use crate::call::signaling::words::{meaning, passes};
 
 /// Why something asked of Telegram did not work.
 #[derive(Debug, thiserror::Error)]
@@ -111,14 +111,14 @@ pub enum TelegramError {
 
 impl TelegramError {
     /// Is it worth trying the same again later?
-    pub const fn retryable(&self) -> bool {
+    pub fn retryable(&self) -> bool {
         match self {
             Self::FloodWait { .. }
             | Self::Timeout { .. }
             | Self::Connection { .. }
             | Self::NoConnection
             | Self::Scheduled { .. } => true,
-            Self::Rpc { code, .. } => matches!(*code, 500 | -503),
+            Self::Rpc { code, message, .. } => passes(*code, message),
             _ => false,
         }
     }

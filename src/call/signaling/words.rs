@@ -15,10 +15,14 @@ const WORDS: &[(&str, &str)] = &[
     ("CHAT_WRITE_FORBIDDEN", "this account may not take part in that chat; ask an admin"),
     ("GROUPCALL_PARTICIPANTS_TOO_MUCH", "the video chat is full; try again later"),
     ("GROUPCALL_ANONYMOUS_FORBIDDEN", "anonymous admins may not join; use --as with another peer"),
-    ("GROUPCALL_ALREADY_DISCARDED", "the video chat is over"),
+    (
+        "GROUPCALL_ALREADY_DISCARDED",
+        "the video chat is over; wait for the next one, or begin it with --start",
+    ),
     ("CREATE_CALL_FAILED", "the video chat could not be begun; there may be one already"),
     ("SCHEDULE_DATE_INVALID", "that time is in the past or too far ahead; choose another"),
     ("RAISE_HAND_FORBIDDEN", "raising a hand is not allowed here"),
+    ("PARTICIPANT_PRESENTATION_MISSING", "no screen is being shared; there is nothing to end"),
     ("VIDEO_PAUSE_FORBIDDEN", "pausing the picture is not allowed now"),
     ("VIDEO_STOP_FORBIDDEN", "switching the camera is not allowed now"),
     ("USER_VOLUME_INVALID", "volumes go from 1 to 20000; 10000 is 100 %"),
@@ -29,6 +33,12 @@ const WORDS: &[(&str, &str)] = &[
     ("CHANNEL_PRIVATE", "this account is not in that chat, or was banned from it"),
     ("CHAT_ID_INVALID", "this account is not in that chat"),
     ("PEER_ID_INVALID", "this account cannot see that chat; join it first"),
+    (
+        "AUTH_KEY_DUPLICATED",
+        "two processes used this session at once, and Telegram ended it; run `telecast login`",
+    ),
+    ("USER_DEACTIVATED", "the account was deleted"),
+    ("USER_DEACTIVATED_BAN", "the account was banned; write to recover@telegram.org"),
     ("API_ID_INVALID", "API_ID and API_HASH do not belong together; see my.telegram.org"),
     ("PHONE_NUMBER_INVALID", "that is no phone number; write it with the country code"),
     ("PHONE_CODE_INVALID", "that is not the code; look at the latest message from Telegram"),
@@ -40,6 +50,14 @@ const WORDS: &[(&str, &str)] = &[
 /// What a word means and what to do about it, in half a sentence; nothing for unknown words.
 pub fn meaning(word: &str) -> Option<&'static str> {
     WORDS.iter().find(|(known, _)| *known == word).map(|(_, meaning)| *meaning)
+}
+
+/// Words for what passes by itself, though their code says that the request was wrong.
+const PASSING: &[&str] = &["GROUPCALL_PARTICIPANTS_TOO_MUCH", "GROUPCALL_SSRC_DUPLICATE_MUCH"];
+
+/// Is it worth asking the same again later?
+pub fn passes(code: i32, word: &str) -> bool {
+    matches!(code, 420 | 500 | -503) || PASSING.contains(&word)
 }
 
 /// The sentence that a person reads.
@@ -69,6 +87,8 @@ mod tests {
             assert!(sentence(400, word).contains(meaning), "{word}");
         }
         assert!(sentence(401, "SESSION_REVOKED").contains("telecast login"));
+        assert!(PASSING.iter().all(|word| meaning(word).is_some()));
+        assert!(passes(400, PASSING[0]) && passes(500, "X") && !passes(403, "GROUPCALL_FORBIDDEN"));
         assert_eq!(sentence(400, "SOMETHING_NEW"), "Telegram answered 400 SOMETHING_NEW");
     }
 }

@@ -11,6 +11,7 @@ use telecast::secret::Secret;
 use telecast::telegram::{Client, ClientOptions, Datacenter, Session, SignalingOptions, TelegramSignaling};
 
 mod calls;
+mod errors;
 mod faults;
 mod flapping;
 mod foreign;

@@ -7,8 +7,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use telecast::emulator::mtproto::{AccountId, ChatKind, MtprotoDoor, NewCall, NewChat};
-use telecast::emulator::{Emulator, EmulatorOptions, Weather};
+use telecast::emulator::mtproto::{AccountId, ChatKind, Fault, MtprotoDoor, NewCall, NewChat};
+use telecast::emulator::{Emulator, EmulatorOptions, RpcError, Weather};
 use telecast::telegram::{Datacenter, Session};
 
 const PHONE: &str = "+99 966 123 4567";
@@ -190,6 +190,40 @@ async fn each_failure_names_its_remedy() {
     let (exit, _, said) = told(command.output().unwrap());
     assert_eq!(exit, Some(3), "{said}");
     assert!(said.contains("my.telegram.org"), "{said}");
+    desk.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_word_that_ends_a_join_has_its_exit_code_and_says_what_to_do() {
+    let desk = Desk::new().await;
+    desk.session(true);
+    desk.chat("lively", Some(NewCall::default()));
+    for (code, word, times, exit, remedy) in [
+        (400, "GROUPCALL_SSRC_DUPLICATE_MUCH", 4, 5, "a new try"),
+        (403, "GROUPCALL_FORBIDDEN", 1, 5, "look for it again"),
+        (400, "GROUPCALL_INVALID", 1, 5, "look for it again"),
+        (400, "JOIN_AS_PEER_INVALID", 1, 5, "leave --as out"),
+        (400, "DATA_JSON_INVALID", 1, 5, "report it"),
+        (400, "CHAT_ADMIN_REQUIRED", 1, 5, "ask one of them"),
+        (403, "CHAT_WRITE_FORBIDDEN", 1, 5, "ask an admin"),
+        (400, "GROUPCALL_PARTICIPANTS_TOO_MUCH", 1, 5, "try again later"),
+        (400, "GROUPCALL_ANONYMOUS_FORBIDDEN", 1, 5, "use --as"),
+        (400, "GROUPCALL_ALREADY_DISCARDED", 1, 5, "--start"),
+        (420, "FLOOD_WAIT_3600", 1, 9, "wait"),
+        (400, "SOMETHING_NEW", 1, 5, "SOMETHING_NEW"),
+    ] {
+        let before = desk.door.n_calls("phone.joinGroupCall");
+        desk.door.plan("phone.joinGroupCall", Fault::Refuse(RpcError::new(code, word)), times);
+        let (exited, _, said) = desk.run(&["play", "media/music.ogg", "--chat", "@lively"]);
+        assert_eq!(exited, Some(exit), "{word}: {said}");
+        assert!(said.contains(word) && said.contains(remedy), "{word}: {said}");
+        assert_eq!(desk.door.n_calls("phone.joinGroupCall") - before, u64::from(times), "{word}");
+        assert!(desk.emulator.stats("lively").await.is_ok_and(|stats| stats.is_empty()) || before == 0);
+    }
+    // Last, because it ends the session.
+    desk.door.plan("phone.joinGroupCall", Fault::Refuse(RpcError::new(401, "SESSION_REVOKED")), 1);
+    let (exited, _, said) = desk.run(&["play", "media/music.ogg", "--chat", "@lively"]);
+    assert!(exited == Some(4) && said.contains("telecast login"), "{said}");
     desk.end().await;
 }
 
