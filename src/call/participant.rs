@@ -189,6 +189,12 @@ impl Participant {
         self.drive(now);
     }
 
+    /// Since when a viewer waits for a keyframe that is not on its way.
+    pub(super) fn keyframe_wanted(&self) -> Option<Instant> {
+        let connection = self.connection.as_ref().filter(|connection| connection.up)?;
+        connection.sender.as_ref()?.keyframe_wanted()
+    }
+
     /// Is there a connection that frames can be sent on?
     pub(super) fn wants_frames(&self) -> bool {
         self.connection.as_ref().is_some_and(|connection| connection.up)

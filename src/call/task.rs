@@ -45,8 +45,15 @@ pub(super) fn spawn(chat: ChatId, options: JoinOptions, ends: Ends) {
         seed: fastrand::u64(..),
         route,
     });
-    let driver =
-        Driver { participant, ends, socket: None, frames: None, programme_over: false, link_open: true };
+    let driver = Driver {
+        participant,
+        ends,
+        socket: None,
+        frames: None,
+        asked_for_key: None,
+        programme_over: false,
+        link_open: true,
+    };
     tokio::spawn(driver.run().instrument(span));
 }
 
@@ -58,6 +65,8 @@ struct Driver {
     socket: Option<AsyncFd<UdpSocket>>,
     /// Present while there is a connection to send on.
     frames: Option<Listener>,
+    /// Since when the keyframe is wanted that the programme was asked for.
+    asked_for_key: Option<Instant>,
     programme_over: bool,
     link_open: bool,
 }
@@ -71,6 +80,7 @@ impl Driver {
                 break over;
             }
             self.listen().await;
+            self.ask_for_key();
             let timeout = self.participant.poll_timeout();
             tokio::select! {
                 biased;
@@ -104,6 +114,14 @@ impl Driver {
             (None, true) => self.frames = Some(self.ends.player.listen().await),
             (Some(_), false) => self.frames = None,
             _ => {}
+        }
+    }
+
+    /// Passes a viewer's wish for a keyframe on to the programme, once for each.
+    fn ask_for_key(&mut self) {
+        let wanted = self.participant.keyframe_wanted();
+        if wanted != self.asked_for_key && wanted.is_none_or(|_| self.ends.player.request_keyframe()) {
+            self.asked_for_key = wanted;
         }
     }
 

@@ -15,6 +15,8 @@ pub use self::error::MediaError;
 pub use self::probe::Probe;
 pub use self::reader::{Reader, ReaderOptions};
 pub use self::transcode::TranscodeError;
+#[cfg(feature = "openh264")]
+pub(crate) use self::transcode::bitrate_for;
 
 pub mod audio;
 pub mod codec;

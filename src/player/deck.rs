@@ -73,8 +73,9 @@ pub(super) enum Slot {
 /// Something the deck wants from its worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Want {
-    /// More frames of this generation. The item plays at `position`, where it plays.
-    Read { generation: u32, n_frames: usize, position: Option<MediaTime> },
+    /// More frames of this generation. The item plays at `position`, where it plays; with `key`,
+    /// whoever encodes pictures is to make a keyframe.
+    Read { generation: u32, n_frames: usize, position: Option<MediaTime>, key: bool },
     /// Go there; what comes from now on is of this generation.
     Seek { generation: u32, to: MediaTime },
 }
@@ -93,6 +94,8 @@ pub(super) struct Deck {
     generation: u32,
     seek_in_flight: bool,
     seek_wanted: Option<MediaTime>,
+    /// A viewer waits for a keyframe.
+    pub(super) key_wanted: bool,
     /// Frames asked for and not yet come.
     credit: usize,
     /// Where the last seek landed.
@@ -146,6 +149,7 @@ impl Deck {
             generation: 0,
             seek_in_flight: false,
             seek_wanted: None,
+            key_wanted: false,
             credit: 0,
             landed: None,
             cursor: None,
@@ -296,7 +300,8 @@ impl Deck {
             return None;
         }
         self.credit += CREDIT;
-        Some(Want::Read { generation: self.generation, n_frames: CREDIT, position: self.cursor })
+        let key = std::mem::take(&mut self.key_wanted);
+        Some(Want::Read { generation: self.generation, n_frames: CREDIT, position: self.cursor, key })
     }
 
     fn wants_more(&self) -> bool {

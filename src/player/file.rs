@@ -43,6 +43,10 @@ impl FrameReader for Reader {
         Self::set_volume(self, gain);
     }
 
+    fn request_keyframe(&mut self) {
+        self.request_key();
+    }
+
     fn set_position(&mut self, position: MediaTime) {
         Self::set_position(self, position);
     }

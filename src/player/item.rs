@@ -78,6 +78,9 @@ pub trait FrameReader: Send {
     /// How loud frames read from now on are: 1.0 is as recorded.
     fn set_volume(&mut self, gain: f32);
 
+    /// A viewer waits for a keyframe: whoever encodes makes the next picture one.
+    fn request_keyframe(&mut self) {}
+
     /// The item plays at `position`, a little before what is read: what would come too late need
     /// not be made any more.
     fn set_position(&mut self, _position: MediaTime) {}

@@ -12,6 +12,8 @@
 //!
 //! [`Player`] is the handle, `state` decides, `task` waits and carries, `worker` reads.
 
+#[cfg_attr(not(feature = "openh264"), path = "no_bridge.rs")]
+mod bridge;
 mod deck;
 mod file;
 mod item;
@@ -328,6 +330,13 @@ impl Player {
     /// [`PlayError::Volume`], [`PlayError::Closed`].
     pub async fn set_volume(&self, percent: u16) -> Result<(), PlayError> {
         self.ask(|reply| Command::Volume { percent, reply }).await?
+    }
+
+    /// Says that a viewer cannot go on without a keyframe. One comes as soon as the file or an
+    /// encoder has it; requests of many calls are answered by the same one. False when so many
+    /// commands wait that this one was not taken.
+    pub fn request_keyframe(&self) -> bool {
+        self.commands.try_send(Command::Keyframe).is_ok()
     }
 
     /// Ends the current item and empties the queue.

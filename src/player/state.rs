@@ -202,6 +202,13 @@ impl State {
         Ok(ticket)
     }
 
+    /// A viewer waits for a keyframe; a reader that encodes can make one.
+    pub(super) fn request_keyframe(&mut self) {
+        if let Some(deck) = &mut self.current {
+            deck.key_wanted = true;
+        }
+    }
+
     /// Sets how loud items are. What has been read already keeps its volume.
     pub(super) fn set_volume(&mut self, percent: u16) -> Result<(), PlayError> {
         if percent > MAX_VOLUME_PERCENT {

@@ -9,17 +9,19 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::{broadcast, oneshot, watch};
 use tracing::{debug, error, trace, warn};
 
+use super::bridge::Bridge;
 use super::item::Item;
 use super::listener::Tap;
 use super::state::{Output, State, Ticket};
 use super::worker::{Dismissed, Report, Worker, WorkerEvent, WorkerId};
-use super::{
-    DueFrame, FOLLOWED, ItemId, MAX_QUEUED, PlayError, PlayerEvent, PlayerOptions, PlayerStatus, SharedFrame,
-};
+use super::{FOLLOWED, ItemId, MAX_QUEUED, PlayError, PlayerEvent, PlayerOptions, PlayerStatus, SharedFrame};
 use crate::time::MediaTime;
 
 /// How many reports of workers may wait. Two items are loaded at most, each owing few frames.
 const REPORTS: usize = 64;
+
+/// How often an item's reader is asked for a keyframe: about as long as it takes to come.
+const BETWEEN_KEYS: Duration = Duration::from_secs(1);
 
 /// How long a worker may take for its last frame when the programme ends. One that takes longer
 /// hangs in a read of the system; it ends by itself when that returns.
@@ -35,6 +37,7 @@ pub(super) enum Command {
     Skip { reply: oneshot::Sender<Result<(), PlayError>> },
     Pause { paused: bool, reply: oneshot::Sender<()> },
     Seek { to: MediaTime, reply: SeekReply },
+    Keyframe,
     Volume { percent: u16, reply: oneshot::Sender<Result<(), PlayError>> },
     Stop { reply: oneshot::Sender<()> },
     Listen { tap: Tap },
@@ -58,6 +61,8 @@ pub(super) async fn run(
         retired: HashMap::new(),
         taps: Vec::new(),
         under_way: VecDeque::new(),
+        bridge: Bridge::default(),
+        key_asked: None,
         seeks: HashMap::new(),
         reports,
         events,
@@ -73,6 +78,11 @@ pub(super) async fn run(
             biased;
             () = sleep_until(wake) => {}
             Some(report) = inbox.recv() => driver.handle_report(report),
+            answer = driver.bridge.recv() => {
+                for frame in driver.bridge.handle_answer(answer) {
+                    driver.hand_out(frame);
+                }
+            }
             command = commands.recv(), if has_owner => match command {
                 Some(command) => driver.handle_command(command),
                 None => {
@@ -107,6 +117,10 @@ struct Driver {
     /// What has been handed out and is not due yet: whoever comes to listen gets it, too, and
     /// need not wait for [`LEAD`](super::state::LEAD) to pass.
     under_way: VecDeque<SharedFrame>,
+    /// Makes keyframes where the file has none.
+    bridge: Bridge,
+    /// When the item's reader was last asked for a keyframe.
+    key_asked: Option<Instant>,
     seeks: HashMap<Ticket, SeekReply>,
     reports: Sender<Report>,
     events: broadcast::Sender<PlayerEvent>,
@@ -121,7 +135,11 @@ impl Driver {
     fn carry_out(&mut self) {
         while let Some(output) = self.state.poll_output(now()) {
             match output {
-                Output::Frame(frame) => self.hand_out(frame),
+                Output::Frame(frame) => {
+                    if let Some(frame) = self.bridge.handle_frame(Arc::new(frame), now()) {
+                        self.hand_out(frame);
+                    }
+                }
                 Output::Event(event) => {
                     self.tell_followers(&event);
                     // Nobody has to listen to events.
@@ -180,9 +198,8 @@ impl Driver {
         self.state.n_queued() + untold < MAX_QUEUED
     }
 
-    fn hand_out(&mut self, frame: DueFrame) {
-        trace!(item = ?frame.item, at = ?frame.at, kind = ?frame.frame.kind, "frame");
-        let shared = Arc::new(frame);
+    fn hand_out(&mut self, shared: SharedFrame) {
+        trace!(item = ?shared.item, at = ?shared.at, kind = ?shared.frame.kind, "frame");
         self.taps.retain_mut(|tap| tap.offer(&shared));
         let now = now();
         while self.under_way.pop_front_if(|frame| frame.due < now).is_some() {}
@@ -239,6 +256,7 @@ impl Driver {
                 }
                 Err(error) => answer(reply, Err(error)),
             },
+            Command::Keyframe => self.request_keyframe(),
             Command::Volume { percent, reply } => answer(reply, self.state.set_volume(percent)),
             Command::Stop { reply } => {
                 self.state.stop();
@@ -250,15 +268,28 @@ impl Driver {
                     self.taps.push(tap);
                 }
                 self.state.handle_listener();
+                // Whoever comes in the middle cannot begin with what goes on.
+                self.request_keyframe();
             }
             Command::Follow { to } => self.followers.push(to),
             Command::Close => self.state.close(),
         }
     }
 
+    /// Asks whoever can make one: the item's reader, where it encodes, or the bridge.
+    fn request_keyframe(&mut self) {
+        let now = now();
+        self.bridge.request(now);
+        if self.key_asked.is_none_or(|at| now >= at + BETWEEN_KEYS) {
+            self.key_asked = Some(now);
+            self.state.request_keyframe();
+        }
+    }
+
     /// Waits for the workers that still read. Listeners hear the end at once.
     async fn shut_down(mut self, mut inbox: Receiver<Report>) {
         self.taps.clear();
+        self.bridge.close();
         for (id, worker) in self.workers.drain() {
             self.retired.insert(id, worker.dismiss());
         }

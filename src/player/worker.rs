@@ -166,11 +166,14 @@ fn run(item: &Item, orders: &Receiver<Want>, gain: &AtomicU32, reporter: &Report
     let mut batch = Batch::default();
     while let Some(order) = next_order(orders, credit) {
         let event = match order {
-            Some(Want::Read { generation: of, n_frames, position }) => {
+            Some(Want::Read { generation: of, n_frames, position, key }) => {
                 // Reads that were on their way when a seek was ordered count no more.
                 if of == generation {
                     credit += n_frames;
                     position.into_iter().for_each(|position| reader.set_position(position));
+                }
+                if key {
+                    reader.request_keyframe();
                 }
                 let now = reader.plan();
                 if now == plan {

@@ -11,6 +11,8 @@ mod demo;
 #[cfg(all(feature = "emulator", any(feature = "openh264", feature = "telegram")))]
 mod foreign;
 mod formats;
+#[cfg(all(feature = "emulator", feature = "openh264"))]
+mod keyframes;
 mod layers;
 mod negotiation;
 #[cfg(all(feature = "emulator", feature = "openh264"))]

@@ -233,17 +233,20 @@ impl PictureDecoder {
     }
 
     fn decode(&mut self, frame: &Encoded, clock: SenderClock, sink: &mut impl FnMut(Decoded<'_>)) {
-        use openh264::formats::YUVSource as _;
+        if !self.inside.is_empty() && begins_stream(&frame.data) {
+            // The library forgets what it holds back when the parameter sets change.
+            let _no_picture = self.decoder.decode(&[]);
+            for picture in self.decoder.flush_remaining().unwrap_or_default() {
+                let Some(Reverse(times)) = self.inside.pop() else { break };
+                show(&picture, times, clock, sink);
+            }
+            self.inside.clear();
+        }
         self.inside.push(Reverse((frame.timestamp, frame.arrival)));
         match self.decoder.decode(&frame.data) {
             Ok(Some(picture)) => {
-                let Reverse((timestamp, arrival)) = self.inside.pop().expect("a unit was pushed above");
-                let (width, height) = picture.dimensions();
-                let Some(luma) = Luma::new(picture.y(), picture.strides().0, width, height) else {
-                    debug!(width, height, "the decoder gave a picture that is smaller than it says");
-                    return;
-                };
-                sink(Decoded::Picture(Picture { luma, arrival, taken: clock.ntp(low_bits(timestamp)) }));
+                let Reverse(times) = self.inside.pop().expect("a unit was pushed above");
+                show(&picture, times, clock, sink);
             }
             Ok(None) if self.inside.len() <= MAX_REORDERED => {}
             Ok(None) => {
@@ -256,6 +259,28 @@ impl PictureDecoder {
             }
         }
     }
+}
+
+#[cfg(feature = "openh264")]
+fn show(
+    picture: &openh264::decoder::DecodedYUV<'_>,
+    (timestamp, arrival): (u64, MediaTime),
+    clock: SenderClock,
+    sink: &mut impl FnMut(Decoded<'_>),
+) {
+    use openh264::formats::YUVSource as _;
+    let (width, height) = picture.dimensions();
+    let Some(luma) = Luma::new(picture.y(), picture.strides().0, width, height) else {
+        debug!(width, height, "the decoder gave a picture that is smaller than it says");
+        return;
+    };
+    sink(Decoded::Picture(Picture { luma, arrival, taken: clock.ntp(low_bits(timestamp)) }));
+}
+
+/// An access unit with a sequence parameter set (NAL type 7).
+#[cfg(feature = "openh264")]
+fn begins_stream(annex_b: &[u8]) -> bool {
+    annex_b.windows(4).any(|window| matches!(window, [0, 0, 1, header] if header & 0x1f == 7))
 }
 
 fn ticks(n_samples: u64) -> MediaTime {

@@ -467,7 +467,12 @@ impl Viewer<'_> {
         }
         let seconds = |ms: i64| seconds(MediaTime::from_millis(ms));
         let wait = seconds(pictures.gop_max_ms);
-        if pictures.gop_max_ms > SHORT_WAIT.as_millis() {
+        if pictures.gop_max_ms > SHORT_WAIT.as_millis() && plan::can_transcode() {
+            all.push(format!(
+                "The file has a keyframe only every {}: for a viewer who joins between two, pictures are encoded up to the next one, so the wait is about half a second.",
+                seconds(pictures.gop_median_ms)
+            ));
+        } else if pictures.gop_max_ms > SHORT_WAIT.as_millis() {
             all.push(format!(
                 "A viewer who joins waits up to {wait} for a picture, because the file has a keyframe only every {}.",
                 seconds(pictures.gop_median_ms)

@@ -78,23 +78,23 @@ fn a_long_gop() {
     check(
         "long-gop.mp4",
         &expect![[r#"
-        media/long-gop.mp4: mp4, 20.0 s, 1.0 MB
+            media/long-gop.mp4: mp4, 20.0 s, 1.0 MB
 
-          1 video h264 Main, 640×360, 30 fps, 20.0 s, 279 kbit/s (peak 384 kbit/s)
-          2 audio aac, 44100 Hz, stereo, 20.0 s, 130 kbit/s (peak 135 kbit/s)
-                  600 pictures, 2 keyframes, every 10.0 s; no B-frames
+              1 video h264 Main, 640×360, 30 fps, 20.0 s, 279 kbit/s (peak 384 kbit/s)
+              2 audio aac, 44100 Hz, stereo, 20.0 s, 130 kbit/s (peak 135 kbit/s)
+                      600 pictures, 2 keyframes, every 10.0 s; no B-frames
 
-          picture copy
-                  The picture is H.264 Main without B-frames, which receivers decode as it is, so it is copied.
-          sound   transcode: aac
-                  The sound is AAC, which a call does not carry, so it is decoded and encoded as Opus in packets of 20 ms.
+              picture copy
+                      The picture is H.264 Main without B-frames, which receivers decode as it is, so it is copied.
+              sound   transcode: aac
+                      The sound is AAC, which a call does not carry, so it is decoded and encoded as Opus in packets of 20 ms.
 
-          In the call:
-            - A viewer who joins waits up to 10.0 s for a picture, because the file has a keyframe only every 10.0 s.
+              In the call:
+                - The file has a keyframe only every 10.0 s: for a viewer who joins between two, pictures are encoded up to the next one, so the wait is about half a second.
 
-          To have it copied, with a picture at once:
-            ffmpeg -i media/long-gop.mp4 -c:v libx264 -bf 0 -pix_fmt yuv420p -force_key_frames 'expr:gte(t,2*n_forced)' -c:a libopus -b:a 128k -ac 2 media/long-gop-telecast.mp4
-    "#]],
+              To have it copied, with a picture at once:
+                ffmpeg -i media/long-gop.mp4 -c:v libx264 -bf 0 -pix_fmt yuv420p -force_key_frames 'expr:gte(t,2*n_forced)' -c:a libopus -b:a 128k -ac 2 media/long-gop-telecast.mp4
+        "#]],
     );
 }
 
