@@ -15,6 +15,7 @@ mod errors;
 mod faults;
 mod flapping;
 mod foreign;
+mod live;
 #[cfg(feature = "cli")]
 mod local;
 mod login;
