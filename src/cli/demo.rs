@@ -52,6 +52,9 @@ pub(super) struct DemoArgs {
     #[command(flatten)]
     pictures: super::pictures::PictureArgs,
 
+    #[command(flatten)]
+    from: super::sources::SourceArgs,
+
     /// No page: a watcher decodes what arrives and gives a verdict; exit code 8 when it is bad
     #[arg(long)]
     headless: bool,
@@ -73,9 +76,15 @@ pub(super) struct DemoArgs {
     http: SocketAddr,
 }
 
+impl DemoArgs {
+    fn reader(&self) -> ReaderOptions {
+        self.from.apply(self.pictures.reader(true))
+    }
+}
+
 pub(super) fn run(args: DemoArgs) -> anyhow::Result<Exit> {
     let sources = sources(&args)?;
-    let plans = plans(&sources, args.pictures.reader(true))?;
+    let plans = plans(&sources, &args.reader())?;
     super::runtime()?.block_on(async {
         let stop = stop::on_signal()?;
         let options = EmulatorOptions { weather: args.impair.clone(), ..EmulatorOptions::default() };
@@ -88,7 +97,7 @@ pub(super) fn run(args: DemoArgs) -> anyhow::Result<Exit> {
 
 fn sources(args: &DemoArgs) -> anyhow::Result<Vec<PathBuf>> {
     if !args.sources.is_empty() {
-        return Ok(args.sources.clone());
+        return Ok(args.from.expand(&args.sources)?);
     }
     // One clip is enough to be judged by; two make a nicer loop to look at.
     let clips = if args.headless { &DEFAULT_CLIPS[..1] } else { &DEFAULT_CLIPS[..] };
@@ -100,9 +109,9 @@ fn sources(args: &DemoArgs) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Opens every source once: what cannot be played is told before anything starts.
-fn plans(sources: &[PathBuf], options: ReaderOptions) -> anyhow::Result<Vec<Plan>> {
+fn plans(sources: &[PathBuf], options: &ReaderOptions) -> anyhow::Result<Vec<Plan>> {
     let open = |source: &PathBuf| {
-        let reader = Reader::open(source, options);
+        let reader = Reader::open(source, options.clone());
         Ok(reader.with_context(|| format!("cannot play {}", source.display()))?.plan().clone())
     };
     sources.iter().map(open).collect()
@@ -131,7 +140,7 @@ impl Demo<'_> {
 
         let player = Player::start(PlayerOptions { loop_all: true, ..PlayerOptions::default() });
         for source in &self.sources {
-            player.enqueue(Item::file_with(source, self.args.pictures.reader(true))).await?;
+            player.enqueue(Item::file_with(source, self.args.reader())).await?;
         }
         let join = JoinOptions { video: self.wanted().video, ..JoinOptions::default() };
         let way = Way::open(self.emulator).await?;

@@ -20,6 +20,7 @@ mod pictures;
 mod play;
 mod probe;
 mod say;
+mod sources;
 mod status;
 mod stop;
 #[cfg(feature = "telegram")]

@@ -25,7 +25,7 @@ Examples:
   telecast play music.ogg --signaling stdio --chat -1001234
   telecast play a.mp4 b.mp4 --loop --signaling stdio --chat one --chat two --stats-every 5s")]
 pub(super) struct PlayArgs {
-    /// What to play, in this order
+    /// What to play, in this order: files, folders, playlists, http addresses, `-` for standard input
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<PathBuf>,
 
@@ -79,6 +79,9 @@ pub(super) struct PlayArgs {
 
     #[command(flatten)]
     pictures: super::pictures::PictureArgs,
+
+    #[command(flatten)]
+    from: super::sources::SourceArgs,
 
     /// Our side of the DTLS handshake in the first try
     #[arg(long, value_enum, default_value = "passive")]
@@ -170,12 +173,12 @@ fn run_telegram(args: PlayArgs) -> anyhow::Result<Exit> {
     }
     let join = args.join_options();
     let mut stream = super::stream::Stream {
-        sources: args.sources,
+        sources: args.from.expand(&args.sources)?,
         chats: args.chats,
         loop_all: args.loop_all,
         stay: args.stay.unwrap_or_default(),
         start: args.start.unwrap_or_default(),
-        reader: args.pictures.reader(!args.no_video),
+        reader: args.from.apply(args.pictures.reader(!args.no_video)),
         join,
     };
     stream.check()?;
@@ -197,11 +200,12 @@ fn run_stdio(args: PlayArgs) -> anyhow::Result<Exit> {
         return Err(Because(Exit::Usage, text.into()).into());
     }
     let join = args.join_options();
-    let reader = args.pictures.reader(join.video);
-    let item = |source: PathBuf| Item::file_with(source, reader);
+    let reader = args.from.apply(args.pictures.reader(join.video));
+    let item = |source: PathBuf| Item::file_with(source, reader.clone());
+    let sources = args.from.expand(&args.sources)?;
     let options = stdio::Options {
         chats: args.chats.into_iter().map(ChatId).collect(),
-        items: args.sources.into_iter().map(item).collect(),
+        items: sources.into_iter().map(item).collect(),
         separate: args.separate,
         loop_all: args.loop_all,
         stay: args.stay.unwrap_or_default(),

@@ -33,7 +33,7 @@ impl Stream {
         }
         let mut pictures = Vec::new();
         for source in &self.sources {
-            let reader = Reader::open(source, self.reader);
+            let reader = Reader::open(source, self.reader.clone());
             let reader = reader.with_context(|| format!("cannot play {}", source.display()))?;
             pictures.push(reader.plan().video.played_track().is_some());
         }
@@ -59,7 +59,7 @@ impl Stream {
         };
         if !nothing_joined {
             for source in &self.sources {
-                let item = Item::file_with(source, self.reader);
+                let item = Item::file_with(source, self.reader.clone());
                 player.enqueue(item).await?;
             }
         }

@@ -37,11 +37,54 @@ pub struct PlanOptions {
     pub video: bool,
     /// What the picture may be, and what it becomes.
     pub pictures: PictureOptions,
+    /// Which sound; the first that can be played otherwise.
+    pub audio_track: Option<TrackChoice>,
+    /// Which picture; the first that can be played otherwise.
+    pub video_track: Option<TrackChoice>,
+}
+
+/// One of the tracks of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrackChoice {
+    /// Counted from 1 in the order of the file.
+    Number(u16),
+    /// The first one in this language (ISO 639-2).
+    Language([u8; 3]),
+}
+
+impl std::str::FromStr for TrackChoice {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(number) = text.parse().ok().filter(|number| *number > 0) {
+            return Ok(Self::Number(number));
+        }
+        let letters =
+            <[u8; 3]>::try_from(text.as_bytes()).ok().filter(|l| l.iter().all(u8::is_ascii_alphabetic));
+        let letters =
+            letters.ok_or("a track is a number from 1 on, or a language of three letters such as eng")?;
+        Ok(Self::Language(letters.map(|letter| letter.to_ascii_lowercase())))
+    }
+}
+
+impl fmt::Display for TrackChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Language(letters) => f.write_str(&String::from_utf8_lossy(letters)),
+        }
+    }
 }
 
 impl Default for PlanOptions {
     fn default() -> Self {
-        Self { audio: true, video: true, pictures: PictureOptions::default() }
+        Self {
+            audio: true,
+            video: true,
+            pictures: PictureOptions::default(),
+            audio_track: None,
+            video_track: None,
+        }
     }
 }
 
@@ -137,6 +180,22 @@ pub struct Plan {
     pub audio: TrackPlan,
     /// Its picture.
     pub video: TrackPlan,
+}
+
+impl Plan {
+    /// What is copied was made by FFmpeg, because of `why`.
+    pub(super) fn convert(&mut self, why: &str) {
+        for plan in [&mut self.audio, &mut self.video] {
+            if let TrackPlan::Copy { track, codec, .. } = plan {
+                *plan = TrackPlan::Transcode {
+                    track: *track,
+                    from: Codec::Unknown("ffmpeg".to_owned()),
+                    to: codec.clone(),
+                    reason: format!("FFmpeg converts it while it plays, because {why}."),
+                };
+            }
+        }
+    }
 }
 
 /// How one track is played. [`Display`](fmt::Display) gives the short words that programs
@@ -272,15 +331,26 @@ pub(super) struct Selection {
 
 impl Selection {
     fn of(tracks: &[Track], options: PlanOptions) -> Self {
-        let pick = |kind, wanted: bool, good: &dyn Fn(&Track) -> bool| {
+        let pick = |kind, wanted: bool, choice: Option<TrackChoice>, good: &dyn Fn(&Track) -> bool| {
             let of_kind =
                 || tracks.iter().enumerate().filter(move |(_, t)| t.kind == kind && !is_still(&t.codec));
-            let best = of_kind().find(|(_, track)| good(track)).or_else(|| of_kind().next());
+            let best = match choice {
+                Some(TrackChoice::Number(number)) => of_kind().nth(usize::from(number).saturating_sub(1)),
+                Some(TrackChoice::Language(letters)) => of_kind().find(|(_, track)| {
+                    let language = track.language.as_deref().unwrap_or_default();
+                    language.as_bytes().eq_ignore_ascii_case(&letters)
+                }),
+                None => of_kind().find(|(_, track)| good(track)).or_else(|| of_kind().next()),
+            };
             best.filter(|_| wanted).map(|(index, _)| index)
         };
         Self {
-            audio: pick(MediaKind::Audio, options.audio, &|track| AudioDecoder::new(track).is_ok()),
-            video: pick(MediaKind::Video, options.video, &|track| track.codec == Codec::H264),
+            audio: pick(MediaKind::Audio, options.audio, options.audio_track, &|track| {
+                AudioDecoder::new(track).is_ok()
+            }),
+            video: pick(MediaKind::Video, options.video, options.video_track, &|track| {
+                track.codec == Codec::H264
+            }),
         }
     }
 }
@@ -392,7 +462,7 @@ impl Planner {
 
     fn decide_audio(&self) -> TrackPlan {
         let Some(index) = self.selection.audio else {
-            return nothing(self.options.audio, "sound");
+            return nothing(self.options.audio, self.options.audio_track, "sound");
         };
         let track = &self.tracks[index];
         if let Err(undecodable) = AudioDecoder::new(track) {
@@ -447,7 +517,7 @@ impl Planner {
                 let reason = "The only picture is cover art, so nothing is sent as video.".to_owned();
                 return TrackPlan::None { reason };
             }
-            return nothing(self.options.video, "picture");
+            return nothing(self.options.video, self.options.video_track, "picture");
         };
         let codec = self.codec_of(index).clone();
         let verdict = match codec {
@@ -560,9 +630,12 @@ impl Pictures {
     }
 }
 
-fn nothing(wanted: bool, what: &str) -> TrackPlan {
-    let reason =
-        if wanted { format!("The file has no {what}.") } else { format!("The {what} was not asked for.") };
+fn nothing(wanted: bool, choice: Option<TrackChoice>, what: &str) -> TrackPlan {
+    let reason = match (wanted, choice) {
+        (true, None) => format!("The file has no {what}."),
+        (true, Some(choice)) => format!("The file has no {what} {choice}."),
+        (false, _) => format!("The {what} was not asked for."),
+    };
     TrackPlan::None { reason }
 }
 

@@ -16,7 +16,9 @@ impl Item {
     /// A media file, read in a certain way.
     pub fn file_with(path: impl Into<PathBuf>, options: ReaderOptions) -> Self {
         let path = path.into();
-        Self::from_reader(path.display().to_string(), move || Ok(Box::new(Reader::open(&path, options)?)))
+        Self::from_reader(path.display().to_string(), move || {
+            Ok(Box::new(Reader::open(&path, options.clone())?))
+        })
     }
 }
 

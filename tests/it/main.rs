@@ -19,6 +19,8 @@ mod negotiation;
 mod ntgcalls;
 #[cfg(feature = "emulator")]
 mod publisher;
+#[cfg(feature = "http")]
+mod sources;
 #[cfg(feature = "cli")]
 mod stdio;
 #[cfg(all(feature = "emulator", feature = "telegram"))]

@@ -305,7 +305,7 @@ fn three_chats_share_a_programme_until_stdin_ends() {
 fn a_camera_is_on_only_where_there_are_pictures() {
     let mut reader = ReaderOptions::default();
     reader.plan.video = false;
-    let sound = Item::file_with(media("bframes.mp4"), reader);
+    let sound = Item::file_with(media("bframes.mp4"), reader.clone());
     let cases = [
         (options(&["a"], &["music.ogg"]), true, json!({ "audio": "copy", "video": null })),
         (options(&["a"], &["clip.mkv"]), false, json!({ "audio": "copy", "video": "copy" })),

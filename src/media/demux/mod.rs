@@ -11,6 +11,7 @@ use super::{Codec, MediaKind};
 use crate::time::MediaTime;
 
 mod audio;
+pub mod foreign;
 mod matroska;
 mod mp3;
 mod mp4;
@@ -153,6 +154,7 @@ pub fn open(source: Box<dyn MediaSource>) -> Result<Box<dyn Demuxer>, DemuxError
         },
         Sniffed::Plain(container) => plain(reader, container),
         Sniffed::Mp3 => Ok(Box::new(mp3::Mp3::open(reader)?)),
+        Sniffed::Foreign(found) => Err(DemuxError::Foreign { found: found.to_owned() }),
         Sniffed::Other(found) => Err(DemuxError::UnknownFormat { found }),
     }
 }
@@ -209,6 +211,34 @@ pub enum DemuxError {
         what: String,
         /// What to do about it.
         advice: &'static str,
+    },
+    /// An mp4 whose index comes last, from a source that cannot be gone back in.
+    #[error(
+        "the mp4 has its index (moov) behind the sound and the picture, and what comes through a pipe cannot be \
+         gone back to; save it as a file, or move the index with `ffmpeg -i IN -c copy -movflags +faststart OUT.mp4`"
+    )]
+    LateIndex,
+    /// A kind of file that only FFmpeg reads.
+    #[error("telecast reads {found} only with the help of ffmpeg")]
+    Foreign {
+        /// What the first bytes look like.
+        found: String,
+    },
+    /// FFmpeg is needed and not there.
+    #[error(
+        "{input} plays only with the help of ffmpeg, which is not installed; install the package `ffmpeg` (`apt-get install ffmpeg`)"
+    )]
+    NoFfmpeg {
+        /// The source.
+        input: String,
+    },
+    /// FFmpeg failed.
+    #[error("ffmpeg cannot read {input}{what}")]
+    Ffmpeg {
+        /// The source.
+        input: String,
+        /// Its last words.
+        what: String,
     },
     /// A number in the file asks for more than any honest file needs.
     #[error("the {format} file asks for too much: {what}")]

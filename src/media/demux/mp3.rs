@@ -85,6 +85,9 @@ impl Mp3 {
             codec: Codec::Mp3,
             // At a constant bitrate the size tells; at a variable one the encoder left its note.
             duration: duration.or_else(|| {
+                if this.reader.is_streaming() {
+                    return None;
+                }
                 let bits = i64::try_from(this.reader.left()).ok()?.saturating_mul(8);
                 Some(MediaTime::from_rational(bits, 1, first.bitrate))
             }),
@@ -347,6 +350,7 @@ fn what_else(reader: &mut Reader, start: u64) -> Result<String, DemuxError> {
     reader.seek(start);
     let found = match super::sniff::sniff(reader.peek(super::SNIFF)?) {
         super::Sniffed::Other(found) => found,
+        super::Sniffed::Foreign(found) => found.to_owned(),
         super::Sniffed::Plain(container) => container.title().to_owned(),
         super::Sniffed::Mp3 => "something like mp3, but no two frames in a row".to_owned(),
         _ => "a tag in front of another container".to_owned(),

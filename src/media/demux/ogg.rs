@@ -136,6 +136,9 @@ impl Ogg {
                 }
             }
         }
+        if self.reader.is_streaming() {
+            return Ok(());
+        }
         let here = self.reader.pos();
         self.reader.seek(self.reader.len().saturating_sub(TAIL).max(self.data_start));
         let mut last = None;

@@ -1,6 +1,8 @@
 //! A [`MediaSource`] → bytes at a position, buffered, never more than the file has.
+//!
+//! A source that does not know its end (a pipe) is taken for endless until the end has come.
 
-use std::io::{Read, SeekFrom};
+use std::io::{ErrorKind, Read, SeekFrom};
 
 use bytes::Bytes;
 
@@ -22,12 +24,20 @@ pub(super) struct Reader {
     block: Vec<u8>,
     /// Where `source` stands; saves a seek before reads that follow each other.
     source_pos: u64,
+    /// The end is not known yet, and nothing may be asked for that is not needed now.
+    streaming: bool,
 }
 
 impl Reader {
     pub(super) fn new(mut source: Box<dyn MediaSource>) -> Result<Self, DemuxError> {
-        let len = source.seek(SeekFrom::End(0))?;
-        Ok(Self { source, format: "media", len, pos: 0, block_start: 0, block: Vec::new(), source_pos: len })
+        let (len, streaming) = match source.seek(SeekFrom::End(0)) {
+            Ok(len) => (len, false),
+            Err(error) if error.kind() == ErrorKind::NotSeekable => (u64::MAX, true),
+            Err(error) => return Err(error.into()),
+        };
+        let source_pos = if streaming { 0 } else { len };
+        let block = Vec::new();
+        Ok(Self { source, format: "media", len, pos: 0, block_start: 0, block, source_pos, streaming })
     }
 
     /// The bytes under it from the start, and how many there are.
@@ -44,6 +54,11 @@ impl Reader {
     /// The length of the whole file.
     pub(super) const fn len(&self) -> u64 {
         self.len
+    }
+
+    /// The bytes come once and in order: what stands at the end cannot be looked at.
+    pub(super) const fn is_streaming(&self) -> bool {
+        self.streaming
     }
 
     /// Where the next byte is read.
@@ -68,13 +83,17 @@ impl Reader {
     pub(super) fn peek(&mut self, n: usize) -> Result<&[u8], DemuxError> {
         let n = n.min(BLOCK).min(usize::try_from(self.left()).unwrap_or(BLOCK));
         if !self.has(n) {
-            self.load()?;
-            if !self.has(n) {
+            if self.streaming {
+                self.load_some(n)?;
+            } else {
+                self.load()?;
+            }
+            if !self.has(n) && !self.streaming {
                 return Err(self.shrunk());
             }
         }
-        let start = self.in_block().unwrap_or(0);
-        Ok(self.block.get(start..start + n).unwrap_or(&[]))
+        let Some(start) = self.in_block() else { return Ok(&[]) };
+        Ok(&self.block[start..self.block.len().min(start + n)])
     }
 
     /// The whole rest of the loaded block from here, at least one byte unless at the end.
@@ -83,8 +102,7 @@ impl Reader {
             return Ok(&[]);
         }
         self.peek(1)?;
-        let start = self.in_block().unwrap_or(0);
-        Ok(&self.block[start..])
+        Ok(self.in_block().map_or(&[], |start| &self.block[start..]))
     }
 
     /// The next `N` bytes.
@@ -116,12 +134,18 @@ impl Reader {
             if rest < BLOCK {
                 self.skip(filled as u64);
                 let peeked = self.peek(rest)?;
+                if peeked.len() < rest {
+                    return Err(self.truncated(rest as u64));
+                }
                 bytes[filled..].copy_from_slice(peeked);
                 self.skip(rest as u64);
                 return Ok(bytes.into());
             }
             self.go_to(self.pos + filled as u64)?;
-            self.source.read_exact(&mut bytes[filled..])?;
+            self.source.read_exact(&mut bytes[filled..]).map_err(|error| match error.kind() {
+                ErrorKind::UnexpectedEof => self.truncated(n),
+                _ => error.into(),
+            })?;
             self.source_pos += rest as u64;
         }
         self.skip(n);
@@ -168,6 +192,36 @@ impl Reader {
         Ok(())
     }
 
+    /// Adds to the block until it has `n` bytes from here, and no more than come by themselves:
+    /// a live stream is not waited for.
+    fn load_some(&mut self, n: usize) -> Result<(), DemuxError> {
+        let kept = self.in_block().map_or_else(Vec::new, |at| self.block.split_off(at));
+        self.go_to(self.pos.saturating_add(kept.len() as u64))?;
+        let mut filled = kept.len();
+        self.block = kept;
+        self.block_start = self.pos;
+        self.block.resize(filled + BLOCK, 0);
+        let result = loop {
+            if filled >= n {
+                break Ok(());
+            }
+            match self.source.read(&mut self.block[filled..]) {
+                Ok(0) => {
+                    self.len = self.pos.saturating_add(filled as u64);
+                    break Ok(());
+                }
+                Ok(read) => {
+                    filled += read;
+                    self.source_pos += read as u64;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => break Err(error.into()),
+            }
+        };
+        self.block.truncate(filled);
+        result
+    }
+
     fn go_to(&mut self, pos: u64) -> Result<(), DemuxError> {
         if self.source_pos != pos {
             self.source_pos = self.source.seek(SeekFrom::Start(pos))?;
@@ -198,6 +252,28 @@ mod tests {
             assert_eq!(reader.take(n as u64, 1 << 20, "test").unwrap(), &bytes[pos..pos + n]);
             assert_eq!(reader.pos(), (pos + n) as u64);
         }
+    }
+
+    #[test]
+    fn a_pipe_is_read_like_a_file() {
+        let bytes = numbers(300_000);
+        let pipe = crate::media::source::stream::Stream::new(Cursor::new(bytes.clone()));
+        let mut reader = Reader::new(Box::new(pipe)).unwrap();
+        assert!(reader.is_streaming());
+        let mut random = fastrand::Rng::with_seed(6);
+        while reader.pos() + 70_000 < bytes.len() as u64 {
+            let at = reader.pos() as usize;
+            let n = random.usize(1..70_000);
+            let peeked = reader.peek(n).unwrap();
+            assert_eq!(peeked, &bytes[at..at + n.min(BLOCK)]);
+            assert_eq!(reader.take(n as u64, 1 << 20, "test").unwrap(), &bytes[at..at + n]);
+            reader.skip(random.u64(0..3_000));
+        }
+        reader.seek(299_998);
+        assert_eq!(reader.peek(10).unwrap().len(), 2);
+        assert_eq!((reader.len(), reader.left()), (300_000, 2));
+        assert!(matches!(reader.take(3, 10, "test"), Err(DemuxError::Truncated { .. })));
+        assert!(matches!(reader.array::<4>(), Err(DemuxError::Truncated { .. })));
     }
 
     #[test]

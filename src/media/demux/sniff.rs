@@ -12,6 +12,8 @@ pub(super) enum Sniffed {
     Mp3,
     /// Sound alone.
     Plain(Container),
+    /// Something that FFmpeg can read, in words.
+    Foreign(&'static str),
     /// Something else, in words.
     Other(String),
 }
@@ -21,18 +23,7 @@ const TS_PACKET: usize = 188;
 
 /// Signatures at the start of the file.
 const SIGNATURES: &[(&[u8], &str)] = &[
-    (b"FLV", "Flash video"),
-    (b"caff", "Core Audio"),
-    (b"DKIF", "IVF"),
-    (b".RMF", "RealMedia"),
-    (b"#!AMR", "AMR"),
-    (b"#EXTM3U", "playlist"),
     (b"[playlist]", "playlist"),
-    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "Windows Media"),
-    (b"\x00\x00\x01\xba", "MPEG program stream"),
-    (b"\x00\x00\x01\xb3", "raw MPEG video"),
-    (b"\x00\x00\x00\x01", "raw H.264 or H.265 without a container"),
-    (b"\x00\x00\x01", "raw H.264 or H.265 without a container"),
     (b"\x89PNG", "PNG picture"),
     (b"\xff\xd8\xff", "JPEG picture"),
     (b"GIF8", "GIF picture"),
@@ -47,6 +38,21 @@ const SIGNATURES: &[(&[u8], &str)] = &[
     (b"<!DOCTYPE", "HTML page"),
     (b"<!doctype", "HTML page"),
     (b"<html", "HTML page"),
+];
+
+/// Signatures of what FFmpeg reads for us.
+const FOREIGN: &[(&[u8], &str)] = &[
+    (b"FLV", "Flash video"),
+    (b"caff", "Core Audio"),
+    (b"DKIF", "IVF"),
+    (b".RMF", "RealMedia"),
+    (b"#!AMR", "AMR"),
+    (b"#EXTM3U", "playlist"),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "Windows Media"),
+    (b"\x00\x00\x01\xba", "MPEG program stream"),
+    (b"\x00\x00\x01\xb3", "raw MPEG video"),
+    (b"\x00\x00\x00\x01", "raw H.264 or H.265 without a container"),
+    (b"\x00\x00\x01", "raw H.264 or H.265 without a container"),
 ];
 
 /// Looks at the start of a file; a few kilobytes are enough.
@@ -70,14 +76,17 @@ pub(super) fn sniff(head: &[u8]) -> Sniffed {
         return Sniffed::Mp3;
     }
     if is_transport_stream(head) {
-        return Sniffed::Other("MPEG transport stream".to_owned());
+        return Sniffed::Foreign("an MPEG transport stream");
+    }
+    if let Some((_, words)) = FOREIGN.iter().find(|(magic, _)| head.starts_with(magic)) {
+        return Sniffed::Foreign(words);
     }
     if let Some((_, words)) = SIGNATURES.iter().find(|(magic, _)| head.starts_with(magic)) {
         return Sniffed::Other((*words).to_owned());
     }
     match head {
         // Layer bits 00 mean AAC in ADTS frames, 01 layer III.
-        [0xff, second, ..] if second & 0xf6 == 0xf0 => Sniffed::Other("AAC without a container".to_owned()),
+        [0xff, second, ..] if second & 0xf6 == 0xf0 => Sniffed::Foreign("AAC without a container"),
         [0xff, second, ..] if second & 0xe6 == 0xe2 => Sniffed::Mp3,
         _ => Sniffed::Other(plain(head)),
     }
@@ -106,9 +115,9 @@ fn riff(head: &[u8]) -> Option<Sniffed> {
         (b"RIFF", b"WAVE") => Some(Sniffed::Plain(Container::Wav)),
         (b"FORM", b"AIFF" | b"AIFC") => Some(Sniffed::Plain(Container::Aiff)),
         (b"FORM", _) => other("IFF"),
-        (b"RIFF", b"AVI ") => other("AVI"),
+        (b"RIFF", b"AVI ") => Some(Sniffed::Foreign("AVI")),
         (b"RIFF", b"WEBP") => other("WebP picture"),
-        (b"RF64", b"WAVE") => other("WAV of more than 4 GiB"),
+        (b"RF64", b"WAVE") => Some(Sniffed::Foreign("WAV of more than 4 GiB")),
         (b"RIFF" | b"RF64", _) => other("RIFF"),
         _ => None,
     }
@@ -165,9 +174,9 @@ mod tests {
         for packet in 0..4 {
             ts[packet * 188] = 0x47;
         }
-        assert_eq!(sniff(&ts), other("MPEG transport stream"));
-        assert_eq!(sniff(b"RIFF\x24\0\0\0AVI LIST"), other("AVI"));
-        assert_eq!(sniff(b"\xff\xf1\x50\x80"), other("AAC without a container"));
+        assert_eq!(sniff(&ts), Sniffed::Foreign("an MPEG transport stream"));
+        assert_eq!(sniff(b"RIFF\x24\0\0\0AVI LIST"), Sniffed::Foreign("AVI"));
+        assert_eq!(sniff(b"\xff\xf1\x50\x80"), Sniffed::Foreign("AAC without a container"));
         assert_eq!(sniff("Gr\u{fc}\u{df}e,\n\tnot a film".as_bytes()), other("plain text"));
         assert_eq!(sniff(&"\u{fc}".as_bytes()[..1]), other("plain text"));
         assert_eq!(sniff(b"<html><body>404</body></html>"), other("HTML page"));

@@ -14,9 +14,11 @@
 use std::path::Path;
 
 use super::codec::opus::{EncoderOptions, FRAME};
+use super::demux::foreign;
 use super::demux::{self, DemuxError, Demuxer, MediaSource, Packet, Track};
-use super::plan::{Plan, PlanOptions, Planner, Selection, TrackPlan, remedy};
-use super::{Frame, MediaError, MediaKind, source};
+use super::plan::{Plan, PlanOptions, Planner, Refusal, Selection, TrackPlan, remedy};
+use super::source::{self, SourceError, SourceOptions};
+use super::{Frame, MediaError, MediaKind};
 use crate::time::MediaTime;
 
 use self::pictures::{Pictures, Setup};
@@ -35,7 +37,7 @@ const PATIENCE_BYTES: usize = 32 << 20;
 const LONGEST_PAUSE: MediaTime = MediaTime::from_secs(3600);
 
 /// How an item is read.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct ReaderOptions {
     /// Which tracks are wanted.
@@ -44,11 +46,18 @@ pub struct ReaderOptions {
     pub volume: f32,
     /// How sound is encoded that cannot be copied.
     pub opus: EncoderOptions,
+    /// How sources other than files are opened.
+    pub source: SourceOptions,
 }
 
 impl Default for ReaderOptions {
     fn default() -> Self {
-        Self { plan: PlanOptions::default(), volume: 1.0, opus: EncoderOptions::default() }
+        Self {
+            plan: PlanOptions::default(),
+            volume: 1.0,
+            opus: EncoderOptions::default(),
+            source: SourceOptions::default(),
+        }
     }
 }
 
@@ -122,8 +131,45 @@ impl Reader {
     /// played.
     pub fn open(path: impl AsRef<Path>, options: ReaderOptions) -> Result<Self, MediaError> {
         let path = path.as_ref();
-        let demuxer = demux::open(source::open(path)?)?;
-        Self::new(demuxer, path.to_string_lossy(), options)
+        let input = path.to_string_lossy();
+        let foreign = || {
+            let (video, audio) = (options.plan.video, options.plan.audio);
+            foreign::Wanted { input: path.to_path_buf(), source: options.source.clone(), video, audio }
+        };
+        let demuxer = match source::open_with(path, &options.source)
+            .map_err(MediaError::from)
+            .and_then(|bytes| Ok(demux::open(bytes)?))
+        {
+            Ok(demuxer) => demuxer,
+            Err(error) if needs_ffmpeg(&error) && !source::is_stdin(path) => {
+                return Self::converted(foreign(), &input, &options, &error.to_string());
+            }
+            Err(error) => return Err(error),
+        };
+        match Self::new(demuxer, input.as_ref(), options.clone()) {
+            Err(refused) if needs_ffmpeg(&refused) && !source::is_stdin(path) => {
+                match Self::converted(foreign(), &input, &options, &refused.to_string()) {
+                    // What it is matters more than what is missing; the refusal names the way out.
+                    Err(MediaError::Demux(DemuxError::NoFfmpeg { .. })) => Err(refused),
+                    other => other,
+                }
+            }
+            other => other,
+        }
+    }
+
+    /// Opens a source through FFmpeg, because of `why`.
+    fn converted(
+        wanted: foreign::Wanted,
+        input: &str,
+        options: &ReaderOptions,
+        why: &str,
+    ) -> Result<Self, MediaError> {
+        tracing::debug!(input, why, "ffmpeg converts it");
+        let demuxer = foreign::open(wanted)?;
+        let mut reader = Self::new(demuxer, input, options.clone())?;
+        reader.plan.convert(why);
+        Ok(reader)
     }
 
     /// Opens anything that can be read, for example bytes in memory. `input` is what the command
@@ -180,7 +226,9 @@ impl Reader {
         refuse(&plan, &input)?;
         let origin = origin_of(&plan, selection, demuxer.tracks(), &packets);
         let sound = match plan.audio.played_track() {
-            Some(index) => Some(Sound::new(&demuxer.tracks()[index], plan.audio.is_copy(), origin, options)?),
+            Some(index) => {
+                Some(Sound::new(&demuxer.tracks()[index], plan.audio.is_copy(), origin, &options)?)
+            }
             None => None,
         };
         let pictures = match plan.video.played_track() {
@@ -467,6 +515,17 @@ fn start_transcoder(pictures: &mut Pictures) -> Result<(), MediaError> {
 #[cfg(not(feature = "openh264"))]
 fn start_transcoder(_pictures: &mut Pictures) -> Result<(), MediaError> {
     Ok(())
+}
+
+/// FFmpeg can do what telecast cannot.
+fn needs_ffmpeg(error: &MediaError) -> bool {
+    match error {
+        MediaError::Demux(DemuxError::Foreign { .. }) | MediaError::Source(SourceError::Scheme { .. }) => {
+            true
+        }
+        MediaError::Refused { refusal, .. } => !matches!(refusal, Refusal::BFrames),
+        _ => false,
+    }
 }
 
 /// A refused track, or no track at all, is an error.

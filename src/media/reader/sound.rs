@@ -76,7 +76,7 @@ impl Sound {
         track: &Track,
         copy: bool,
         origin: MediaTime,
-        options: ReaderOptions,
+        options: &ReaderOptions,
     ) -> Result<Self, MediaError> {
         let refused = |undecodable| MediaError::Refused {
             kind: MediaKind::Audio,

@@ -19,6 +19,8 @@ const NO_SOUND: PlanOptions = PlanOptions {
         copy_height: 1080,
         copy_bps: 4_000_000,
     },
+    audio_track: None,
+    video_track: None,
 };
 
 fn clip(name: &str) -> std::path::PathBuf {

@@ -53,7 +53,7 @@ impl Session {
                 Some(Ok(()))
             }
             Ok(Target::Programme(player)) => {
-                let reader = self.options.reader;
+                let reader = self.options.reader.clone();
                 let mut steering = Box::pin(async move { steer(&player, command, reader).await });
                 // The first look hands the order over, so that orders keep their order; a seek
                 // in a large file then must not hold up what comes after it.

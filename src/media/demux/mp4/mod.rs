@@ -250,6 +250,9 @@ fn find_moov(reader: &mut Reader) -> Result<(Bytes, bool), DemuxError> {
             }
             _ => {}
         }
+        if reader.is_streaming() && &kind.0 == b"mdat" {
+            return Err(DemuxError::LateIndex);
+        }
         if payload > reader.left() {
             return Err(DemuxError::Truncated {
                 format: FORMAT,

@@ -1,0 +1,75 @@
+//! What may be said about sources: how they are fetched, and which of their tracks is wanted.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::media::plan::TrackChoice;
+use crate::media::source::{SourceError, is_address, list, resolver};
+use crate::media::{MediaError, ReaderOptions};
+use crate::secret::Secret;
+
+/// How long a resolver may take.
+const RESOLVER_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Options of all commands that play.
+#[derive(Clone, Debug, Args)]
+pub(super) struct SourceArgs {
+    /// Send this line with every request to a web server, for example 'Authorization: Bearer x'
+    #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
+    headers: Vec<(String, Secret<String>)>,
+
+    /// A program that turns the address of a page into addresses of media, one a line, for
+    /// example 'yt-dlp -g -f b'; it is asked about every source that is an address
+    #[arg(long, value_name = "COMMAND")]
+    resolver: Option<String>,
+
+    /// Which sound: 1 is the first in the file, or a language such as eng
+    #[arg(long, value_name = "N|LANG")]
+    audio_track: Option<TrackChoice>,
+
+    /// Which picture: 1 is the first in the file, or a language
+    #[arg(long, value_name = "N|LANG")]
+    video_track: Option<TrackChoice>,
+}
+
+impl SourceArgs {
+    /// The same options, with what was said about sources.
+    pub(super) fn apply(&self, mut reader: ReaderOptions) -> ReaderOptions {
+        reader.source.headers.clone_from(&self.headers);
+        reader.plan.audio_track = self.audio_track;
+        reader.plan.video_track = self.video_track;
+        reader
+    }
+
+    /// What to play: folders and playlists spelled out, pages resolved.
+    pub(super) fn expand(&self, sources: &[PathBuf]) -> Result<Vec<PathBuf>, MediaError> {
+        let mut all = Vec::new();
+        for source in sources {
+            for name in list::expand(source)? {
+                all.extend(self.resolve(name)?);
+            }
+        }
+        Ok(all)
+    }
+
+    fn resolve(&self, name: PathBuf) -> Result<Vec<PathBuf>, SourceError> {
+        match (&self.resolver, name.to_str()) {
+            (Some(command), Some(page)) if is_address(page) => {
+                resolver::resolve(command, page, RESOLVER_PATIENCE)
+            }
+            _ => Ok(vec![name]),
+        }
+    }
+}
+
+fn header(text: &str) -> Result<(String, Secret<String>), String> {
+    let (name, value) =
+        text.split_once(':').ok_or_else(|| "a header is a name, a colon and a value".to_owned())?;
+    let token = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.is_empty() || !name.chars().all(token) || value.chars().any(char::is_control) {
+        return Err("a header has a plain name and one line of value".to_owned());
+    }
+    Ok((name.to_owned(), Secret::new(value.trim().to_owned())))
+}

@@ -1,0 +1,251 @@
+//! Anything that FFmpeg opens → packets: a child process that converts it into Matroska with
+//! H.264 and Opus, which is read from a pipe.
+//!
+//! The pictures come without B-frames and with a keyframe every two seconds, so both tracks are
+//! copied from there on. A seek starts the child again at the place that is wanted.
+
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdout, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{DemuxError, Demuxer, Packet, Track};
+use crate::media::child::{Child, End};
+use crate::media::source::stream::Stream;
+use crate::media::source::{SourceOptions, is_address};
+use crate::time::MediaTime;
+
+/// The program and Debian's package of it.
+const PROGRAM: &str = "ffmpeg";
+/// What receivers in a call decode everywhere, and what one core encodes in time.
+const MAX_HEIGHT: u32 = 720;
+
+/// A server that is silent for longer (in microseconds) is given up.
+const MAX_SILENCE_US: &str = "15000000";
+
+/// What is wanted of a source.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// A path or an address.
+    pub input: PathBuf,
+    /// Lines to send to a web server.
+    pub source: SourceOptions,
+    /// Without pictures nothing is spent on them.
+    pub video: bool,
+    /// The same for sound.
+    pub audio: bool,
+}
+
+/// A child that converts while it is read.
+struct Foreign {
+    wanted: Wanted,
+    tracks: Vec<Track>,
+    inner: Box<dyn Demuxer>,
+    running: Running,
+    /// Where the child began, on the clock of the source.
+    offset: MediaTime,
+    ended: bool,
+}
+
+/// Starts FFmpeg and waits for what it writes first.
+///
+/// # Errors
+/// When there is no FFmpeg, or it cannot read the source.
+pub fn open(wanted: Wanted) -> Result<Box<dyn Demuxer>, DemuxError> {
+    Ok(Box::new(Foreign::open(wanted)?))
+}
+
+impl Foreign {
+    fn open(wanted: Wanted) -> Result<Self, DemuxError> {
+        let (inner, running) = start(&wanted, MediaTime::ZERO)?;
+        let duration = if wanted.source == SourceOptions::default() { probe_duration(&wanted) } else { None };
+        let tracks = inner
+            .tracks()
+            .iter()
+            .map(|track| Track { duration: track.duration.or(duration), ..track.clone() });
+        let tracks = tracks.collect();
+        Ok(Self { wanted, tracks, inner, running, offset: MediaTime::ZERO, ended: false })
+    }
+}
+
+impl Demuxer for Foreign {
+    fn format(&self) -> &'static str {
+        "ffmpeg"
+    }
+
+    fn tracks(&self) -> &[Track] {
+        &self.tracks
+    }
+
+    fn next_packet(&mut self) -> Result<Option<Packet>, DemuxError> {
+        if self.ended {
+            return Ok(None);
+        }
+        match self.inner.next_packet() {
+            Ok(Some(packet)) => Ok(Some(Packet {
+                pts: packet.pts + self.offset,
+                dts: packet.dts.map(|dts| dts + self.offset),
+                ..packet
+            })),
+            end => {
+                self.ended = true;
+                // The pipe ends with the child; how it ended tells an end from a crash.
+                let child = self.running.end();
+                if child.success() { end } else { Err(crashed(&self.wanted.input, &child)) }
+            }
+        }
+    }
+
+    fn seek(&mut self, to: MediaTime) -> Result<MediaTime, DemuxError> {
+        let to = to.max(MediaTime::ZERO);
+        (self.inner, self.running) = start(&self.wanted, to)?;
+        (self.offset, self.ended) = (to, false);
+        Ok(to)
+    }
+}
+
+/// The child behind a pipe. Both the reader and the demuxer own it: whoever is dropped last ends it.
+#[derive(Clone, Debug)]
+struct Running(Arc<Mutex<Child>>);
+
+impl Running {
+    fn end(&self) -> End {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).wait()
+    }
+}
+
+/// The child's output; keeps the child alive.
+struct Output {
+    stdout: ChildStdout,
+    _running: Running,
+}
+
+impl Read for Output {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.stdout.read(buf)
+    }
+}
+
+fn start(wanted: &Wanted, from: MediaTime) -> Result<(Box<dyn Demuxer>, Running), DemuxError> {
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments(wanted, from)).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = Child::spawn(command).map_err(|cause| match cause.kind() {
+        io::ErrorKind::NotFound => DemuxError::NoFfmpeg { input: shown(&wanted.input) },
+        _ => DemuxError::Io(cause),
+    })?;
+    let stdout = child.take_stdout().expect("it was asked for");
+    let running = Running(Arc::new(Mutex::new(child)));
+    let output = Output { stdout, _running: running.clone() };
+    match super::open(Box::new(Stream::new(output))) {
+        Ok(demuxer) => Ok((demuxer, running)),
+        // Nothing came, or not enough: FFmpeg knows why.
+        Err(_) => {
+            let mut child = running.0.lock().unwrap_or_else(PoisonError::into_inner);
+            child.kill();
+            let end = child.wait();
+            Err(crashed(&wanted.input, &end))
+        }
+    }
+}
+
+fn crashed(input: &Path, end: &End) -> DemuxError {
+    DemuxError::Ffmpeg { input: shown(input), what: end.last_words() }
+}
+
+fn shown(input: &Path) -> String {
+    input.display().to_string()
+}
+
+/// FFmpeg's arguments. A path is never taken for an option or a protocol.
+fn arguments(wanted: &Wanted, from: MediaTime) -> Vec<OsString> {
+    let mut all: Vec<OsString> = Vec::new();
+    let mut add = |words: &[&str]| all.extend(words.iter().map(OsString::from));
+    add(&["-v", "error", "-nostdin", "-nostats"]);
+    let input = match wanted.input.to_str() {
+        Some(address) if is_address(address) => {
+            if address.starts_with("http") {
+                let headers: String = wanted
+                    .source
+                    .headers
+                    .iter()
+                    .map(|(name, value)| format!("{name}: {}\r\n", value.expose()))
+                    .collect();
+                add(&[
+                    "-headers",
+                    &headers,
+                    "-reconnect",
+                    "1",
+                    "-reconnect_streamed",
+                    "1",
+                    "-reconnect_delay_max",
+                    "4",
+                ]);
+                add(&["-rw_timeout", MAX_SILENCE_US]);
+            } else if address.starts_with("rtsp") {
+                add(&["-rtsp_transport", "tcp", "-timeout", MAX_SILENCE_US]);
+            } else if address.starts_with("rtmp") {
+                add(&["-rw_timeout", MAX_SILENCE_US]);
+            }
+            OsString::from(address)
+        }
+        _ => {
+            // The pieces of a stream may lie on a server.
+            add(&["-protocol_whitelist", "file,crypto,data,http,https,tcp,tls"]);
+            let mut file = OsString::from("file:");
+            file.push(&wanted.input);
+            file
+        }
+    };
+    if from > MediaTime::ZERO {
+        add(&["-ss", &format!("{:.6}", from.as_secs_f64())]);
+    }
+    add(&["-i"]);
+    all.push(input);
+    let mut add = |words: &[&str]| all.extend(words.iter().map(OsString::from));
+    if wanted.video {
+        let scale = format!("scale=-2:'min({MAX_HEIGHT},trunc(ih/2)*2)',format=yuv420p");
+        // Fields, where there are any, are made into frames; everything else passes.
+        let filter = format!("bwdif=deint=interlaced,{scale}");
+        add(&["-map", "0:V:0?", "-vf", &filter, "-fpsmax", "60"]);
+        add(&[
+            "-c:v",
+            "libx264",
+            "-profile:v",
+            "baseline",
+            "-preset",
+            "veryfast",
+            "-tune",
+            "zerolatency",
+            "-bf",
+            "0",
+        ]);
+        add(&["-crf", "23", "-maxrate", "2500k", "-bufsize", "2500k"]);
+        add(&["-force_key_frames", "expr:gte(t,n_forced*2)"]);
+    }
+    if wanted.audio {
+        add(&["-map", "0:a:0?", "-c:a", "libopus", "-b:a", "128k", "-ac", "2", "-ar", "48000"]);
+        add(&["-frame_duration", "20", "-application", "audio"]);
+    }
+    add(&["-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1"]);
+    add(&["-f", "matroska", "-live", "1", "-flush_packets", "1", "-cluster_time_limit", "500", "pipe:1"]);
+    all
+}
+
+/// How long a source is, by `ffprobe`, which comes with FFmpeg; unknown where that fails.
+fn probe_duration(wanted: &Wanted) -> Option<MediaTime> {
+    if wanted.input.to_str().is_some_and(is_address) {
+        return None;
+    }
+    let mut command = Command::new("ffprobe");
+    command.args(["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0"]);
+    let mut file = OsString::from("file:");
+    file.push(&wanted.input);
+    command.arg(file).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = Child::spawn(command).ok()?;
+    let mut text = String::new();
+    child.take_stdout()?.take(64).read_to_string(&mut text).ok()?;
+    let seconds: f64 = text.trim().parse().ok()?;
+    let nanos = (seconds * 1e9).clamp(0.0, 1e18);
+    child.wait().success().then(|| MediaTime::from_nanos(nanos as i64))
+}

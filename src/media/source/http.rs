@@ -1,0 +1,181 @@
+//! An address on the web → bytes that can be sought in, by range requests.
+//!
+//! A connection that drops is made again where it stopped. A server without ranges gives a
+//! [`Stream`]: its bytes come once, and a broken connection is the end.
+
+use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use ureq::http::{Response, StatusCode, header};
+use ureq::{Agent, Body};
+
+use super::stream::Stream;
+use super::{SourceError, SourceOptions};
+use crate::media::demux::MediaSource;
+use crate::secret::Secret;
+
+/// Redirects that are followed.
+const MAX_REDIRECTS: u32 = 5;
+/// Connections that may break one after the other without a byte between them.
+const MAX_RETRIES: u32 = 5;
+/// The wait before the first repetition; it doubles.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+/// Going forward by less than this reads on instead of asking anew.
+const READ_ON: u64 = 256 << 10;
+
+/// Opens an address.
+pub(super) fn open(url: &str, options: &SourceOptions) -> Result<Box<dyn MediaSource>, SourceError> {
+    let client = Client::new(url, options);
+    let response = client.get(0)?;
+    let total = match response.status() {
+        StatusCode::PARTIAL_CONTENT => total_of(&response),
+        _ => None,
+    };
+    let length = total.or_else(|| response.body().content_length());
+    if let Some(length) = length
+        && length > options.max_bytes
+    {
+        return Err(SourceError::TooLong { location: url.to_owned(), length, limit: options.max_bytes });
+    }
+    if length == Some(0) {
+        return Err(SourceError::Empty { path: url.into() });
+    }
+    let body = Box::new(response.into_body().into_reader()) as Box<dyn Read + Send>;
+    Ok(match total {
+        Some(len) => Box::new(Ranged { client, len, pos: 0, body: Mutex::new(Some(body)), body_pos: 0 }),
+        None => Box::new(Stream::new(body.take(options.max_bytes))),
+    })
+}
+
+/// The length of the whole from `Content-Range: bytes 0-99/100`.
+fn total_of(response: &Response<Body>) -> Option<u64> {
+    let range = response.headers().get(header::CONTENT_RANGE)?.to_str().ok()?;
+    range.strip_prefix("bytes ")?.rsplit_once('/')?.1.parse().ok()
+}
+
+/// How one address is asked for.
+#[derive(Debug)]
+struct Client {
+    agent: Agent,
+    url: String,
+    headers: Vec<(String, Secret<String>)>,
+}
+
+impl Client {
+    fn new(url: &str, options: &SourceOptions) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(MAX_REDIRECTS)
+            .timeout_connect(Some(options.patience))
+            .timeout_recv_response(Some(options.patience))
+            .timeout_per_read(Some(options.patience))
+            .user_agent(concat!("telecast/", env!("CARGO_PKG_VERSION")));
+        Self { agent: config.build().into(), url: url.to_owned(), headers: options.headers.clone() }
+    }
+
+    /// Asks for everything from `at` on.
+    fn get(&self, at: u64) -> Result<Response<Body>, SourceError> {
+        let mut request = self.agent.get(&self.url).header(header::RANGE, format!("bytes={at}-"));
+        // Compressed bytes have other positions.
+        request = request.header(header::ACCEPT_ENCODING, "identity");
+        for (name, value) in &self.headers {
+            request = request.header(name, value.expose());
+        }
+        let response = request
+            .call()
+            .map_err(|cause| SourceError::Http { location: self.url.clone(), cause: Box::new(cause) })?;
+        match response.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
+            status => Err(SourceError::Status { location: self.url.clone(), status: status.as_u16() }),
+        }
+    }
+}
+
+/// A file on a server that knows ranges.
+struct Ranged {
+    client: Client,
+    len: u64,
+    pos: u64,
+    /// In a mutex only because it need not be `Sync`; nobody ever waits for it.
+    body: Mutex<Option<Box<dyn Read + Send>>>,
+    /// Where `body` stands.
+    body_pos: u64,
+}
+
+impl Ranged {
+    fn body(&mut self) -> &mut Option<Box<dyn Read + Send>> {
+        self.body.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn reconnect(&mut self) -> io::Result<()> {
+        let response = self.client.get(self.pos).map_err(io::Error::other)?;
+        if response.status() != StatusCode::PARTIAL_CONTENT || total_of(&response) != Some(self.len) {
+            return Err(io::Error::other(
+                "the file on the server has changed while it was read; start again",
+            ));
+        }
+        self.body_pos = self.pos;
+        *self.body() = Some(Box::new(response.into_body().into_reader()));
+        Ok(())
+    }
+
+    /// Some bytes at `pos`; an error when the connection breaks.
+    fn try_read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let ahead = self.pos.checked_sub(self.body_pos).filter(|ahead| *ahead <= READ_ON);
+        match (self.body().is_some(), ahead) {
+            (true, Some(ahead)) => {
+                let body = self.body().as_mut().expect("it is there");
+                let skipped = io::copy(&mut body.take(ahead), &mut io::sink())?;
+                self.body_pos += skipped;
+                if skipped < ahead {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+            _ => self.reconnect()?,
+        }
+        let body = self.body().as_mut().expect("connected above");
+        match body.read(buf)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            n => {
+                self.body_pos += n as u64;
+                self.pos += n as u64;
+                Ok(n)
+            }
+        }
+    }
+}
+
+impl Read for Ranged {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.pos >= self.len || buf.is_empty() {
+            return Ok(0);
+        }
+        let mut wait = FIRST_WAIT;
+        for _ in 0..MAX_RETRIES {
+            match self.try_read(buf) {
+                Ok(n) => return Ok(n),
+                Err(error) => {
+                    tracing::debug!(url = %self.client.url, pos = self.pos, %error, "the connection broke")
+                }
+            }
+            *self.body() = None;
+            // Blocks the one thread that reads this source, which has nothing else to do.
+            std::thread::park_timeout(wait);
+            wait *= 2;
+        }
+        self.try_read(buf)
+    }
+}
+
+impl Seek for Ranged {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let wanted = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(by) => self.len.checked_add_signed(by),
+            SeekFrom::Current(by) => self.pos.checked_add_signed(by),
+        };
+        self.pos = wanted.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.pos)
+    }
+}

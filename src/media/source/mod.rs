@@ -1,0 +1,242 @@
+//! A name (a path, `-`, an address) → bytes that can be demuxed, or a sentence that says what to
+//! do about it.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::demux::MediaSource;
+use crate::secret::Secret;
+
+#[cfg(feature = "http")]
+mod http;
+pub mod list;
+pub mod resolver;
+mod stdin;
+pub mod stream;
+
+/// The name of standard input.
+const STDIN: &str = "-";
+
+/// How sources other than files are opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SourceOptions {
+    /// Lines to send with every request to a web server.
+    pub headers: Vec<(String, Secret<String>)>,
+    /// How long a server may take to answer, or be silent in the middle.
+    pub patience: Duration,
+    /// Longer files on the web are refused.
+    pub max_bytes: u64,
+}
+
+impl Default for SourceOptions {
+    fn default() -> Self {
+        Self { headers: Vec::new(), patience: Duration::from_secs(15), max_bytes: 64 << 30 }
+    }
+}
+
+/// Whether a name is an address and not a path.
+pub fn is_address(name: &str) -> bool {
+    name.split_once("://").is_some_and(|(scheme, _)| {
+        !scheme.is_empty()
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    })
+}
+
+/// Why a path cannot be opened as media.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// No such file.
+    #[error("there is no file {}; check the path and its spelling", path.display())]
+    Missing {
+        /// As given.
+        path: PathBuf,
+    },
+    /// A directory stands there.
+    #[error("{} is a directory; name a file in it", path.display())]
+    Directory {
+        /// As given.
+        path: PathBuf,
+    },
+    /// A device, socket or pipe: it cannot be searched for the index.
+    #[error("{} is not a regular file; copy what it delivers into a file first", path.display())]
+    Special {
+        /// As given.
+        path: PathBuf,
+    },
+    /// The operating system says no.
+    #[error("no permission to read {}; run `chmod +r` on it or run as its owner", path.display())]
+    Permission {
+        /// As given.
+        path: PathBuf,
+        /// The operating system's word.
+        #[source]
+        cause: io::Error,
+    },
+    /// Nothing in it.
+    #[error("{} is empty; was it downloaded or recorded to the end?", path.display())]
+    Empty {
+        /// As given.
+        path: PathBuf,
+    },
+    /// The server cannot be reached, or the connection broke.
+    #[cfg(feature = "http")]
+    #[error("cannot fetch {location}; check the address and the connection")]
+    Http {
+        /// The address.
+        location: String,
+        /// What the connection says.
+        #[source]
+        cause: Box<ureq::Error>,
+    },
+    /// The server says no.
+    #[error(
+        "the server answers {location} with status {status}; check the address, or send what it asks for with --header"
+    )]
+    Status {
+        /// The address.
+        location: String,
+        /// The status of HTTP.
+        status: u16,
+    },
+    /// Longer than allowed.
+    #[error("{location} has {length} bytes, and at most {limit} are fetched")]
+    TooLong {
+        /// The address.
+        location: String,
+        /// Its length.
+        length: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// An address of a kind that telecast does not read itself.
+    #[error("telecast does not read {location} itself; only files, `-`, http and https")]
+    Scheme {
+        /// The address.
+        location: String,
+    },
+    /// Standard input is read once.
+    #[error("standard input is in use or was read already; it can be played once")]
+    StdinTaken,
+    /// A list names nothing to play.
+    #[error("{} names no media; put files into it, or lines with paths", path.display())]
+    NothingListed {
+        /// The folder or playlist.
+        path: PathBuf,
+    },
+    /// A list names too much, or itself.
+    #[error("{} names {what}", path.display())]
+    List {
+        /// The folder or playlist.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The program that finds media behind an address failed.
+    #[error("the resolver `{command}` {what}")]
+    Resolver {
+        /// The command.
+        command: String,
+        /// What went wrong, with its last words.
+        what: String,
+    },
+    /// Anything else that the operating system reports.
+    #[error("cannot open {}", path.display())]
+    Io {
+        /// As given.
+        path: PathBuf,
+        /// The operating system's word.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// Opens a source with the usual options.
+///
+/// # Errors
+/// As [`open_with`].
+pub fn open(path: &Path) -> Result<Box<dyn MediaSource>, SourceError> {
+    open_with(path, &SourceOptions::default())
+}
+
+/// Opens a source for [`demux::open`](super::demux::open): a file, `-` for standard input, or an
+/// address of http or https.
+///
+/// # Errors
+/// When it is missing, empty, a directory, no regular file or not readable; when a server cannot
+/// be reached or refuses.
+#[cfg_attr(not(feature = "http"), expect(unused_variables, reason = "only servers are asked with options"))]
+pub fn open_with(path: &Path, options: &SourceOptions) -> Result<Box<dyn MediaSource>, SourceError> {
+    match path.to_str() {
+        Some(STDIN) => Ok(Box::new(stdin::open()?)),
+        #[cfg(feature = "http")]
+        Some(url) if url.starts_with("http://") || url.starts_with("https://") => http::open(url, options),
+        Some(address) if is_address(address) => Err(SourceError::Scheme { location: address.to_owned() }),
+        _ => open_file(path),
+    }
+}
+
+/// Whether a name means standard input.
+pub fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == STDIN
+}
+
+fn open_file(path: &Path) -> Result<Box<dyn MediaSource>, SourceError> {
+    let path_buf = || path.to_path_buf();
+    let failed = |cause: io::Error| match cause.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SourceError::Missing { path: path_buf() },
+        io::ErrorKind::PermissionDenied => SourceError::Permission { path: path_buf(), cause },
+        _ => SourceError::Io { path: path_buf(), cause },
+    };
+    // Asked before opening: opening a pipe that nobody writes to would wait for ever.
+    let metadata = std::fs::metadata(path).map_err(failed)?;
+    if metadata.is_dir() {
+        return Err(SourceError::Directory { path: path_buf() });
+    }
+    if !metadata.is_file() {
+        return Err(SourceError::Special { path: path_buf() });
+    }
+    if metadata.len() == 0 {
+        return Err(SourceError::Empty { path: path_buf() });
+    }
+    let file = File::open(path).map_err(failed)?;
+    Ok(Box::new(BufReader::new(file)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    fn refused(path: &Path) -> SourceError {
+        open_file(path).err().expect("this path cannot be opened")
+    }
+
+    #[test]
+    fn what_cannot_be_opened_says_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = dir.path().join("missing.mp4");
+        assert!(matches!(refused(&missing), SourceError::Missing { .. }));
+        assert!(matches!(refused(dir.path()), SourceError::Directory { .. }));
+        assert!(matches!(refused(Path::new("/dev/null")), SourceError::Special { .. }));
+        let empty = dir.path().join("empty.mp4");
+        File::create(&empty).unwrap();
+        assert!(matches!(refused(&empty), SourceError::Empty { .. }));
+        assert!(matches!(refused(&empty.join("below")), SourceError::Missing { .. }));
+        let message = refused(&missing).to_string();
+        assert!(message.contains("missing.mp4") && message.contains("check the path"), "{message}");
+    }
+
+    #[test]
+    fn a_file_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("clip");
+        std::fs::write(&path, b"bytes").unwrap();
+        let mut text = String::new();
+        open_file(&path).unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "bytes");
+    }
+}

@@ -1,0 +1,289 @@
+//! Sources that are no files: a web server with its whims, a pipe, and what only FFmpeg reads.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use telecast::media::{MediaError, MediaKind, Reader, ReaderOptions};
+use telecast::time::MediaTime;
+
+use crate::formats::ffmpeg;
+
+fn clip(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("media").join(name)
+}
+
+/// Kinds, times and sizes of all frames: equal where the same was read.
+fn frames(reader: &mut Reader) -> Vec<(MediaKind, MediaTime, usize)> {
+    std::iter::from_fn(|| reader.next_frame().unwrap())
+        .map(|frame| (frame.kind, frame.pts, frame.data.len()))
+        .collect()
+}
+
+/// What a server does wrong.
+#[derive(Clone, Copy, Default)]
+struct Whims {
+    /// Knows nothing of ranges.
+    no_ranges: bool,
+    /// Closes every connection after so many bytes.
+    breaks_after: Option<usize>,
+    /// Sends away to another path first, so many times.
+    redirects: usize,
+    /// Wants this line.
+    wants: Option<&'static str>,
+}
+
+/// Serves one file until the test ends; the address and how often it was asked.
+fn serve(path: &Path, whims: Whims) -> (String, Arc<AtomicUsize>) {
+    let bytes: Arc<[u8]> = std::fs::read(path).unwrap().into();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/0", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for connection in listener.incoming().map_while(Result::ok) {
+            count.fetch_add(1, Ordering::Relaxed);
+            let bytes = Arc::clone(&bytes);
+            // A client that goes away early is no failure of the server.
+            std::thread::spawn(move || drop(answer(connection, &bytes, whims)));
+        }
+    });
+    (address, asked)
+}
+
+fn answer(mut connection: TcpStream, bytes: &[u8], whims: Whims) -> std::io::Result<()> {
+    let mut lines = Vec::new();
+    for line in BufReader::new(connection.try_clone()?).lines() {
+        match line? {
+            line if line.is_empty() => break,
+            line => lines.push(line),
+        }
+    }
+    let number =
+        |line: &String| line.split(['/', ' ']).nth(2).and_then(|n| n.parse::<usize>().ok()).unwrap_or(0);
+    let hop = lines.first().map_or(0, number);
+    if hop < whims.redirects {
+        return write!(
+            connection,
+            "HTTP/1.1 302 Found\r\nLocation: /{}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            hop + 1
+        );
+    }
+    if whims.wants.is_some_and(|wanted| !lines.iter().any(|line| line.eq_ignore_ascii_case(wanted))) {
+        return write!(
+            connection,
+            "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+    }
+    let range = lines
+        .iter()
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
+    let from = range
+        .and_then(|range| range.trim_end_matches('-').parse::<usize>().ok())
+        .filter(|_| !whims.no_ranges);
+    let len = bytes.len();
+    match from {
+        Some(from) => write!(
+            connection,
+            "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes {from}-{}/{len}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            len - 1,
+            len - from
+        )?,
+        None => write!(connection, "HTTP/1.1 200 OK\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n")?,
+    }
+    let rest = &bytes[from.unwrap_or(0)..];
+    connection.write_all(&rest[..whims.breaks_after.unwrap_or(rest.len()).min(rest.len())])
+}
+
+fn open(address: &str) -> Result<Reader, MediaError> {
+    Reader::open(address, ReaderOptions::default())
+}
+
+#[test]
+fn the_web_plays_like_a_file() {
+    for name in ["clip.mp4", "clip.mkv", "bframes.mp4", "music.ogg", "music.mp3"] {
+        let options = ReaderOptions::default();
+        let mut file = Reader::open(clip(name), options).unwrap();
+        let (address, _) = serve(&clip(name), Whims { redirects: 2, ..Whims::default() });
+        let mut web = open(&address).unwrap();
+        assert_eq!(web.duration(), file.duration(), "{name}");
+        let place = MediaTime::from_secs(5);
+        assert_eq!(web.seek(place).unwrap(), file.seek(place).unwrap(), "{name}");
+        let first = |reader: &mut Reader| {
+            reader.next_frame().unwrap().map(|frame| (frame.kind, frame.pts, frame.data))
+        };
+        assert_eq!(first(&mut web), first(&mut file), "{name}");
+    }
+}
+
+#[test]
+fn a_connection_that_drops_is_made_again() {
+    let whims = Whims { breaks_after: Some(300_000), ..Whims::default() };
+    let (address, asked) = serve(&clip("clip.mkv"), whims);
+    let all = frames(&mut open(&address).unwrap());
+    assert_eq!(all, frames(&mut Reader::open(clip("clip.mkv"), ReaderOptions::default()).unwrap()));
+    assert!(asked.load(Ordering::Relaxed) > 5, "it was asked {asked:?} times");
+}
+
+#[test]
+fn a_server_without_ranges_is_read_once_and_in_order() {
+    let whims = Whims { no_ranges: true, ..Whims::default() };
+    let (address, _) = serve(&clip("clip.mp4"), whims);
+    let all = frames(&mut open(&address).unwrap());
+    assert_eq!(all, frames(&mut Reader::open(clip("clip.mp4"), ReaderOptions::default()).unwrap()));
+    // Its index is at the end.
+    let (address, _) = serve(&clip("bframes.mp4"), whims);
+    let error = open(&address).unwrap_err().to_string();
+    assert!(error.contains("faststart"), "{error}");
+}
+
+#[test]
+fn what_a_server_refuses_is_told() {
+    let (address, _) = serve(&clip("music.ogg"), Whims { redirects: 50, ..Whims::default() });
+    assert!(matches!(open(&address), Err(MediaError::Source(_))));
+    let wants = Some("x-key: secret-word");
+    let (address, _) = serve(&clip("music.ogg"), Whims { wants, ..Whims::default() });
+    let error = open(&address).unwrap_err().to_string();
+    assert!(error.contains("403"), "{error}");
+    let mut options = ReaderOptions::default();
+    options
+        .source
+        .headers
+        .push(("X-Key".to_owned(), telecast::secret::Secret::new("secret-word".to_owned())));
+    assert!(!format!("{options:?}").contains("secret-word"));
+    assert!(Reader::open(&address, options).is_ok());
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    assert!(matches!(open(&format!("http://{closed}/")), Err(MediaError::Source(_))));
+}
+
+/// Five seconds of a moving picture at 25 per second and a tone, as old cameras write it.
+fn avi(dir: &Path) -> PathBuf {
+    let path = dir.join("old.avi");
+    let picture = ["-f", "lavfi", "-i", "testsrc=size=320x240:rate=25:duration=5"];
+    let sound = ["-f", "lavfi", "-i", "sine=440:duration=5"];
+    let codecs = ["-c:v", "mpeg4", "-bf", "2", "-c:a", "libmp3lame"];
+    ffmpeg(&[&picture[..], &sound, &codecs].concat(), &path);
+    path
+}
+
+#[test]
+fn what_only_ffmpeg_reads_plays_to_its_last_picture() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut reader = Reader::open(avi(dir.path()), ReaderOptions::default()).unwrap();
+    assert_eq!(reader.plan().video.to_string(), "transcode: ffmpeg");
+    assert_eq!(reader.duration().map(|duration| duration.as_millis() / 100), Some(50));
+    let all = frames(&mut reader);
+    let of = |kind| all.iter().filter(|(k, ..)| *k == kind).count();
+    assert_eq!(of(MediaKind::Video), 125);
+    assert!((249..=254).contains(&of(MediaKind::Audio)), "{}", of(MediaKind::Audio));
+    let landed = reader.seek(MediaTime::from_secs(3)).unwrap();
+    assert!((landed - MediaTime::from_secs(3)).abs() < MediaTime::from_millis(100), "{landed:?}");
+    let rest = frames(&mut reader);
+    let pictures = rest.iter().filter(|(kind, ..)| *kind == MediaKind::Video).count();
+    assert!((49..=51).contains(&pictures), "{pictures} pictures from 3 s on");
+}
+
+#[test]
+fn ffmpeg_reads_transport_streams_and_hevc() {
+    let dir = tempfile::tempdir().unwrap();
+    let picture = ["-f", "lavfi", "-i", "testsrc=size=320x240:rate=25:duration=2"];
+    for (name, codec) in [("a.ts", "mpeg2video"), ("b.mp4", "libx265"), ("c.m3u8", "mpeg2video")] {
+        let path = dir.path().join(name);
+        ffmpeg(&[&picture[..], &["-c:v", codec, "-pix_fmt", "yuv420p"]].concat(), &path);
+        let mut reader =
+            Reader::open(&path, ReaderOptions::default()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(frames(&mut reader).len(), 50, "{name}");
+    }
+}
+
+#[test]
+fn ffmpeg_says_why_it_cannot_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("broken.avi");
+    let mut bytes = b"RIFF\x24\0\0\0AVI LIST".to_vec();
+    bytes.extend([7; 5000]);
+    std::fs::write(&path, bytes).unwrap();
+    let error = Reader::open(&path, ReaderOptions::default()).unwrap_err().to_string();
+    assert!(error.starts_with("ffmpeg cannot read") && error.contains(": "), "{error}");
+}
+
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod program {
+    use std::process::{Command, Stdio};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// The programs that a process started.
+    fn children(pid: u32) -> Vec<u32> {
+        let all = std::fs::read_dir("/proc").unwrap().flatten();
+        let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(|child: &u32| {
+            let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+            stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok()) == Some(pid)
+        })
+        .collect()
+    }
+
+    fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
+        for _ in 0..400 {
+            if happened() {
+                return;
+            }
+            std::thread::park_timeout(Duration::from_millis(25));
+        }
+        panic!("{what} within 10 s");
+    }
+
+    #[test]
+    fn ffmpeg_does_not_outlive_a_program_that_was_killed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("long.avi");
+        let picture = ["-f", "lavfi", "-i", "testsrc=size=1280x720:rate=30:duration=60"];
+        ffmpeg(&[&picture[..], &["-c:v", "mpeg4", "-q:v", "20"]].concat(), &path);
+        let mut program = Command::new(env!("CARGO_BIN_EXE_telecast"))
+            .args(["demo", "--headless", "--for", "60s"])
+            .arg(&path)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut found = Vec::new();
+        eventually("ffmpeg is started", || {
+            found = children(program.id());
+            !found.is_empty()
+        });
+        program.kill().unwrap();
+        program.wait().unwrap();
+        eventually("ffmpeg is gone", || {
+            found.iter().all(|pid| {
+                let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+                let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                name.trim() != "ffmpeg" || state.contains(") Z ")
+            })
+        });
+    }
+
+    #[test]
+    fn standard_input_plays() {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_telecast"))
+            .args(["demo", "--headless", "--for", "4s", "--json", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = program.stdin.take().unwrap();
+        let feeder = std::thread::spawn(move || {
+            let bytes = std::fs::read(clip("clip.mkv")).unwrap();
+            // It reads as much as it plays and then goes away.
+            drop(input.write_all(&bytes));
+        });
+        let mut verdict = String::new();
+        program.stdout.take().unwrap().read_to_string(&mut verdict).unwrap();
+        assert!(program.wait().unwrap().success(), "{verdict}");
+        feeder.join().unwrap();
+        assert!(verdict.contains("\"verdict\":\"ok\""), "{verdict}");
+    }
+}
