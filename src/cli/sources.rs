@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
+use crate::media::codec::opus::Preset;
 use crate::media::plan::TrackChoice;
 use crate::media::source::{SourceError, is_address, list, resolver};
 use crate::media::{MediaError, ReaderOptions};
@@ -29,15 +30,43 @@ pub(super) struct SourceArgs {
     #[arg(long, value_name = "N|LANG")]
     audio_track: Option<TrackChoice>,
 
+    /// Bits per second of sound that is encoded, for example 96k
+    #[arg(long, value_name = "RATE", value_parser = audio_bitrate)]
+    audio_bitrate: Option<u32>,
+
+    /// What the encoder of sound is tuned for
+    #[arg(long, value_enum, default_value = "music")]
+    audio_preset: AudioPreset,
+
+    /// Encode both channels as one
+    #[arg(long)]
+    mono: bool,
+
     /// Which picture: 1 is the first in the file, or a language
     #[arg(long, value_name = "N|LANG")]
     video_track: Option<TrackChoice>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum AudioPreset {
+    /// Everything
+    Music,
+    /// Speech, prepared for lost packets
+    Voice,
 }
 
 impl SourceArgs {
     /// The same options, with what was said about sources.
     pub(super) fn apply(&self, mut reader: ReaderOptions) -> ReaderOptions {
         reader.source.headers.clone_from(&self.headers);
+        if let Some(bitrate) = self.audio_bitrate {
+            reader.opus.bitrate_bps = bitrate;
+        }
+        reader.opus.preset = match self.audio_preset {
+            AudioPreset::Music => Preset::Music,
+            AudioPreset::Voice => Preset::Voice,
+        };
+        reader.opus.mono = self.mono;
         reader.plan.audio_track = self.audio_track;
         reader.plan.video_track = self.video_track;
         reader
@@ -62,6 +91,13 @@ impl SourceArgs {
             _ => Ok(vec![name]),
         }
     }
+}
+
+/// Reads `96k` or a bare number of bits per second.
+fn audio_bitrate(text: &str) -> Result<u32, String> {
+    let (number, unit) = text.strip_suffix(['k', 'K']).map_or((text, 1), |number| (number, 1000));
+    let bps = number.parse::<u32>().ok().and_then(|number| number.checked_mul(unit));
+    bps.filter(|bps| (6_000..=510_000).contains(bps)).ok_or_else(|| "Opus has 6k to 510k".to_owned())
 }
 
 fn header(text: &str) -> Result<(String, Secret<String>), String> {

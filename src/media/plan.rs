@@ -473,9 +473,18 @@ impl Planner {
             None => TrackPlan::Copy {
                 track: index,
                 codec: Codec::Opus,
-                reason: "The sound is Opus in packets of 20 ms without output gain, which is exactly what a \
-                         call carries, so it is copied."
-                    .to_owned(),
+                reason: match self.sound.odd {
+                    None => {
+                        "The sound is Opus in packets of 20 ms without output gain, which is exactly what a \
+                             call carries, so it is copied."
+                            .to_owned()
+                    }
+                    Some(odd) => format!(
+                        "The sound is Opus in packets of {} ms, which become packets of 20 ms without being \
+                         decoded, so it is copied.",
+                        f64::from(odd.samples()) / 48.0
+                    ),
+                },
             },
             Some(why) => TrackPlan::Transcode {
                 track: index,
@@ -506,7 +515,7 @@ impl Planner {
         if gain != 0 {
             return Some(format!("Opus with an output gain of {:+.1} dB", f64::from(gain) / 256.0));
         }
-        let odd = self.sound.odd?;
+        let odd = self.sound.odd.filter(|odd| !opus::is_repackable(*odd))?;
         let milliseconds = f64::from(odd.samples()) / 48.0;
         Some(format!("Opus in packets of {milliseconds} ms, and a call gets packets of 20 ms"))
     }

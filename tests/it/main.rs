@@ -6,6 +6,7 @@ use tokio::sync::{Mutex, MutexGuard};
 mod browser;
 #[cfg(all(feature = "emulator", feature = "openh264"))]
 mod clips;
+mod corpus;
 #[cfg(feature = "cli")]
 mod demo;
 #[cfg(all(feature = "emulator", any(feature = "openh264", feature = "telegram")))]

@@ -173,7 +173,8 @@ fn what_only_ffmpeg_reads_plays_to_its_last_picture() {
     let dir = tempfile::tempdir().unwrap();
     let mut reader = Reader::open(avi(dir.path()), ReaderOptions::default()).unwrap();
     assert_eq!(reader.plan().video.to_string(), "transcode: ffmpeg");
-    assert_eq!(reader.duration().map(|duration| duration.as_millis() / 100), Some(50));
+    let ms = reader.duration().unwrap().as_millis();
+    assert!((4950..=5150).contains(&ms), "{ms} ms");
     let all = frames(&mut reader);
     let of = |kind| all.iter().filter(|(k, ..)| *k == kind).count();
     assert_eq!(of(MediaKind::Video), 125);

@@ -321,11 +321,11 @@ fn files_cut_off_anywhere_end_with_a_typed_error() {
 #[test]
 fn what_is_no_media_is_named() {
     let found = |bytes: &[u8]| match open_bytes(bytes).err().expect("this is no media file") {
-        DemuxError::UnknownFormat { found } => found,
+        DemuxError::UnknownFormat { found } | DemuxError::Foreign { found } => found,
         other => format!("{other:?}"),
     };
     assert_eq!(found(b"A text file that somebody named film.mp4\n"), "plain text");
-    assert_eq!(found(&[0x47; 1000]), "MPEG transport stream");
+    assert_eq!(found(&[0x47; 1000]), "an MPEG transport stream");
     assert!(matches!(open_bytes([]).err(), Some(DemuxError::Empty)));
     let tagged = [&b"ID3\x04\0\0\0\0\0\x05hello"[..], b"fLaC\0\0\0\x22"].concat();
     assert_eq!(found(&tagged), "FLAC, behind an ID3 tag");

@@ -73,11 +73,16 @@ fn other_sound_is_transcoded_and_says_why() {
     assert_eq!(words, "transcode: opus");
     assert!(reason.contains("+1.0 dB"), "{reason}");
     let mut long = opus_packets(0, &silence(9600));
-    // Code 3, constant length, two frames of nothing: 40 ms.
+    // Code 3, constant length, two frames of nothing: 40 ms, which can be taken apart.
     long[1].data = (&[0xff, 0x02][..]).into();
     let (words, reason) = transcode(opus_track(0), &long);
-    assert_eq!(words, "transcode: opus");
+    assert_eq!(words, "copy");
     assert!(reason.contains("40 ms"), "{reason}");
+    // One frame of 60 ms, which cannot.
+    long[1].data = (&[0x5c, 0x01][..]).into();
+    let (words, reason) = transcode(opus_track(0), &long);
+    assert_eq!(words, "transcode: opus");
+    assert!(reason.contains("60 ms"), "{reason}");
 }
 
 #[test]

@@ -12,7 +12,9 @@ use std::collections::VecDeque;
 use super::{Next, PATIENCE, PATIENCE_BYTES, ReaderOptions, ReaderStats};
 use crate::media::audio::{AudioBuffer, Grid, Resampler, Slot, apply_gain};
 use crate::media::codec::audio::AudioDecoder;
-use crate::media::codec::opus::{CHANNELS, Encoder, FRAME, FRAME_SAMPLES, LOOKAHEAD, SAMPLE_RATE, SoftClip};
+use crate::media::codec::opus::{
+    CHANNELS, Encoder, FRAME, FRAME_SAMPLES, LOOKAHEAD, Repacker, SAMPLE_RATE, SoftClip,
+};
 use crate::media::demux::{Packet, Track};
 use crate::media::plan::Refusal;
 use crate::media::{AudioLevel, Codec, Frame, MediaError, MediaKind};
@@ -25,6 +27,8 @@ const TOLERANCE: MediaTime = MediaTime::from_millis(15);
 const SNAP_SAMPLES: i64 = 120;
 /// [`FRAME_SAMPLES`] for arithmetic on positions.
 const SLOT: i64 = FRAME_SAMPLES as i64;
+/// Samples of the fade at a cut: 5 ms.
+const FADE_SAMPLES: usize = 240;
 /// Telegram's own limit.
 const MAX_VOLUME: f32 = 2.0;
 /// Five seconds of AAC without a single packet that can be decoded: nobody waits longer.
@@ -42,6 +46,8 @@ pub(super) struct Sound {
     ended: bool,
     /// The last slot is complete.
     finished: bool,
+    /// Makes packets of 20 ms of others, for a track that is copied.
+    repacker: Option<Repacker>,
     decoder: AudioDecoder,
     resampler: Resampler,
     run: Option<Run>,
@@ -93,6 +99,7 @@ impl Sound {
             n_bytes: 0,
             ended: false,
             finished: false,
+            repacker: if copy { Some(Repacker::new(origin)?) } else { None },
             decoder,
             resampler,
             run: None,
@@ -128,10 +135,13 @@ impl Sound {
             }
             if let Some(packet) = self.packets.pop_front() {
                 self.n_bytes -= packet.data.len();
-                self.decode(&packet)?;
+                self.take(packet)?;
             } else if !self.ended {
                 return Ok(Next::Starved);
             } else if !self.finished {
+                for rest in self.repacker.as_mut().map(Repacker::flush).unwrap_or_default() {
+                    self.decode(&rest)?;
+                }
                 self.finish_run();
                 self.grid.finish();
                 self.finished = true;
@@ -190,6 +200,8 @@ impl Sound {
     fn forget(&mut self, first: i64) {
         self.packets.clear();
         self.n_bytes = 0;
+        // What was begun belongs to the place before.
+        drop(self.repacker.as_mut().map(Repacker::flush));
         self.decoder.reset();
         self.resampler.restart();
         self.run = None;
@@ -197,7 +209,7 @@ impl Sound {
         // The slot before fills the encoder's memory.
         self.grid.restart((first - 1).max(0));
         self.first = first;
-        self.output.restart();
+        self.output.restart(first > 0);
     }
 
     fn cut(&mut self) {
@@ -208,6 +220,11 @@ impl Sound {
                 None => return,
             }
         }
+    }
+
+    fn take(&mut self, packet: Packet) -> Result<(), MediaError> {
+        let Some(repacker) = &mut self.repacker else { return self.decode(&packet) };
+        repacker.push(packet).iter().try_for_each(|packet| self.decode(packet))
     }
 
     fn decode(&mut self, packet: &Packet) -> Result<(), MediaError> {
@@ -294,16 +311,27 @@ struct Output {
     encoding: bool,
     volume: f32,
     target: f32,
+    /// The next slot begins in the middle of the sound.
+    cut: bool,
 }
 
 impl Output {
     fn new(encoder: Encoder, volume: f32) -> Self {
         let previous = vec![0.0; FRAME_SAMPLES * CHANNELS];
-        Self { encoder, soft_clip: SoftClip::default(), previous, encoding: false, volume, target: volume }
+        Self {
+            encoder,
+            soft_clip: SoftClip::default(),
+            previous,
+            encoding: false,
+            volume,
+            target: volume,
+            cut: false,
+        }
     }
 
     /// Nothing was heard before the next slot, and a new volume applies at once.
-    fn restart(&mut self) {
+    fn restart(&mut self, cut: bool) {
+        self.cut = cut;
         self.remember(vec![0.0; FRAME_SAMPLES * CHANNELS]);
         self.volume = self.target;
     }
@@ -316,6 +344,12 @@ impl Output {
 
     fn frame(&mut self, slot: Slot, following: Option<&Slot>) -> Result<Frame, MediaError> {
         let pts = slot.pts();
+        let mut slot = slot;
+        if std::mem::take(&mut self.cut) && slot.original.is_none() {
+            fade_in(&mut slot.samples);
+            // What is before the cut is not heard.
+            self.previous.fill(0.0);
+        }
         let as_recorded = self.volume == 1.0 && self.target == 1.0;
         let (data, level) = match slot.original {
             Some(original) if as_recorded => {
@@ -354,6 +388,14 @@ impl Output {
         self.volume = self.target;
         self.soft_clip.apply(&mut input);
         Ok((self.encoder.encode(&input)?, AudioLevel::of(&input)))
+    }
+}
+
+/// Sound that begins in the middle would click: it rises over 5 ms.
+fn fade_in(stereo: &mut [f32]) {
+    for (nth, frame) in stereo.chunks_exact_mut(CHANNELS).take(FADE_SAMPLES).enumerate() {
+        let gain = nth as f32 / FADE_SAMPLES as f32;
+        frame.iter_mut().for_each(|sample| *sample *= gain);
     }
 }
 

@@ -131,7 +131,7 @@ fn long_packets(sound: &[crate::media::demux::Packet]) -> Vec<crate::media::demu
 fn encoded_sound_is_heard_when_it_should_be() {
     let music = melody(FRAME_SAMPLES * 100 - 312);
     let sound = long_packets(&opus_packets(0, &music));
-    let mut reader = open(Script::new(&[opus_track(0)], &[&sound]));
+    let mut reader = open(Script::new(&[opus_track(1)], &[&sound]));
     assert_eq!(reader.plan().audio.to_string(), "transcode: opus");
     let heard = heard(&frames(&mut reader), 0);
     assert_eq!(heard.len() / CHANNELS, (FRAME_SAMPLES * 100 - 312).next_multiple_of(FRAME_SAMPLES));
@@ -328,7 +328,7 @@ fn both_start_where_the_earlier_one_starts() {
     let mut sound = long_packets(&opus_packets(1, &melody(FRAME_SAMPLES * 100 - 312)));
     sound.iter_mut().for_each(|packet| packet.pts += hour + MediaTime::from_millis(30));
     picture.iter_mut().for_each(|packet| packet.dts = None);
-    let mut reader = open(Script::new(&[h264_track(&sps), opus_track(0)], &[&picture, &sound]));
+    let mut reader = open(Script::new(&[h264_track(&sps), opus_track(1)], &[&picture, &sound]));
     let all = frames(&mut reader);
     assert_eq!(of_kind(&all, MediaKind::Video)[1].pts, MediaTime::from_millis(40));
     let heard = heard(&all, 0);

@@ -1,0 +1,216 @@
+//! Bad input: cut off, flipped, absurd. Every file gives a typed error or plays what is playable;
+//! never a panic, never a hang, never much memory.
+//!
+//! The corpus is made here from the clips, seeded, so that a failure can be had again.
+
+use std::io::Cursor;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+use telecast::media::demux;
+use telecast::media::{Reader, ReaderOptions};
+
+/// Nobody waits longer.
+const PATIENCE: Duration = Duration::from_secs(5);
+const CLIPS: [&str; 6] = ["clip.mp4", "clip.mkv", "bframes.mp4", "long-gop.mp4", "music.ogg", "music.mp3"];
+
+fn clip(name: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("media").join(name)).unwrap()
+}
+
+/// Reads a file to its end as a demuxer and its first seconds as an item. Errors are fine.
+fn swallow(bytes: Arc<[u8]>) -> usize {
+    let mut n_packets = 0;
+    if let Ok(mut demuxer) = demux::open(Box::new(Cursor::new(Arc::clone(&bytes)))) {
+        let mut n_errors = 0;
+        loop {
+            match demuxer.next_packet() {
+                Ok(Some(_)) => n_packets += 1,
+                Ok(None) => break,
+                Err(_) => n_errors += 1,
+            }
+            assert!(n_errors < 200_000, "errors without end");
+        }
+        // Also after an end and after errors.
+        drop(demuxer.seek(telecast::time::MediaTime::from_secs(3)));
+        drop(demuxer.next_packet());
+    }
+    let mut options = ReaderOptions::default();
+    // Encoding pictures is not what is looked for, and slow.
+    options.plan.video = false;
+    if let Ok(mut reader) = Reader::from_source(Box::new(Cursor::new(bytes)), "bad", options) {
+        for _ in 0..100 {
+            if !matches!(reader.next_frame(), Ok(Some(_))) {
+                break;
+            }
+        }
+    }
+    n_packets
+}
+
+/// The same with a limit of time; a panic fails the test with the name of the case.
+fn check(name: &str, bytes: Vec<u8>) -> usize {
+    let (done, result) = mpsc::channel();
+    let bytes: Arc<[u8]> = bytes.into();
+    let thread = std::thread::spawn(move || {
+        // When the patience has ended, nobody listens.
+        let _ = done.send(swallow(bytes));
+    });
+    match result.recv_timeout(PATIENCE) {
+        Ok(n_packets) => {
+            thread.join().unwrap();
+            n_packets
+        }
+        Err(RecvTimeoutError::Timeout) => panic!("{name} takes longer than {PATIENCE:?}"),
+        Err(RecvTimeoutError::Disconnected) => panic!("{name} panicked"),
+    }
+}
+
+#[test]
+fn files_that_are_cut_off() {
+    let mut random = fastrand::Rng::with_seed(50);
+    for name in CLIPS {
+        let whole = clip(name);
+        let all = check(name, whole.clone());
+        assert!(all > 100, "{name} itself plays");
+        for _ in 0..50 {
+            let at = random.usize(0..whole.len());
+            let n_packets = check(&format!("{name} cut off at {at}"), whole[..at].to_vec());
+            assert!(n_packets <= all, "{name} cut off at {at} has more packets than the whole");
+        }
+    }
+}
+
+#[test]
+fn files_with_flipped_bytes() {
+    let mut random = fastrand::Rng::with_seed(200);
+    for name in CLIPS {
+        let whole = clip(name);
+        for nth in 0..200 {
+            let mut bytes = whole.clone();
+            // Half of the flips hit the headers, where they hurt.
+            let within = if nth % 2 == 0 { bytes.len() } else { bytes.len().min(4096) };
+            let at = random.usize(0..within);
+            bytes[at] ^= random.u8(1..);
+            check(&format!("{name} with byte {at} changed to {:#x}", bytes[at]), bytes);
+        }
+    }
+}
+
+/// A box of mp4.
+fn atom(kind: &[u8; 4], parts: &[&[u8]]) -> Vec<u8> {
+    let body = parts.concat();
+    let size = u32::try_from(body.len() + 8).unwrap();
+    [&size.to_be_bytes()[..], kind, &body].concat()
+}
+
+/// An mp4 whose one sound track has these tables.
+fn mp4(stts: &[u8], stsz: &[u8], stco: &[u8], n_tracks: usize) -> Vec<u8> {
+    let zeros = |n: usize| vec![0_u8; n];
+    let numbers = |all: &[u32]| all.iter().flat_map(|n| n.to_be_bytes()).collect::<Vec<u8>>();
+    let mdhd = atom(b"mdhd", &[&numbers(&[0, 0, 0, 48_000, 48_000, 0])]);
+    let hdlr = atom(b"hdlr", &[&zeros(8), b"soun", &zeros(13)]);
+    let dops = atom(b"dOps", &[&[0, 2, 1, 0x38, 0, 0, 0xbb, 0x80, 0, 0, 0]]);
+    let opus = atom(b"Opus", &[&zeros(16), &[0, 2, 0, 16], &zeros(4), &[0xbb, 0x80, 0, 0], &dops]);
+    let stsd = atom(b"stsd", &[&numbers(&[0, 1]), &opus]);
+    let stsc = atom(b"stsc", &[&numbers(&[0, 1, 1, 1, 1])]);
+    let tables =
+        [stsd, atom(b"stts", &[stts]), atom(b"stsz", &[stsz]), stsc, atom(b"stco", &[stco])].concat();
+    let minf = atom(b"minf", &[&atom(b"stbl", &[&tables])]);
+    let mdia = atom(b"mdia", &[&mdhd, &hdlr, &minf]);
+    let tkhd = atom(b"tkhd", &[&numbers(&[0, 0, 0, 1]), &zeros(68)]);
+    let trak = atom(b"trak", &[&tkhd, &mdia]);
+    let mvhd = atom(b"mvhd", &[&numbers(&[0, 0, 0, 1000, 1000]), &zeros(80)]);
+    let moov = atom(b"moov", &[&mvhd, &trak.repeat(n_tracks)]);
+    [atom(b"ftyp", &[b"isom\0\0\0\0isom"]), moov, atom(b"mdat", &[&[0xfc, 0xff, 0xfe].repeat(100)])].concat()
+}
+
+#[test]
+fn absurd_tables() {
+    let numbers = |all: &[u32]| all.iter().flat_map(|n| n.to_be_bytes()).collect::<Vec<u8>>();
+    let good = (numbers(&[0, 1, 3, 960]), numbers(&[0, 3, 3]), numbers(&[0, 3, 700, 703, 706]));
+    assert!(
+        check("a good table", mp4(&good.0, &good.1, &good.2, 1)) > 0,
+        "the builder builds what can be read"
+    );
+    let max = u32::MAX;
+    for (name, stts, stsz) in [
+        ("samples of no length", numbers(&[0, 1, 3, 960]), numbers(&[0, 0, 3, 0, 0, 0])),
+        ("samples of 4 GiB", numbers(&[0, 1, 3, 960]), numbers(&[0, max, 3])),
+        ("4 billion samples", numbers(&[0, 1, max, 960]), numbers(&[0, 3, max])),
+        ("samples that last for days", numbers(&[0, 1, 3, max]), numbers(&[0, 3, 3])),
+        ("samples that last no time", numbers(&[0, 1, 3, 0]), numbers(&[0, 3, 3])),
+        ("tables that end early", numbers(&[0, 9, 3]), numbers(&[0, 0, 900, 1])),
+        ("tables of nothing", Vec::new(), Vec::new()),
+    ] {
+        check(name, mp4(&stts, &stsz, &good.2, 1));
+        check(&format!("{name}, no places"), mp4(&stts, &stsz, &numbers(&[0, max]), 1));
+    }
+    assert_eq!(check("10 000 tracks", mp4(&good.0, &good.1, &good.2, 10_000)), 0);
+}
+
+#[test]
+fn bombs_and_circles() {
+    check("a text", b"#include <stdio.h>\nint main() { return 0; }\n".repeat(100));
+    check("nothing but zeros", vec![0; 1 << 20]);
+    // A fragment that says it has two billion samples of one byte, many times over.
+    let numbers = |all: &[u32]| all.iter().flat_map(|n| n.to_be_bytes()).collect::<Vec<u8>>();
+    let mvex = |file: Vec<u8>| {
+        let trex = atom(b"trex", &[&numbers(&[0, 1, 1, 960, 1, 0])]);
+        let mvex = atom(b"mvex", &[&trex]);
+        let moov = file.windows(4).position(|window| window == b"moov").unwrap() - 4;
+        let size = u32::from_be_bytes(file[moov..moov + 4].try_into().unwrap()) as usize;
+        let mut body = file[moov + 8..moov + size].to_vec();
+        body.extend(mvex);
+        [&file[..moov], &atom(b"moov", &[&body])].concat()
+    };
+    let front = mvex(mp4(&numbers(&[0, 0]), &numbers(&[0, 0, 0]), &numbers(&[0, 0]), 1));
+    let trun = atom(b"trun", &[&numbers(&[0x0000_0001, 0x7fff_ffff, 0])]);
+    let tfhd = atom(b"tfhd", &[&numbers(&[0x0002_0000, 1])]);
+    let moof = atom(b"moof", &[&atom(b"mfhd", &[&numbers(&[0, 1])]), &atom(b"traf", &[&tfhd, &trun])]);
+    check("a bomb of fragments", [front, moof.repeat(2000)].concat());
+    // Boxes inside each other, deeper than any stack.
+    let mut nested = Vec::new();
+    for _ in 0..20_000 {
+        nested = [&(nested.len() as u32 + 8).to_be_bytes()[..], b"moov", &nested].concat();
+        if nested.len() > 64_000 {
+            break;
+        }
+    }
+    check("boxes inside boxes", [atom(b"ftyp", &[b"isom\0\0\0\0"]), nested].concat());
+    // A SeekHead of Matroska whose cues are the SeekHead itself.
+    let mut circle = clip("clip.mkv");
+    if let Some(at) = circle.windows(4).position(|window| window == [0x53, 0xab, 0x84, 0x1c]) {
+        for byte in &mut circle[at + 4..at + 12] {
+            *byte = if *byte == 0 { 0 } else { 1 };
+        }
+    }
+    check("a SeekHead that points at itself", circle);
+}
+
+/// A program that may have 256 MiB more than it needs for a good file still says what is wrong.
+#[cfg(all(feature = "cli", target_os = "linux"))]
+#[test]
+fn memory_stays_small() {
+    use std::process::Command;
+
+    let dir = tempfile::tempdir().unwrap();
+    let numbers = |all: &[u32]| all.iter().flat_map(|n| n.to_be_bytes()).collect::<Vec<u8>>();
+    let max = u32::MAX;
+    for (name, stts, stsz) in [
+        ("4 billion samples", numbers(&[0, 1, max, 960]), numbers(&[0, 3, max])),
+        ("samples of 4 GiB", numbers(&[0, 1, 3, 960]), numbers(&[0, max, 3])),
+        ("a good one", numbers(&[0, 1, 3, 960]), numbers(&[0, 3, 3])),
+    ] {
+        let path = dir.path().join("bad.mp4");
+        std::fs::write(&path, mp4(&stts, &stsz, &numbers(&[0, 3, 700, 703, 706]), 1)).unwrap();
+        // A debug build maps some 80 MiB before it reads the first byte.
+        let script = "ulimit -v 340000; exec \"$0\" probe \"$1\"";
+        let program = env!("CARGO_BIN_EXE_telecast");
+        let output = Command::new("/bin/sh").args(["-c", script, program]).arg(&path).output().unwrap();
+        let code = output.status.code();
+        assert!(matches!(code, Some(0 | 7)), "{name}: {:?}", output.status);
+    }
+}
