@@ -1,4 +1,4 @@
-//! Bytes → packets → frames. No clock, no async, no sockets: only `Read + Seek`.
+//! Bytes → packets → frames. No clock, no async, and only in `source` sockets: else `Read + Seek`.
 //!
 //! ```text
 //! Source ── demux ──► demux::Packet ── plan: copy ─────────────────────► Frame

@@ -93,7 +93,7 @@ fn a_bot_that_does_not_get_in_is_called_bad_with_the_reason() {
 #[test]
 fn what_cannot_be_played_is_told_before_anything_starts() {
     for (source, words) in
-        [("no-such-file.mp4", "no file"), ("README.md", "not a media file"), ("media", "directory")]
+        [("no-such-file.mp4", "no file"), ("README.md", "not a media file"), ("docs", "names no media")]
     {
         let output = run(&["demo", "--headless", "--for", "5s", source]);
         assert_eq!(output.status.code(), Some(7), "{source}: {}", stderr(&output));
