@@ -18,6 +18,7 @@ mod log;
 mod login;
 mod pictures;
 mod play;
+mod prepare;
 mod probe;
 mod say;
 mod sources;
@@ -64,6 +65,7 @@ enum Command {
     Local(local::LocalArgs),
     Play(play::PlayArgs),
     Probe(probe::ProbeArgs),
+    Prepare(prepare::PrepareArgs),
     #[cfg(feature = "telegram")]
     Login(login::LoginArgs),
     #[cfg(feature = "telegram")]
@@ -103,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Local(args) => exit::report(local::run(args)),
         Command::Play(args) => exit::report(play::run(args)),
         Command::Probe(args) => exit::report(probe::run(&args)),
+        Command::Prepare(args) => exit::report(prepare::run(&args)),
         #[cfg(feature = "telegram")]
         Command::Login(args) => exit::report(login::login(&args)),
         #[cfg(feature = "telegram")]

@@ -26,6 +26,7 @@ pub mod error;
 #[cfg(feature = "openh264")]
 pub mod picture;
 pub mod plan;
+pub mod prepare;
 pub mod probe;
 pub mod reader;
 #[cfg(test)]

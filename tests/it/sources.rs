@@ -242,7 +242,7 @@ mod program {
     fn ffmpeg_does_not_outlive_a_program_that_was_killed() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("long.avi");
-        let picture = ["-f", "lavfi", "-i", "testsrc=size=1280x720:rate=30:duration=60"];
+        let picture = ["-f", "lavfi", "-i", "testsrc=size=640x360:rate=30:duration=20"];
         ffmpeg(&[&picture[..], &["-c:v", "mpeg4", "-q:v", "20"]].concat(), &path);
         let mut program = Command::new(env!("CARGO_BIN_EXE_telecast"))
             .args(["demo", "--headless", "--for", "60s"])
@@ -265,6 +265,31 @@ mod program {
                 name.trim() != "ffmpeg" || state.contains(") Z ")
             })
         });
+    }
+
+    #[test]
+    fn what_was_prepared_is_copied() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out.mp4");
+        let run = |input: &Path| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_telecast"));
+            let output = command.args(["prepare", "--json"]).arg(input).arg(&out).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let said = run(&avi(dir.path()));
+        assert!(said.contains("\"video\":\"encode\"") && said.contains("\"audio\":\"encode\""), "{said}");
+        let reader = Reader::open(&out, ReaderOptions::default()).unwrap();
+        assert!(reader.plan().video.is_copy() && reader.plan().audio.is_copy(), "{:?}", reader.plan());
+        assert!((reader.duration().unwrap() - MediaTime::from_secs(5)).abs() < MediaTime::from_millis(200));
+        // Once more: everything is right already.
+        let again = dir.path().join("again.mkv");
+        std::fs::rename(&out, &again).unwrap();
+        let said = run(&again);
+        assert!(said.contains("\"video\":\"copy\"") && said.contains("\"audio\":\"copy\""), "{said}");
+        let left: Vec<_> =
+            std::fs::read_dir(dir.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+        assert!(left.iter().all(|name| !name.to_string_lossy().ends_with(".part")), "{left:?}");
     }
 
     #[test]

@@ -17,10 +17,48 @@ use crate::media::source::{SourceOptions, is_address};
 use crate::time::MediaTime;
 
 /// The program and Debian's package of it.
-const PROGRAM: &str = "ffmpeg";
-/// What receivers in a call decode everywhere, and what one core encodes in time.
-const MAX_HEIGHT: u32 = 720;
-
+pub(in crate::media) const PROGRAM: &str = "ffmpeg";
+/// Pictures that are copied from then on: what receivers in a call decode everywhere, and one core
+/// encodes in time. Fields, where there are any, become frames; everything else passes.
+pub(in crate::media) const PICTURES: &[&str] = &[
+    "-vf",
+    "bwdif=deint=interlaced,scale=-2:'min(720,trunc(ih/2)*2)',format=yuv420p",
+    "-fpsmax",
+    "60",
+    "-c:v",
+    "libx264",
+    "-profile:v",
+    "baseline",
+    "-preset",
+    "veryfast",
+    "-tune",
+    "zerolatency",
+    "-bf",
+    "0",
+    "-crf",
+    "23",
+    "-maxrate",
+    "2500k",
+    "-bufsize",
+    "2500k",
+    "-force_key_frames",
+    "expr:gte(t,n_forced*2)",
+];
+/// Sound that is copied from then on.
+pub(in crate::media) const SOUND: &[&str] = &[
+    "-c:a",
+    "libopus",
+    "-b:a",
+    "128k",
+    "-ac",
+    "2",
+    "-ar",
+    "48000",
+    "-frame_duration",
+    "20",
+    "-application",
+    "audio",
+];
 /// A server that is silent for longer (in microseconds) is given up.
 const MAX_SILENCE_US: &str = "15000000";
 
@@ -162,7 +200,7 @@ fn arguments(wanted: &Wanted, from: MediaTime) -> Vec<OsString> {
     let mut all: Vec<OsString> = Vec::new();
     let mut add = |words: &[&str]| all.extend(words.iter().map(OsString::from));
     add(&["-v", "error", "-nostdin", "-nostats"]);
-    let input = match wanted.input.to_str() {
+    let source = match wanted.input.to_str() {
         Some(address) if is_address(address) => {
             if address.starts_with("http") {
                 let headers: String = wanted
@@ -192,44 +230,36 @@ fn arguments(wanted: &Wanted, from: MediaTime) -> Vec<OsString> {
         _ => {
             // The pieces of a stream may lie on a server.
             add(&["-protocol_whitelist", "file,crypto,data,http,https,tcp,tls"]);
-            let mut file = OsString::from("file:");
-            file.push(&wanted.input);
-            file
+            input(&wanted.input)
         }
     };
     if from > MediaTime::ZERO {
         add(&["-ss", &format!("{:.6}", from.as_secs_f64())]);
     }
     add(&["-i"]);
-    all.push(input);
+    all.push(source);
     let mut add = |words: &[&str]| all.extend(words.iter().map(OsString::from));
     if wanted.video {
-        let scale = format!("scale=-2:'min({MAX_HEIGHT},trunc(ih/2)*2)',format=yuv420p");
-        // Fields, where there are any, are made into frames; everything else passes.
-        let filter = format!("bwdif=deint=interlaced,{scale}");
-        add(&["-map", "0:V:0?", "-vf", &filter, "-fpsmax", "60"]);
-        add(&[
-            "-c:v",
-            "libx264",
-            "-profile:v",
-            "baseline",
-            "-preset",
-            "veryfast",
-            "-tune",
-            "zerolatency",
-            "-bf",
-            "0",
-        ]);
-        add(&["-crf", "23", "-maxrate", "2500k", "-bufsize", "2500k"]);
-        add(&["-force_key_frames", "expr:gte(t,n_forced*2)"]);
+        add(&["-map", "0:V:0?"]);
+        add(PICTURES);
     }
     if wanted.audio {
-        add(&["-map", "0:a:0?", "-c:a", "libopus", "-b:a", "128k", "-ac", "2", "-ar", "48000"]);
-        add(&["-frame_duration", "20", "-application", "audio"]);
+        add(&["-map", "0:a:0?"]);
+        add(SOUND);
     }
     add(&["-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1"]);
     add(&["-f", "matroska", "-live", "1", "-flush_packets", "1", "-cluster_time_limit", "500", "pipe:1"]);
     all
+}
+
+/// How FFmpeg is told of a source: a path is never taken for an option or a protocol.
+pub(in crate::media) fn input(input: &Path) -> OsString {
+    if input.to_str().is_some_and(is_address) {
+        return input.into();
+    }
+    let mut file = OsString::from("file:");
+    file.push(input);
+    file
 }
 
 /// How long a source is, by `ffprobe`, which comes with FFmpeg; unknown where that fails.
@@ -239,9 +269,7 @@ fn probe_duration(wanted: &Wanted) -> Option<MediaTime> {
     }
     let mut command = Command::new("ffprobe");
     command.args(["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0"]);
-    let mut file = OsString::from("file:");
-    file.push(&wanted.input);
-    command.arg(file).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.arg(input(&wanted.input)).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = Child::spawn(command).ok()?;
     let mut text = String::new();
     child.take_stdout()?.take(64).read_to_string(&mut text).ok()?;

@@ -1,0 +1,207 @@
+//! A source → a file that is copied into calls for ever after.
+//!
+//! H.264 constrained baseline without B-frames, a keyframe every two seconds, 720p at most; Opus
+//! in packets of 20 ms, stereo, at −16 LUFS; the index in front. What is right already is copied.
+//! FFmpeg encodes the pictures and writes the file.
+
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use ebur128::{EbuR128, Mode};
+use serde::Serialize;
+
+use super::child::Child;
+use super::codec::opus::{CHANNELS, Decoder, SAMPLE_RATE};
+use super::demux::foreign;
+use super::probe::Probe;
+use super::{MediaError, Reader, ReaderOptions};
+use crate::media::plan::PlanOptions;
+use crate::time::MediaTime;
+
+/// How loud the result is (EBU R 128, in LUFS), and how loud its loudest peak may be (in dBTP).
+const TARGET_LUFS: f64 = -16.0;
+const HIGHEST_PEAK_DB: f64 = -1.0;
+/// A correction that nobody hears is not worth a second encoding.
+const INAUDIBLE_DB: f64 = 0.5;
+/// What is taken for silence, which has no loudness.
+const SILENCE_LUFS: f64 = -60.0;
+/// The longest wait for a keyframe of a picture that is copied.
+const LONGEST_WAIT_MS: i64 = 2_100;
+
+/// What became of a source.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Prepared {
+    /// The file that was written.
+    pub output: PathBuf,
+    /// `copy`, `encode` or `none`.
+    pub video: &'static str,
+    /// `copy`, `encode` or `none`.
+    pub audio: &'static str,
+    /// How loud the source is; `null` for silence and for sources without sound.
+    pub loudness_lufs: Option<f64>,
+    /// By how much its sound was changed.
+    pub gain_db: f64,
+}
+
+/// Why nothing was written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PrepareError {
+    /// The source cannot be played.
+    #[error(transparent)]
+    Media(#[from] MediaError),
+    /// The name of the output does not say what it is to be.
+    #[error("{} is neither .mp4 nor .mkv; the name says which of them is written", path.display())]
+    Container {
+        /// As given.
+        path: PathBuf,
+    },
+    /// FFmpeg is not there.
+    #[error(
+        "prepare needs ffmpeg, which is not installed; install the package `ffmpeg` (`apt-get install ffmpeg`)"
+    )]
+    NoFfmpeg,
+    /// FFmpeg failed.
+    #[error("ffmpeg cannot write {}{what}", output.display())]
+    Ffmpeg {
+        /// What was to be written.
+        output: PathBuf,
+        /// Its last words.
+        what: String,
+    },
+    /// The file system says no.
+    #[error("cannot write {}", output.display())]
+    Io {
+        /// What was to be written.
+        output: PathBuf,
+        /// The operating system's word.
+        #[source]
+        cause: io::Error,
+    },
+    /// The loudness cannot be measured.
+    #[error("cannot measure the loudness")]
+    Loudness(#[from] ebur128::Error),
+}
+
+/// Writes `output` from `input`. It appears whole or not at all. `progress` is told how far
+/// the result has come, and how long it will be where that is known.
+///
+/// # Errors
+/// When the source cannot be played, or FFmpeg is missing or fails.
+pub fn prepare(
+    input: &Path,
+    output: &Path,
+    mut progress: impl FnMut(MediaTime, Option<MediaTime>),
+) -> Result<Prepared, PrepareError> {
+    let format = match output.extension().and_then(|extension| extension.to_str()) {
+        Some("mp4") => "mp4",
+        Some("mkv") => "matroska",
+        _ => return Err(PrepareError::Container { path: output.to_path_buf() }),
+    };
+    let reader = Reader::open(input, ReaderOptions::default())?;
+    let (plan, duration) = (reader.plan().clone(), reader.duration());
+    drop(reader);
+    let (has_video, has_audio) = (plan.video.played_track().is_some(), plan.audio.played_track().is_some());
+    let (loudness_lufs, gain_db) = if has_audio { measure(input)? } else { (None, 0.0) };
+    let copy_video = plan.video.is_copy() && has_short_waits(input);
+    let copy_audio = plan.audio.is_copy() && gain_db == 0.0;
+    let words = |there: bool, copied: bool| match (there, copied) {
+        (false, _) => "none",
+        (true, true) => "copy",
+        (true, false) => "encode",
+    };
+    let partial = partial(output);
+    let mut command = Command::new(foreign::PROGRAM);
+    command.args(["-v", "error", "-nostdin", "-y", "-progress", "pipe:1"]);
+    command.arg("-i").arg(foreign::input(input));
+    if has_video {
+        command.args(["-map", "0:V:0"]);
+        if copy_video {
+            command.args(["-c:v", "copy"]);
+        } else {
+            command.args(foreign::PICTURES);
+        }
+    }
+    if has_audio {
+        command.args(["-map", "0:a:0"]);
+        if copy_audio {
+            command.args(["-c:a", "copy"]);
+        } else {
+            command.arg("-af").arg(format!("volume={gain_db:.2}dB")).args(foreign::SOUND);
+        }
+    }
+    command.args(["-sn", "-dn", "-movflags", "+faststart", "-f", format]).arg(foreign::input(&partial));
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let written = run(command, output, |at| progress(at, duration));
+    let renamed = written.and_then(|()| {
+        std::fs::rename(&partial, output)
+            .map_err(|cause| PrepareError::Io { output: output.to_path_buf(), cause })
+    });
+    if renamed.is_err() {
+        // Perhaps there is none; what failed is told either way.
+        let _ = std::fs::remove_file(&partial);
+    }
+    renamed?;
+    Ok(Prepared {
+        output: output.to_path_buf(),
+        video: words(has_video, copy_video),
+        audio: words(has_audio, copy_audio),
+        loudness_lufs,
+        gain_db,
+    })
+}
+
+/// Beside the output, so that it can take its place in one step.
+fn partial(output: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(output.file_name().unwrap_or_default());
+    name.push(".part");
+    output.with_file_name(name)
+}
+
+fn run(command: Command, output: &Path, mut progress: impl FnMut(MediaTime)) -> Result<(), PrepareError> {
+    let mut child = Child::spawn(command).map_err(|cause| match cause.kind() {
+        io::ErrorKind::NotFound => PrepareError::NoFfmpeg,
+        _ => PrepareError::Io { output: output.to_path_buf(), cause },
+    })?;
+    let stdout = child.take_stdout().expect("it was asked for");
+    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+        if let Some(micros) = line.strip_prefix("out_time_us=").and_then(|micros| micros.parse::<i64>().ok())
+        {
+            progress(MediaTime::from_nanos(micros.saturating_mul(1000)));
+        }
+    }
+    let end = child.wait();
+    if end.success() {
+        return Ok(());
+    }
+    Err(PrepareError::Ffmpeg { output: output.to_path_buf(), what: end.last_words() })
+}
+
+/// The loudness of a source and the correction that it needs, in dB.
+fn measure(input: &Path) -> Result<(Option<f64>, f64), PrepareError> {
+    let plan = PlanOptions { video: false, ..PlanOptions::default() };
+    let options = ReaderOptions { plan, ..ReaderOptions::default() };
+    let mut reader = Reader::open(input, options)?;
+    let mut meter = EbuR128::new(CHANNELS as u32, SAMPLE_RATE, Mode::I | Mode::TRUE_PEAK)?;
+    let mut decoder = Decoder::new(0).map_err(MediaError::from)?;
+    while let Some(frame) = reader.next_frame()? {
+        meter.add_frames_f32(decoder.decode(&frame.data).map_err(MediaError::from)?)?;
+    }
+    let loudness = meter.loudness_global()?;
+    if !loudness.is_finite() || loudness < SILENCE_LUFS {
+        return Ok((None, 0.0));
+    }
+    let peak = meter.true_peak(0)?.max(meter.true_peak(1)?);
+    let room = HIGHEST_PEAK_DB - 20.0 * peak.max(1e-6).log10();
+    let wanted = (TARGET_LUFS - loudness).min(room.max(0.0));
+    Ok((Some(loudness), if wanted.abs() < INAUDIBLE_DB { 0.0 } else { wanted }))
+}
+
+fn has_short_waits(input: &Path) -> bool {
+    let probe = Probe::of(input).ok();
+    probe.and_then(|probe| probe.pictures).is_some_and(|pictures| pictures.gop_max_ms <= LONGEST_WAIT_MS)
+}
