@@ -22,7 +22,7 @@ pub(in crate::media) const PROGRAM: &str = "ffmpeg";
 /// encodes in time. Fields, where there are any, become frames; everything else passes.
 pub(in crate::media) const PICTURES: &[&str] = &[
     "-vf",
-    "bwdif=deint=interlaced,scale=-2:'min(720,trunc(ih/2)*2)',format=yuv420p",
+    "bwdif=mode=send_frame:deint=interlaced,scale=-2:'min(720,trunc(ih/2)*2)',format=yuv420p",
     "-fpsmax",
     "60",
     "-c:v",
