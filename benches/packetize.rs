@@ -52,6 +52,7 @@ fn send(data: &Bytes) -> usize {
         payload_type: 104,
         clock_rate: 90_000,
         rtx: Some(RtxConfig { ssrc: 2, payload_type: 105 }),
+        others: vec![],
     };
     let mut sender = Sender::new(SenderConfig {
         audio: None,

@@ -26,12 +26,12 @@ use super::signaling::{Incoming, Method, Reply, Request, RequestId, Update};
 use super::state::{CallStatus, Notice, Output, State, Transport};
 use super::stats::{CallStats, Milestones};
 use super::{CallEvent, JoinError, JoinOptions, sdp};
-use crate::media::MediaKind;
+use crate::media::{Codec, MediaKind};
 use crate::peer::{Peer, PeerEvent, Ssrcs, Transmit};
 use crate::player::SharedFrame;
 use crate::rtp::clock::NtpAnchor;
 use crate::rtp::rtcp::{self, Feedback};
-use crate::rtp::send::{RtxConfig, StreamConfig};
+use crate::rtp::send::{PayloadFormat, RtxConfig, StreamConfig};
 use crate::rtp::{Sender, SenderConfig};
 use crate::secret::Secret;
 
@@ -311,6 +311,7 @@ impl Participant {
             payload_type: remote.opus()?.id,
             clock_rate: AUDIO_CLOCK_RATE,
             rtx: None,
+            others: Vec::new(),
         };
         let video = remote.h264().map(|h264| StreamConfig {
             kind: MediaKind::Video,
@@ -318,6 +319,13 @@ impl Participant {
             payload_type: h264.codec.id,
             clock_rate: VIDEO_CLOCK_RATE,
             rtx: h264.rtx.map(|rtx| RtxConfig { ssrc: connection.ssrcs.video_rtx, payload_type: rtx.id }),
+            others: [(Codec::Vp8, "VP8"), (Codec::Vp9, "VP9")]
+                .into_iter()
+                .filter_map(|(codec, name)| {
+                    let (payload_type, rtx_payload_type) = remote.video_format(name)?;
+                    Some(PayloadFormat { codec, payload_type, rtx_payload_type })
+                })
+                .collect(),
         });
         if video.is_none() && self.config.options.video && !std::mem::replace(&mut self.told_no_video, true) {
             let listed = remote.video_codec_names();

@@ -299,11 +299,14 @@ pub enum Refusal {
         /// Its name.
         profile: &'static str,
     },
+    /// More than 8 bits or other colors than 4:2:0.
+    #[error("the picture is VP9 of another profile than 0, which receivers in a call do not decode")]
+    Vp9Profile,
     /// No readable sequence parameter set.
     #[error("the picture's H.264 parameters (SPS) are missing or damaged")]
     NoParameters,
     /// Another codec.
-    #[error("the picture is {codec}; telecast sends H.264")]
+    #[error("the picture is {codec}; telecast sends H.264, VP8 and VP9")]
     VideoCodec {
         /// Its name.
         codec: String,
@@ -349,7 +352,7 @@ impl Selection {
                 AudioDecoder::new(track).is_ok()
             }),
             video: pick(MediaKind::Video, options.video, options.video_track, &|track| {
-                track.codec == Codec::H264
+                matches!(track.codec, Codec::H264 | Codec::Vp8 | Codec::Vp9)
             }),
         }
     }
@@ -390,6 +393,8 @@ struct Pictures {
     key_seen: bool,
     watch: ReorderWatch,
     refreshed: bool,
+    /// The first byte of the last VP8 or VP9 keyframe.
+    vpx_header: Option<u8>,
     /// How long its pictures last together, and how many of them say so.
     length: MediaTime,
     n_timed: u32,
@@ -426,8 +431,12 @@ impl Planner {
             let shape = opus::Shape::of(&packet.data).ok();
             self.sound.odd = self.sound.odd.or_else(|| shape.filter(|shape| shape.samples() != 960));
         }
-        if Some(packet.track) == self.selection.video && self.codec_of(packet.track) == &Codec::H264 {
-            self.pictures.look_at(packet);
+        if Some(packet.track) == self.selection.video {
+            match self.codec_of(packet.track) {
+                Codec::H264 => self.pictures.look_at(packet),
+                Codec::Vp8 | Codec::Vp9 => self.pictures.look_at_vpx(packet),
+                _ => {}
+            }
         }
     }
 
@@ -439,6 +448,9 @@ impl Planner {
         };
         let pictures_sure = match self.selection.video {
             Some(track) if self.codec_of(track) == &Codec::H264 => self.pictures.is_sure(),
+            Some(track) if matches!(self.codec_of(track), Codec::Vp8 | Codec::Vp9) => {
+                self.pictures.key_seen || self.pictures.n_pictures >= WAIT_FOR_KEY
+            }
             // Not looked into, so one packet too many would be read for nothing.
             Some(_) | None => true,
         };
@@ -531,9 +543,11 @@ impl Planner {
         let codec = self.codec_of(index).clone();
         let verdict = match codec {
             Codec::H264 => self.pictures.verdict(),
+            Codec::Vp8 | Codec::Vp9 => self.pictures.vpx_verdict(&codec),
             ref other => Err(Refusal::VideoCodec { codec: other.name().to_owned() }),
         };
         let obstacle = match &verdict {
+            Ok(_) if codec != Codec::H264 => None,
             Ok(_) => self.pictures.obstacle(self.options.pictures),
             Err(Refusal::BFrames) => Some(Obstacle::BFrames),
             Err(_) => None,
@@ -542,6 +556,14 @@ impl Planner {
             return obstacle.plan(index);
         }
         match verdict {
+            Ok(_) if codec != Codec::H264 => TrackPlan::Copy {
+                track: index,
+                reason: format!(
+                    "The picture is {}, which chats take beside H.264, so it is copied.",
+                    codec.name().to_uppercase()
+                ),
+                codec,
+            },
             Ok(profile) => TrackPlan::Copy {
                 track: index,
                 codec,
@@ -578,6 +600,24 @@ impl Pictures {
         if packet.duration > MediaTime::ZERO && packet.duration < MediaTime::from_secs(1) {
             self.length += packet.duration;
             self.n_timed += 1;
+        }
+    }
+
+    fn look_at_vpx(&mut self, packet: &Packet) {
+        self.n_pictures += 1;
+        self.key_seen |= packet.key;
+        if let (true, [header, ..]) = (packet.key, &packet.data[..]) {
+            self.vpx_header = Some(*header);
+        }
+    }
+
+    /// Pictures of 8 bits 4:2:0: all of VP8, and profile 0 of VP9, whose bits stand in the first
+    /// byte of its keyframes.
+    fn vpx_verdict(&self, codec: &Codec) -> Result<&'static str, Refusal> {
+        match self.vpx_header {
+            None => Err(Refusal::NoKeyframe { n_pictures: self.n_pictures }),
+            Some(header) if *codec == Codec::Vp9 && header & 0x30 != 0 => Err(Refusal::Vp9Profile),
+            Some(_) => Ok(""),
         }
     }
 

@@ -1,6 +1,7 @@
-//! Coded frames → RTP payloads: H.264 by RFC 6184 (packetization-mode 1), Opus by RFC 7587.
+//! Coded frames → RTP payloads: H.264 by RFC 6184 (packetization-mode 1), VP8 by RFC 7741, VP9 by
+//! RFC 9628, Opus by RFC 7587.
 //!
-//! A payload is a slice of the frame it comes from, with a header of at most two bytes in front.
+//! A payload is a slice of the frame it comes from, with a header of at most four bytes in front.
 //! It becomes contiguous bytes only when its packet leaves, so what a call keeps for
 //! retransmission is the frame itself, which all calls of a programme share.
 
@@ -46,18 +47,55 @@ const NRI_BITS: u8 = 0x60;
 /// H.264 §7.3.1: `nal_unit_type`.
 const TYPE_BITS: u8 = 0x1f;
 
+/// RFC 7741 §4.2: the extension byte and a picture id of 15 bits follow.
+const VP8_X: u8 = 0x80;
+/// The packet begins a partition.
+const VP8_S: u8 = 0x10;
+/// In the extension byte: a picture id is there.
+const VP8_I: u8 = 0x80;
+
+/// RFC 9628 §4.2: a picture id is there.
+const VP9_I: u8 = 0x80;
+/// The picture refers to others.
+const VP9_P: u8 = 0x40;
+/// The first packet of a picture.
+const VP9_B: u8 = 0x08;
+/// The last packet of a picture.
+const VP9_E: u8 = 0x04;
+
+/// A picture id has 15 bits; the bit before says so.
+const PICTURE_ID_BITS: u16 = 0x7fff;
+
 /// What one packet carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payload {
-    /// FU indicator and FU header, for a fragment.
-    fragment: Option<[u8; 2]>,
+    header: Header,
     body: Bytes,
+}
+
+/// What stands before a slice of a frame: FU indicator and header, or a payload descriptor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Header {
+    bytes: [u8; 4],
+    len: u8,
+}
+
+impl Header {
+    fn of(parts: &[u8]) -> Self {
+        let mut bytes = [0; 4];
+        bytes[..parts.len()].copy_from_slice(parts);
+        Self { bytes, len: u8::try_from(parts.len()).expect("four bytes at most") }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
 }
 
 impl Payload {
     /// How many bytes it takes in a packet.
     pub fn len(&self) -> usize {
-        self.fragment.map_or(0, |header| header.len()) + self.body.len()
+        usize::from(self.header.len) + self.body.len()
     }
 
     /// Whether there is nothing in it; the functions of this module make no such payload.
@@ -67,22 +105,20 @@ impl Payload {
 
     /// The bytes in one piece: shared where they already are, copied for a fragment.
     pub fn to_bytes(&self) -> Bytes {
-        if self.fragment.is_none() { self.body.clone() } else { self.prefixed(&[]) }
+        if self.header.len == 0 { self.body.clone() } else { self.prefixed(&[]) }
     }
 
     /// The bytes in one piece after `prefix`.
     pub fn prefixed(&self, prefix: &[u8]) -> Bytes {
         let mut bytes = BytesMut::with_capacity(prefix.len() + self.len());
         bytes.put_slice(prefix);
-        if let Some(header) = self.fragment {
-            bytes.put_slice(&header);
-        }
+        bytes.put_slice(self.header.as_slice());
         bytes.put_slice(&self.body);
         bytes.freeze()
     }
 
     fn whole(body: Bytes) -> Self {
-        Self { fragment: None, body }
+        Self { header: Header::default(), body }
     }
 }
 
@@ -199,7 +235,49 @@ fn fragment(nal: &Bytes, max_payload: usize, out: &mut VecDeque<Payload>) {
         let start = if part == 0 { 0x80 } else { 0 };
         let end = if part + 1 == n_parts { 0x40 } else { 0 };
         let body = rest.split_to(rest.len().div_ceil(n_parts - part));
-        out.push_back(Payload { fragment: Some([indicator, start | end | kind]), body });
+        out.push_back(Payload { header: Header::of(&[indicator, start | end | kind]), body });
+    }
+}
+
+/// A VP8 frame becomes payloads of at most `max_payload` bytes, each with the frame's picture id.
+pub fn vp8(frame: &Bytes, picture_id: u16, max_payload: usize, out: &mut VecDeque<Payload>) {
+    let [high, low] = long_id(picture_id);
+    let describe = |first: bool, _last: bool| {
+        let start = if first { VP8_S } else { 0 };
+        Header::of(&[VP8_X | start, VP8_I, high, low])
+    };
+    cut(frame, max_payload, describe, out);
+}
+
+/// A VP9 superframe becomes payloads of at most `max_payload` bytes, each with the frame's
+/// picture id. One spatial and one temporal layer, so the descriptor says nothing of layers.
+pub fn vp9(frame: &Bytes, key: bool, picture_id: u16, max_payload: usize, out: &mut VecDeque<Payload>) {
+    let [high, low] = long_id(picture_id);
+    let describe = |first: bool, last: bool| {
+        let refers = if key { 0 } else { VP9_P };
+        let (begin, end) = (if first { VP9_B } else { 0 }, if last { VP9_E } else { 0 });
+        Header::of(&[VP9_I | refers | begin | end, high, low])
+    };
+    cut(frame, max_payload, describe, out);
+}
+
+fn long_id(picture_id: u16) -> [u8; 2] {
+    ((picture_id & PICTURE_ID_BITS) | !PICTURE_ID_BITS).to_be_bytes()
+}
+
+/// Cuts a frame into parts that differ by one byte at most.
+fn cut(
+    frame: &Bytes,
+    max_payload: usize,
+    describe: impl Fn(bool, bool) -> Header,
+    out: &mut VecDeque<Payload>,
+) {
+    let room = max_payload.saturating_sub(usize::from(describe(true, true).len)).max(1);
+    let n_parts = frame.len().div_ceil(room);
+    let mut rest = frame.clone();
+    for part in 0..n_parts {
+        let body = rest.split_to(rest.len().div_ceil(n_parts - part));
+        out.push_back(Payload { header: describe(part == 0, part + 1 == n_parts), body });
     }
 }
 

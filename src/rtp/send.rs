@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::Packet;
 use super::clock::rtp_timestamp;
 use super::packetize::{self, MAX_PAYLOAD, Payload};
-use crate::media::{AudioLevel, Frame, MediaKind};
+use crate::media::{AudioLevel, Codec, Frame, MediaKind};
 use crate::time::MediaTime;
 
 /// How long a sent packet can be asked for again. A receiver that waits longer than this for a
@@ -34,6 +34,19 @@ pub struct StreamConfig {
     pub clock_rate: u32,
     /// Where retransmissions go; without it, a lost packet is sent again as it was.
     pub rtx: Option<RtxConfig>,
+    /// Other codecs that may be sent on the same SSRC.
+    pub others: Vec<PayloadFormat>,
+}
+
+/// How the answer numbers one more codec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PayloadFormat {
+    /// VP8 or VP9.
+    pub codec: Codec,
+    /// Of its packets.
+    pub payload_type: u8,
+    /// Of its retransmissions.
+    pub rtx_payload_type: Option<u8>,
 }
 
 /// RFC 4588, session-multiplexed by SSRC.
@@ -69,6 +82,8 @@ pub struct SendStream {
     sequence_number: u16,
     rtx_sequence_number: u16,
     timestamp_offset: u32,
+    /// Of the next VP8 or VP9 picture.
+    picture_id: u16,
     /// A picture was to be turned. From then on every picture says how it stands: receivers go on
     /// as they were told last (3GPP TS 26.114, 7.4.5).
     turned: bool,
@@ -90,6 +105,8 @@ struct Head {
     after_gap: bool,
     key: bool,
     rotation: Option<u8>,
+    payload_type: u8,
+    rtx: Option<RtxConfig>,
 }
 
 /// A packet that may be asked for again.
@@ -98,6 +115,7 @@ struct Sent {
     /// The packet without its payload.
     header: Packet,
     payload: Payload,
+    rtx: Option<RtxConfig>,
     at: Instant,
     repair: Repair,
 }
@@ -114,6 +132,7 @@ impl SendStream {
             sequence_number: rng.u16(half.clone()),
             rtx_sequence_number: rng.u16(half),
             timestamp_offset: rng.u32(..),
+            picture_id: rng.u16(..),
             turned: false,
             current: None,
             waiting: VecDeque::new(),
@@ -144,11 +163,17 @@ impl SendStream {
     pub fn handle_frame(&mut self, frame: &Frame, elapsed: MediaTime) -> usize {
         debug_assert!(self.waiting.is_empty(), "a frame is taken when the one before has left");
         self.waiting.clear();
-        match self.config.kind {
-            MediaKind::Audio => packetize::opus(&frame.data, &mut self.waiting),
-            MediaKind::Video => packetize::h264(&frame.data, MAX_PAYLOAD, &mut self.waiting),
+        let Some((payload_type, rtx)) = self.format_of(&frame.codec) else { return 0 };
+        let (data, id) = (&frame.data, self.picture_id);
+        match &frame.codec {
+            Codec::Opus => packetize::opus(data, &mut self.waiting),
+            Codec::H264 => packetize::h264(data, MAX_PAYLOAD, &mut self.waiting),
+            Codec::Vp8 => packetize::vp8(data, id, MAX_PAYLOAD, &mut self.waiting),
+            Codec::Vp9 => packetize::vp9(data, frame.key, id, MAX_PAYLOAD, &mut self.waiting),
+            _ => {}
         }
         if !self.waiting.is_empty() {
+            self.picture_id = id.wrapping_add(1);
             self.turned |= frame.rotation != 0;
             self.current = Some(Head {
                 timestamp: self.timestamp(elapsed),
@@ -156,6 +181,8 @@ impl SendStream {
                 after_gap: self.end.is_none_or(|end| end != elapsed),
                 key: frame.key,
                 rotation: self.turned.then_some(frame.rotation),
+                payload_type,
+                rtx,
             });
             self.end = Some(elapsed + frame.duration);
         }
@@ -180,7 +207,7 @@ impl SendStream {
         };
         let header = Packet {
             ssrc: self.config.ssrc,
-            payload_type: self.config.payload_type,
+            payload_type: head.payload_type,
             sequence_number: self.sequence_number,
             timestamp: head.timestamp,
             marker,
@@ -197,7 +224,7 @@ impl SendStream {
             self.counters.key_frames += u64::from(head.key);
         }
         if self.config.kind == MediaKind::Video {
-            self.remember(header, payload, now);
+            self.remember(header, payload, head.rtx, now);
         }
         Some(packet)
     }
@@ -221,8 +248,9 @@ impl SendStream {
     /// A packet once more: on the RTX stream behind its original sequence number (RFC 4588 §4),
     /// or, without one, as it was. `None` if it is too old by now.
     pub fn resend(&mut self, sequence_number: u16, now: Instant) -> Option<Packet> {
-        let (rtx, rtx_sequence_number) = (self.config.rtx, self.rtx_sequence_number);
+        let rtx_sequence_number = self.rtx_sequence_number;
         let sent = self.find(sequence_number, now)?;
+        let rtx = sent.rtx;
         sent.repair = Repair::Sent(now);
         let mut packet = sent.header.clone();
         if let Some(rtx) = rtx {
@@ -239,11 +267,24 @@ impl SendStream {
         Some(packet)
     }
 
-    fn remember(&mut self, header: Packet, payload: Payload, now: Instant) {
+    /// How a codec is numbered, if it was negotiated.
+    fn format_of(&self, codec: &Codec) -> Option<(u8, Option<RtxConfig>)> {
+        match codec {
+            Codec::Vp8 | Codec::Vp9 => {
+                let format = self.config.others.iter().find(|format| format.codec == *codec)?;
+                let rtx = self.config.rtx.zip(format.rtx_payload_type);
+                let rtx = rtx.map(|(rtx, payload_type)| RtxConfig { payload_type, ..rtx });
+                Some((format.payload_type, rtx))
+            }
+            _ => Some((self.config.payload_type, self.config.rtx)),
+        }
+    }
+
+    fn remember(&mut self, header: Packet, payload: Payload, rtx: Option<RtxConfig>, now: Instant) {
         while self.history.len() >= HISTORY_LEN || self.history.front().is_some_and(|sent| sent.is_old(now)) {
             self.history.pop_front();
         }
-        self.history.push_back(Sent { header, payload, at: now, repair: Repair::Never });
+        self.history.push_back(Sent { header, payload, rtx, at: now, repair: Repair::Never });
     }
 
     fn find(&mut self, sequence_number: u16, now: Instant) -> Option<&mut Sent> {
@@ -292,8 +333,14 @@ mod tests {
     const FRAME: MediaTime = MediaTime::from_millis(40);
 
     fn video(rtx: Option<RtxConfig>) -> SendStream {
-        let config =
-            StreamConfig { kind: MediaKind::Video, ssrc: SSRC, payload_type: 104, clock_rate: 90_000, rtx };
+        let config = StreamConfig {
+            kind: MediaKind::Video,
+            ssrc: SSRC,
+            payload_type: 104,
+            clock_rate: 90_000,
+            rtx,
+            others: vec![],
+        };
         SendStream::new(config, &mut fastrand::Rng::with_seed(7))
     }
 
@@ -304,6 +351,7 @@ mod tests {
             payload_type: 111,
             clock_rate: 48_000,
             rtx: None,
+            others: vec![],
         };
         SendStream::new(config, &mut fastrand::Rng::with_seed(7))
     }
@@ -370,6 +418,33 @@ mod tests {
         assert_eq!(rotations(0, MediaTime::ZERO), [None, None, None]);
         assert_eq!(rotations(1, FRAME), [None, None, Some(1)]);
         assert_eq!(rotations(0, FRAME * 2), [None, None, Some(0)]);
+    }
+
+    #[test]
+    fn another_codec_has_its_own_payload_types_and_picture_ids() {
+        let others =
+            vec![PayloadFormat { codec: Codec::Vp8, payload_type: 100, rtx_payload_type: Some(101) }];
+        let config = StreamConfig { others, ..video(Some(RTX)).config };
+        let (start, mut stream) = (start(), SendStream::new(config, &mut fastrand::Rng::with_seed(7)));
+        let mut send = |codec, data: Vec<u8>, elapsed| {
+            let (kind, pts, data) = (MediaKind::Video, MediaTime::ZERO, Bytes::from(data));
+            let frame =
+                Frame { kind, codec, pts, duration: FRAME, key: true, data, level: None, rotation: 0 };
+            stream.handle_frame(&frame, elapsed);
+            std::iter::from_fn(|| stream.poll_packet(start)).collect::<Vec<_>>()
+        };
+        let h264 = send(Codec::H264, slice(10), MediaTime::ZERO);
+        let first = send(Codec::Vp8, vec![0; 10], FRAME);
+        let second = send(Codec::Vp8, vec![0; 10], FRAME * 2);
+        assert_eq!(send(Codec::Vp9, vec![0; 10], FRAME * 3), [], "the answer does not list it");
+        assert_eq!([h264[0].payload_type, first[0].payload_type], [104, 100]);
+        assert_eq!(first[0].sequence_number, h264[0].sequence_number.wrapping_add(1));
+        let id = |packet: &Packet| u16::from_be_bytes([packet.payload[2], packet.payload[3]]) & 0x7fff;
+        assert_eq!(id(&second[0]), (id(&first[0]) + 1) & 0x7fff);
+        let again = stream.resend(first[0].sequence_number, start).unwrap();
+        assert_eq!((again.ssrc, again.payload_type), (RTX.ssrc, 101));
+        let again = stream.resend(h264[0].sequence_number, start).unwrap();
+        assert_eq!(again.payload_type, RTX.payload_type);
     }
 
     #[test]
@@ -449,7 +524,7 @@ mod tests {
         #[test]
         fn numbers_never_have_a_hole(lens in prop::collection::vec(0..9000_usize, 1..60), seed in any::<u64>()) {
             let config = StreamConfig {
-                kind: MediaKind::Video, ssrc: SSRC, payload_type: 104, clock_rate: 90_000, rtx: Some(RTX),
+                kind: MediaKind::Video, ssrc: SSRC, payload_type: 104, clock_rate: 90_000, rtx: Some(RTX), others: vec![],
             };
             let (start, mut stream) = (start(), SendStream::new(config, &mut fastrand::Rng::with_seed(seed)));
             let mut expected = stream.sequence_number;

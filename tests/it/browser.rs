@@ -83,11 +83,11 @@ struct Show {
 }
 
 impl Show {
-    async fn start(door: SocketAddr) -> Self {
+    async fn start(door: SocketAddr, clip: &str) -> Self {
         let emulator = Emulator::start(EmulatorOptions::default()).await.unwrap();
         let door = emulator.serve_http(door).await.unwrap().local_addr();
         let player = Player::start(PlayerOptions { loop_all: true, ..PlayerOptions::default() });
-        let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("media/clip.mkv");
+        let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("media").join(clip);
         player.enqueue(Item::file(clip)).await.unwrap();
         let chat = ChatId("demo".into());
         let call = Call::join(chat, &*emulator.signaling("bot"), &player, JoinOptions::default());
@@ -105,19 +105,40 @@ impl Show {
 #[tokio::test(flavor = "multi_thread")]
 async fn chromium_sees_and_hears_the_bot_and_comes_back_to_it() {
     let _alone = realtime_async().await;
-    let show = Show::start(([127, 0, 0, 1], 0).into()).await;
+    let show = Show::start(([127, 0, 0, 1], 0).into(), "clip.mkv").await;
     let door = show.door;
     let url = format!("http://{door}/?chat=demo");
-    let browser = tokio::task::spawn_blocking(move || watch(&url)).await.unwrap().unwrap();
+    let hd = Shown { codec: "H264", width: 1280, height: 720 };
+    let browser = tokio::task::spawn_blocking(move || watch(&url, hd)).await.unwrap().unwrap();
     show.end().await;
 
-    let show = Show::start(door).await;
+    let show = Show::start(door, "clip.mkv").await;
     let again = move || browser.wait_until(MOVING, Duration::from_secs(15));
     tokio::task::spawn_blocking(again).await.unwrap().unwrap();
     show.end().await;
 }
 
-fn watch(url: &str) -> Result<Browser> {
+#[tokio::test(flavor = "multi_thread")]
+async fn chromium_sees_vp8_and_vp9_as_the_file_has_them() {
+    let _alone = realtime_async().await;
+    for (clip, codec) in [("vp8.webm", "VP8"), ("vp9.webm", "VP9")] {
+        let show = Show::start(([127, 0, 0, 1], 0).into(), clip).await;
+        let url = format!("http://{}/?chat=demo", show.door);
+        let shown = Shown { codec, width: 640, height: 360 };
+        tokio::task::spawn_blocking(move || watch(&url, shown)).await.unwrap().unwrap();
+        show.end().await;
+    }
+}
+
+/// What the page is to say of the picture.
+#[derive(Clone, Copy)]
+struct Shown {
+    codec: &'static str,
+    width: u32,
+    height: u32,
+}
+
+fn watch(url: &str, expected: Shown) -> Result<Browser> {
     let browser = Browser::start(1280, 800)?;
     browser.open(url)?;
     browser.wait_until(MOVING, Duration::from_secs(10))?;
@@ -127,8 +148,9 @@ fn watch(url: &str) -> Result<Browser> {
         ensure!(errors.len() < ATTEMPTS, "{}", errors.join("; "));
     }
     let shown = stats(&browser)?;
-    ensure!(shown["video"]["width"] == 1280 && shown["video"]["height"] == 720, "{shown}");
-    ensure!(shown["audio"]["codec"] == "opus" && shown["video"]["codec"] == "H264", "{shown}");
+    let Shown { codec, width, height } = expected;
+    ensure!(shown["video"]["width"] == width && shown["video"]["height"] == height, "{shown}");
+    ensure!(shown["audio"]["codec"] == "opus" && shown["video"]["codec"] == codec, "{shown}");
     ensure!(shown["speaking"] == true, "no speaking mark: {shown}");
     Ok(browser)
 }

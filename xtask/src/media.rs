@@ -35,6 +35,42 @@ const IDR_EVERY_SECOND: &str = "keyint=30:min-keyint=30:scenecut=0:open-gop=0:bf
 const IDR_EVERY_TEN_SECONDS: &str = "keyint=300:min-keyint=300:scenecut=0:open-gop=0:bframes=0";
 /// What a camera or a download has: B-frames used as references, an IDR every two seconds.
 const REORDERED: &str = "keyint=60:min-keyint=60:scenecut=0:open-gop=0:bframes=3:b-pyramid=normal";
+/// 360p, a keyframe every second, no hidden pictures.
+const VP8: &[&str] = &[
+    "-vf",
+    "scale=-2:360:flags=area",
+    "-c:v",
+    "libvpx",
+    "-b:v",
+    "300k",
+    "-g",
+    "30",
+    "-auto-alt-ref",
+    "0",
+    "-deadline",
+    "good",
+    "-cpu-used",
+    "2",
+    "-threads",
+    "1",
+];
+/// The same, with hidden pictures in superframes as VP9's encoders make them.
+const VP9: &[&str] = &[
+    "-vf",
+    "scale=-2:360:flags=area",
+    "-c:v",
+    "libvpx-vp9",
+    "-b:v",
+    "250k",
+    "-g",
+    "30",
+    "-deadline",
+    "good",
+    "-cpu-used",
+    "4",
+    "-threads",
+    "1",
+];
 const AAC: &[&str] = &["-c:a", "aac", "-b:a", "128k"];
 const OPUS: &[&str] = &["-c:a", "libopus", "-b:a", "128k", "-frame_duration", "20", "-application", "audio"];
 /// The encoder's 312 samples of delay. Matroska counts them in `CodecDelay`, but FFmpeg's muxer
@@ -60,6 +96,8 @@ enum Picture {
     None,
     /// The encoded pictures of another clip, which comes before this one.
     From(&'static str),
+    /// The pictures of another clip, encoded once more.
+    Again(&'static str, &'static [&'static str]),
     Encoded {
         /// H.264 profile.
         profile: &'static str,
@@ -111,6 +149,26 @@ const CLIPS: &[Clip] = &[
         // Without `faststart` the index (`moov`) is written last.
         container: &[],
         sound_offset: "0",
+    },
+    Clip {
+        name: "vp8.webm",
+        seconds: 20,
+        picture: Picture::Again("clip.mp4", VP8),
+        bed: Bed::Organ,
+        sample_rate: 48_000,
+        audio: OPUS,
+        container: &[],
+        sound_offset: OPUS_DELAY,
+    },
+    Clip {
+        name: "vp9.webm",
+        seconds: 20,
+        picture: Picture::Again("clip.mp4", VP9),
+        bed: Bed::Organ,
+        sample_rate: 48_000,
+        audio: OPUS,
+        container: &[],
+        sound_offset: OPUS_DELAY,
     },
     Clip {
         name: "music.ogg",
@@ -201,6 +259,9 @@ fn encode(clip: &Clip, root: &Path, work: &Path) -> Result<()> {
         Picture::None => {}
         Picture::From(other) => {
             ffmpeg.arg("-i").arg(media(root, other)).args(["-map", "1:v", "-map", "0:a", "-c:v", "copy"]);
+        }
+        Picture::Again(other, encoder) => {
+            ffmpeg.arg("-i").arg(media(root, other)).args(["-map", "1:v", "-map", "0:a"]).args(encoder);
         }
         Picture::Encoded { profile, height, kbps, x264 } => {
             let size = format!("{WIDTH}x{HEIGHT}");

@@ -77,6 +77,14 @@ impl RemoteParams {
         Some(H264 { codec, rtx: video.rtx_of(codec.id) })
     }
 
+    /// How to send VP8 (`VP8`) or VP9 (`VP9`), where the server lists it: payload type, and that
+    /// of retransmissions.
+    pub fn video_format(&self, name: &str) -> Option<(u8, Option<u8>)> {
+        let video = self.video.as_ref()?;
+        let codec = video.codec(name)?;
+        Some((codec.id, video.rtx_of(codec.id).map(|rtx| rtx.id)))
+    }
+
     /// The video codecs that the server lists, without retransmission formats.
     pub fn video_codec_names(&self) -> Vec<String> {
         self.video.as_ref().map(Section::codec_names).unwrap_or_default()

@@ -190,3 +190,46 @@ proptest! {
         depacketize(&payloads);
     }
 }
+
+/// The descriptors of a frame cut into payloads, checked on the way: sizes, order, no byte lost.
+fn described(frame: &Bytes, out: VecDeque<Payload>, descriptor: usize) -> Vec<Vec<u8>> {
+    let mut bodies = Vec::new();
+    let descriptors = out.into_iter().map(|payload| {
+        let bytes = payload.to_bytes();
+        assert!(bytes.len() == payload.len() && bytes.len() <= MAX_PAYLOAD);
+        bodies.extend_from_slice(&bytes[descriptor..]);
+        bytes[..descriptor].to_vec()
+    });
+    let descriptors: Vec<_> = descriptors.collect();
+    assert_eq!(bodies, frame[..]);
+    descriptors
+}
+
+#[test]
+fn vp8_frames_carry_a_picture_id_and_begin_their_partition_once() {
+    let frame = Bytes::from((0..70_000_u32).map(|n| (n % 251) as u8).collect::<Vec<_>>());
+    let mut out = VecDeque::new();
+    vp8(&frame, 0x8123, MAX_PAYLOAD, &mut out);
+    let described = described(&frame, out, 4);
+    assert!(described.len() > 60, "a frame of more than 64 KiB");
+    // X and S, then I, then the id with its first bit set.
+    assert_eq!(described[0], [0x90, 0x80, 0x81, 0x23]);
+    assert!(described[1..].iter().all(|descriptor| descriptor[..] == [0x80, 0x80, 0x81, 0x23]));
+}
+
+#[test]
+fn vp9_frames_say_where_they_begin_and_end_and_whether_they_refer_to_others() {
+    let frame = Bytes::from(vec![7; 2 * MAX_PAYLOAD]);
+    for (key, bits) in [(true, 0x80), (false, 0xc0)] {
+        let mut out = VecDeque::new();
+        vp9(&frame, key, 0x7fff, MAX_PAYLOAD, &mut out);
+        let flags: Vec<u8> = described(&frame, out, 3).iter().map(|descriptor| descriptor[0]).collect();
+        assert_eq!(flags, [bits | 0x08, bits, bits | 0x04]);
+    }
+    let (small, mut out) = (Bytes::from_static(b"one"), VecDeque::new());
+    vp9(&small, false, 0, MAX_PAYLOAD, &mut out);
+    assert_eq!(described(&small, out, 3), [[0xcc, 0x80, 0]]);
+    let mut nothing = VecDeque::new();
+    vp9(&Bytes::new(), false, 0, MAX_PAYLOAD, &mut nothing);
+    assert!(nothing.is_empty());
+}

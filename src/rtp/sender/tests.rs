@@ -36,9 +36,16 @@ impl Run {
             payload_type: 111,
             clock_rate: 48_000,
             rtx: None,
+            others: vec![],
         };
-        let video =
-            StreamConfig { kind: MediaKind::Video, ssrc: VIDEO, payload_type: 104, clock_rate: 90_000, rtx };
+        let video = StreamConfig {
+            kind: MediaKind::Video,
+            ssrc: VIDEO,
+            payload_type: 104,
+            clock_rate: 90_000,
+            rtx,
+            others: vec![],
+        };
         let config =
             SenderConfig { audio: Some(audio), video: Some(video), cname: "telecast".into(), anchor, seed };
         Self { sender: Sender::new(config), start, now: start, packets: Vec::new(), reports: Vec::new() }
