@@ -117,7 +117,8 @@ const fn of_telegram(error: &TelegramError) -> Exit {
         TelegramError::FloodWait { .. } => Exit::FloodWait,
         TelegramError::Timeout { .. } | TelegramError::Connection { .. } => Exit::Network,
         TelegramError::Session(_) => Exit::Config,
-        TelegramError::BadName(_) => Exit::Usage,
+        TelegramError::BadName(_) | TelegramError::BadLink(_) => Exit::Usage,
+        TelegramError::NoFile { .. } | TelegramError::Cdn => Exit::Media,
         TelegramError::NoChat(_)
         | TelegramError::NoVideoChat(_)
         | TelegramError::Scheduled { .. }

@@ -22,10 +22,12 @@ use crate::stdio;
 Examples:
   telecast play a.mp4 b.mp4 --chat @mygroup
   telecast play music.ogg --loop --chat -1001234567890 --start
+  telecast play https://t.me/mychannel/5 --chat @mygroup
   telecast play music.ogg --signaling stdio --chat -1001234
   telecast play a.mp4 b.mp4 --loop --signaling stdio --chat one --chat two --stats-every 5s")]
 pub(super) struct PlayArgs {
-    /// What to play, in this order: files, folders, playlists, http addresses, `-` for standard input
+    /// What to play, in this order: files, folders, playlists, http addresses, `-` for standard
+    /// input, links to messages that hold a file (t.me/name/5, tg://…)
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<PathBuf>,
 

@@ -85,12 +85,20 @@ impl SourceArgs {
 
     fn resolve(&self, name: PathBuf) -> Result<Vec<PathBuf>, SourceError> {
         match (&self.resolver, name.to_str()) {
-            (Some(command), Some(page)) if is_address(page) => {
+            (Some(command), Some(page)) if is_address(page) && !is_message(page) => {
                 resolver::resolve(command, page, RESOLVER_PATIENCE)
             }
             _ => Ok(vec![name]),
         }
     }
+}
+
+/// A link to a message at Telegram, which no resolver is asked about.
+fn is_message(name: &str) -> bool {
+    #[cfg(feature = "telegram")]
+    return crate::telegram::FileLink::is_meant(name);
+    #[cfg(not(feature = "telegram"))]
+    false
 }
 
 /// Reads `96k` or a bare number of bits per second.

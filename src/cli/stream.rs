@@ -1,8 +1,9 @@
 //! `telecast play` with an account of one's own: one programme, any number of chats.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -11,8 +12,8 @@ use super::exit::{self, Because, Exit};
 use super::{say, stop, values};
 use crate::call::{Call, CallEvent, ChatId, JoinOptions, LeftReason, Property};
 use crate::media::{Reader, ReaderOptions};
-use crate::player::{EndReason, Item, Player, PlayerEvent, PlayerOptions};
-use crate::telegram::{ChatName, Client, SignalingOptions, TelegramSignaling};
+use crate::player::{EndReason, Item, ItemError, Player, PlayerEvent, PlayerOptions};
+use crate::telegram::{ChatName, Client, FileLink, SignalingOptions, TelegramSignaling};
 
 /// What to stream, and where.
 pub(super) struct Stream {
@@ -33,6 +34,12 @@ impl Stream {
         }
         let mut pictures = Vec::new();
         for source in &self.sources {
+            if let Some(link) = link(source) {
+                // What is in it can only be seen with a connection.
+                link.parse::<FileLink>()?;
+                pictures.push(true);
+                continue;
+            }
             let reader = Reader::open(source, self.reader.clone());
             let reader = reader.with_context(|| format!("cannot play {}", source.display()))?;
             pictures.push(reader.plan().video.played_track().is_some());
@@ -41,8 +48,31 @@ impl Stream {
         Ok(())
     }
 
-    pub(super) async fn run(self, client: &Client) -> anyhow::Result<Exit> {
+    /// The queue. Files at Telegram are looked into first: nobody joins for what cannot be played.
+    async fn items(&mut self, client: &Client) -> anyhow::Result<Vec<Item>> {
+        let mut items = Vec::new();
+        for (nth, source) in self.sources.iter().enumerate() {
+            let Some(text) = link(source) else {
+                items.push(Item::file_with(source, self.reader.clone()));
+                continue;
+            };
+            let link: FileLink = text.parse()?;
+            let file = client.open_file(&link).await?;
+            let (input, options) = (text.to_owned(), self.reader.clone());
+            let look = move || Reader::from_source(Box::new(file), input, options);
+            let reader = tokio::task::spawn_blocking(look).await?;
+            let reader = reader.with_context(|| format!("cannot play {text}"))?;
+            if nth == 0 {
+                self.join.video_stopped = reader.plan().video.played_track().is_none();
+            }
+            items.push(remote(client, link, text, self.reader.clone()));
+        }
+        Ok(items)
+    }
+
+    pub(super) async fn run(mut self, client: &Client) -> anyhow::Result<Exit> {
         let stop = stop::on_signal()?;
+        let items = self.items(client).await?;
         let signaling = TelegramSignaling::new(client.clone(), SignalingOptions { start: self.start });
         let player = Player::start(PlayerOptions { loop_all: self.loop_all, ..PlayerOptions::default() });
         let mut events = player.events();
@@ -58,8 +88,7 @@ impl Stream {
             () = stop.cancelled() => true,
         };
         if !nothing_joined {
-            for source in &self.sources {
-                let item = Item::file_with(source, self.reader.clone());
+            for item in items {
                 player.enqueue(item).await?;
             }
         }
@@ -104,6 +133,20 @@ impl Stream {
             None => exit,
         }
     }
+}
+
+/// The text of a source that is a link to a message and no file.
+fn link(source: &Path) -> Option<&str> {
+    source.to_str().filter(|text| FileLink::is_meant(text) && !source.exists())
+}
+
+/// The file in a message: found anew for every play, and read while it is fetched.
+fn remote(client: &Client, link: FileLink, name: &str, options: ReaderOptions) -> Item {
+    let (client, runtime, input) = (client.clone(), Handle::current(), name.to_owned());
+    Item::from_reader(name, move || {
+        let file = runtime.block_on(client.open_file(&link)).map_err(ItemError::reader)?;
+        Ok(Box::new(Reader::from_source(Box::new(file), &input[..], options.clone())?))
+    })
 }
 
 /// Leaves every chat, and tells why those that were over before ended.

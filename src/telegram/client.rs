@@ -211,6 +211,26 @@ impl Inner {
         patience: Patience,
         is_answer_lost: &mut bool,
     ) -> Result<R::Return, TelegramError> {
+        self.send(request, None, patience, is_answer_lost).await
+    }
+
+    /// Calls a method in a data center where the account need not be at home.
+    pub(super) async fn invoke_in<R: RemoteCall>(
+        &self,
+        dc: i32,
+        request: &R,
+    ) -> Result<R::Return, TelegramError> {
+        let patience = Patience { flood: self.options.max_flood_wait, again: true };
+        self.send(request, Some(dc), patience, &mut false).await
+    }
+
+    async fn send<R: RemoteCall>(
+        &self,
+        request: &R,
+        dc: Option<i32>,
+        patience: Patience,
+        is_answer_lost: &mut bool,
+    ) -> Result<R::Return, TelegramError> {
         let body = request.to_bytes();
         let constructor = body.get(..4).and_then(|id| id.try_into().ok()).map_or(0, u32::from_le_bytes);
         let method = tl::name_for_id(constructor);
@@ -218,7 +238,7 @@ impl Inner {
         loop {
             tries += 1;
             self.sit_out(constructor, method, patience.flood).await?;
-            let error = match self.invoke_once(&body, method).await {
+            let error = match self.invoke_once(&body, dc, method).await {
                 Ok(answer) => {
                     return R::Return::from_bytes(&answer).map_err(|_| TelegramError::Unreadable { method });
                 }
@@ -236,7 +256,7 @@ impl Inner {
                     // The next turn waits.
                     Duration::ZERO
                 }
-                TelegramError::Rpc { code: 303, message, .. } => {
+                TelegramError::Rpc { code: 303, message, .. } if dc.is_none() => {
                     self.move_home(message)?;
                     Duration::ZERO
                 }
@@ -281,8 +301,13 @@ impl Inner {
         }
     }
 
-    async fn invoke_once(&self, body: &[u8], method: &'static str) -> Result<Vec<u8>, TelegramError> {
-        let (pool, home) = (self.pool().clone(), self.session.home());
+    async fn invoke_once(
+        &self,
+        body: &[u8],
+        dc: Option<i32>,
+        method: &'static str,
+    ) -> Result<Vec<u8>, TelegramError> {
+        let (pool, home) = (self.pool().clone(), dc.unwrap_or_else(|| self.session.home()));
         let answer = tokio::select! {
             () = self.cancel.cancelled() => return Err(TelegramError::Closed),
             answer = tokio::time::timeout(

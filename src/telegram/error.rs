@@ -78,6 +78,24 @@ pub enum TelegramError {
     /// What was given names no chat.
     #[error("{0:?} names no chat; give @name, a t.me link, or a number from `telecast chats`")]
     BadName(String),
+    /// What was given names no message.
+    #[error("{0:?} names no message; copy the link of one: t.me/name/5 or t.me/c/1234567/5")]
+    BadLink(String),
+    /// The message is not there, or holds no file.
+    #[error(
+        "there is no file in message {message} of {chat}; check the link, and whether this account can see it"
+    )]
+    NoFile {
+        /// Its title.
+        chat: String,
+        /// The message's number.
+        message: i32,
+    },
+    /// Telegram keeps the file where only its own apps get it from.
+    #[error(
+        "Telegram hands this file out through its public caches only, which telecast does not use; download it and play the file"
+    )]
+    Cdn,
     /// The chat has no video chat.
     #[error("{0} has no video chat now; an admin can begin one, or use --start")]
     NoVideoChat(String),

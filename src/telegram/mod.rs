@@ -10,6 +10,7 @@
 mod chat;
 mod client;
 mod error;
+mod file;
 mod login;
 mod rows;
 mod session;
@@ -19,6 +20,7 @@ mod video_chat;
 pub use chat::{Chat, ChatKind, ChatName, VideoChatId};
 pub use client::{Client, ClientOptions};
 pub use error::TelegramError;
+pub use file::{FileLink, RemoteFile};
 pub use login::{Account, LoginStep, QrLogin, QrStep, SentCode};
 pub use session::{Datacenter, Session, SessionError};
 pub use signaling::{SignalingOptions, TelegramSignaling};

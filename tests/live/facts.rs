@@ -39,6 +39,7 @@ pub(crate) async fn check(client: &Client, chat: &Chat, ask: Ask<'_>) -> Vec<Out
     facts.other_peer().await;
     facts.admins().await;
     facts.cable().await;
+    facts.ask(20, "does `telecast play https://t.me/…` play files of an hour, and of other data centers?");
     // What was begun is ended, whatever became of the rest.
     if let Err(error) = client.end_video_chat(id).await {
         println!("the video chat was not ended: {error}");

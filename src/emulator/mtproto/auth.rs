@@ -132,7 +132,9 @@ impl Methods {
     }
 }
 
-fn authorization(account: &super::world::Account) -> Result<tl::enums::auth::Authorization, RpcError> {
+pub(super) fn authorization(
+    account: &super::world::Account,
+) -> Result<tl::enums::auth::Authorization, RpcError> {
     Ok(tl::types::auth::Authorization {
         setup_password_required: false,
         otherwise_relogin_days: None,

@@ -16,7 +16,7 @@ use crate::emulator::net::{Control, EmulatorError};
 /// Functions that wrap a function, one in the other.
 const MAX_WRAPPERS: usize = 8;
 /// The data center that every account is at home in.
-const DC: i32 = 2;
+pub(super) const DC: i32 = 2;
 
 /// Who calls.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +63,9 @@ macro_rules! dispatch {
 impl Methods {
     /// Calls the function whose bytes these are.
     pub(super) async fn call(&self, caller: &Caller, body: &[u8]) -> Result<Vec<u8>, RpcError> {
-        use tl::functions::{account, auth, channels, contacts, help, messages, phone, updates, users};
+        use tl::functions::{
+            account, auth, channels, contacts, help, messages, phone, updates, upload, users,
+        };
         self.admit(caller, name(body))?;
         dispatch!(self, caller, body;
             help::GetConfig => get_config,
@@ -83,6 +85,11 @@ impl Methods {
             auth::SignIn => sign_in,
             auth::CheckPassword => check_password,
             auth::LogOut => log_out,
+            auth::ExportAuthorization => export_authorization,
+            auth::ImportAuthorization => import_authorization,
+            messages::GetMessages => get_messages,
+            channels::GetMessages => get_channel_messages,
+            upload::GetFile => get_file,
             account::GetPassword => get_password,
             phone::CreateGroupCall => create_group_call,
             phone::StartScheduledGroupCall => start_scheduled_group_call,

@@ -18,6 +18,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use grammers_tl_types as tl;
 use tokio::sync::broadcast;
 
@@ -27,6 +28,7 @@ use crate::secret::Secret;
 mod auth;
 mod crypto;
 mod faults;
+mod files;
 mod methods;
 mod objects;
 mod phone;
@@ -186,6 +188,29 @@ impl MtprotoDoor {
             (call.schedule_date, call.join_muted) = (new.schedule_date, new.join_muted);
             (call.rtmp, call.conference) = (new.rtmp, new.conference);
             chat.call = Some(call);
+        }
+    }
+
+    /// Somebody posts a file; gives the number of the message.
+    pub fn post_file(&self, chat: TelegramChatId, name: &str, bytes: impl Into<Bytes>) -> i32 {
+        let mut world = self.server.methods.world();
+        let message = i32::try_from(world.files.len()).expect("few files") + 1;
+        world.files.push(files::StoredFile {
+            chat: chat.0,
+            message,
+            id: fastrand::i64(1..),
+            access_hash: fastrand::i64(1..),
+            reference: fastrand::u64(..).to_le_bytes().to_vec(),
+            name: name.to_owned(),
+            bytes: bytes.into(),
+        });
+        message
+    }
+
+    /// References to files that were given out until now are good no more.
+    pub fn expire_file_references(&self) {
+        for file in &mut self.server.methods.world().files {
+            file.reference = fastrand::u64(..).to_le_bytes().to_vec();
         }
     }
 

@@ -9,6 +9,7 @@ use std::net::SocketAddrV4;
 use grammers_tl_types as tl;
 use tl::{Deserializable, Identifiable, Serializable};
 
+use super::files::StoredFile;
 use super::world::{Account, Call, Chat, ChatKind};
 use crate::call::signaling::{ParticipantRow, VideoRow};
 
@@ -120,6 +121,28 @@ pub(super) fn full_chat(chat: &Chat) -> tl::enums::ChatFull {
             full.into()
         }
     }
+}
+
+/// A message that holds a file.
+pub(super) fn message(file: &StoredFile, peer: &tl::enums::Peer, date: i32) -> tl::enums::Message {
+    let mut document: tl::types::Document = Fields::with_flags(1)
+        .put(&file.id)
+        .put(&file.access_hash)
+        .put(&file.reference)
+        .put(&date)
+        .put(&"application/octet-stream".to_owned())
+        .put(&i64::try_from(file.bytes.len()).unwrap_or(i64::MAX))
+        .put(&super::methods::DC)
+        .put(&Vec::<tl::enums::DocumentAttribute>::new())
+        .build();
+    let name = tl::types::DocumentAttributeFilename { file_name: file.name.clone() };
+    document.attributes.push(name.into());
+    let mut media: tl::types::MessageMediaDocument = Fields::with_flags(1).build();
+    media.document = Some(document.into());
+    let mut message: tl::types::Message =
+        Fields::with_flags(2).put(&file.message).put(peer).put(&date).put(&String::new()).build();
+    message.media = Some(media.into());
+    message.into()
 }
 
 pub(super) fn full_user(id: i64) -> tl::enums::UserFull {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use grammers_tl_types as tl;
 
 use super::crypto::AuthKey;
+use super::files::StoredFile;
 use super::srp::{Challenge, Verifier};
 use crate::emulator::RpcError;
 
@@ -92,6 +93,10 @@ pub(super) struct World {
     /// Keys that still owe the password of this account.
     pub(super) half_in: HashMap<i64, i64>,
     pub(super) challenges: HashMap<i64, Challenge>,
+    /// Files in messages.
+    pub(super) files: Vec<StoredFile>,
+    /// Rights to sign in at another data center, and whose they are.
+    pub(super) exported: HashMap<Vec<u8>, i64>,
 }
 
 impl Chat {

@@ -21,7 +21,10 @@ async fn every_fact_holds_on_the_server_of_this_machine() {
     assert!(wrong.is_empty(), "{wrong:#?}");
     let mut all: Vec<u32> = outcomes.iter().map(|outcome| outcome.fact).collect();
     all.dedup();
-    assert_eq!(all, (1..=19).collect::<Vec<_>>(), "each fact of docs/telegram.md has its check");
+    let listed = include_str!("../../../docs/telegram.md").split("## Never checked").nth(1).unwrap();
+    let listed = listed.split("\n## ").next().unwrap().lines();
+    let listed: Vec<u32> = listed.filter_map(|line| line.split_once(". ")?.0.parse().ok()).collect();
+    assert_eq!(all, listed, "each fact of docs/telegram.md has its check");
     let held = outcomes.iter().filter(|outcome| outcome.holds == Some(true)).count();
     assert!(held >= 11, "{outcomes:#?}");
     assert!(asked.iter().any(|question| question.contains("hear")));

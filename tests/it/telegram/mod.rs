@@ -13,6 +13,7 @@ use telecast::telegram::{Client, ClientOptions, Datacenter, Session, SignalingOp
 mod calls;
 mod errors;
 mod faults;
+mod files;
 mod flapping;
 mod foreign;
 mod live;

@@ -194,6 +194,50 @@ async fn each_failure_names_its_remedy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_in_a_message_is_played_while_it_is_fetched() {
+    let desk = Desk::new().await;
+    desk.session(true);
+    let library = desk.door.add_chat(&NewChat {
+        kind: ChatKind::Channel,
+        title: "Library",
+        username: Some("library"),
+        room: "library",
+        admins: &[],
+    });
+    let clip = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("media/clip.mp4")).unwrap();
+    assert_eq!(desk.door.post_file(library, "clip.mp4", clip), 1);
+    assert_eq!(desk.door.post_file(library, "notes.txt", "nothing to play".as_bytes()), 2);
+    desk.chat("lively", Some(NewCall::default()));
+    for (source, code, words) in [
+        ("https://t.me/library/2", 7, "not a media file"),
+        ("https://t.me/library/3", 7, "no file in message 3"),
+        ("https://t.me/library", 2, "names no message"),
+    ] {
+        let (exit, _, said) = desk.run(&["play", source, "--chat", "@lively"]);
+        assert_eq!(exit, Some(code), "{source}: {said}");
+        assert!(said.contains(words), "{source}: {said}");
+    }
+    assert_eq!(desk.door.n_calls("phone.joinGroupCall"), 0, "nobody joins for nothing");
+    let mut play = desk.command(&["play", "https://t.me/library/1", "--chat", "@lively"]);
+    let play = play.stderr(Stdio::piped()).spawn().unwrap();
+    let mut looks = tokio::time::interval(Duration::from_millis(50));
+    let arrives = async {
+        loop {
+            looks.tick().await;
+            let stats = desk.emulator.stats("lively").await.unwrap();
+            if stats.iter().any(|it| it.name == "ann" && it.streams.iter().all(|stream| stream.packets > 50))
+            {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), arrives).await.expect("sound and pictures arrive");
+    let (code, _, said) = stop(play);
+    assert_eq!(code, Some(0), "{said}");
+    desk.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_word_that_ends_a_join_has_its_exit_code_and_says_what_to_do() {
     let desk = Desk::new().await;
     desk.session(true);
