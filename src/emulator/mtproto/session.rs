@@ -61,6 +61,8 @@ pub(super) struct Session {
     key: AuthKey,
     session_id: Option<i64>,
     salt: i64,
+    /// The client knows that its session is new to us.
+    is_told: bool,
     last_msg_id: i64,
     n_content: i32,
     outbox: Vec<Message>,
@@ -78,7 +80,7 @@ struct Message {
 impl Session {
     /// `salt` is what packets must carry from now on; not zero.
     pub(super) const fn new(key: AuthKey, salt: i64) -> Self {
-        Self { key, session_id: None, salt, last_msg_id: 0, n_content: 0, outbox: Vec::new() }
+        Self { key, session_id: None, salt, is_told: false, last_msg_id: 0, n_content: 0, outbox: Vec::new() }
     }
 
     /// Takes a packet of the client. `now` is the time since 1970.
@@ -108,6 +110,13 @@ impl Session {
                 tl::types::BadMsgNotification { bad_msg_id: msg_id, bad_msg_seqno: seq_no, error_code };
             self.service(&tl::enums::BadMsgNotification::Notification(notification).to_bytes());
             return Ok(Vec::new());
+        }
+        if !std::mem::replace(&mut self.is_told, true) {
+            // What was sent to an earlier session of this key will not be repeated.
+            let unique_id = fastrand::i64(..);
+            let new =
+                tl::types::NewSessionCreated { first_msg_id: msg_id, unique_id, server_salt: self.salt };
+            self.push(tl::enums::NewSession::from(new).to_bytes());
         }
         let mut requests = Vec::new();
         self.take(msg_id, body, now, &mut requests)?;

@@ -37,7 +37,7 @@ impl Lab {
         tokio::time::timeout(Duration::from_secs(10), heard).await.expect("sound arrives");
     }
 
-    async fn somebody_joins(&self, name: &str, ssrc: i32) {
+    pub(super) async fn somebody_joins(&self, name: &str, ssrc: i32) {
         let params = super::PARAMS.replace("\"ssrc\":7", &format!("\"ssrc\":{ssrc}"));
         let request = JoinRequest { chat: ROOM.into(), name: name.into(), params, ..Default::default() };
         self.emulator.join_raw(request).await.unwrap();

@@ -10,7 +10,7 @@ use telecast::call::{CallStatus, LeftReason};
 use telecast::emulator::RpcError;
 use telecast::emulator::mtproto::Fault;
 
-use super::{Lab, until};
+use super::{Joined, Lab, ROOM, elsewhere, until};
 
 /// As many as the gate has time for.
 const STORMS: u64 = 6;
@@ -28,7 +28,7 @@ const MAX_CALLS: u64 = 24;
 
 fn fault(dice: &mut fastrand::Rng) -> Fault {
     let refuse = |code, word: &str| Fault::Refuse(RpcError::new(code, word));
-    match dice.u32(..12) {
+    match dice.u32(..14) {
         0 => Fault::CloseBefore,
         1 => Fault::CloseAfter,
         2 => Fault::DropAnswer,
@@ -40,8 +40,45 @@ fn fault(dice: &mut fastrand::Rng) -> Fault {
         8 => refuse(400, "GROUPCALL_INVALID"),
         9 => refuse(403, "GROUPCALL_FORBIDDEN"),
         10 => refuse(400, "GROUPCALL_SSRC_DUPLICATE_MUCH"),
+        11 => refuse(406, "CHANNEL_PRIVATE"),
+        12 => refuse(401, "SESSION_REVOKED"),
         _ => refuse(400, "CHAT_ADMIN_REQUIRED"),
     }
+}
+
+/// Something happens to a call that is up. Gives whether its media goes on undisturbed.
+async fn disturb(lab: &Lab, joined: &Joined, dice: &mut fastrand::Rng) -> bool {
+    let nth = dice.u32(..8);
+    println!("disturbance {nth}");
+    match nth {
+        0 => lab.door.hang_up(),
+        1 => lab.door.push_pts_gap(),
+        2 => lab.door.push_too_long(),
+        3 => {
+            lab.door.lose_updates(1);
+            lab.somebody_joins("ann", 21).await;
+            lab.somebody_joins("bob", 22).await;
+        }
+        4 => {
+            lab.door.reorder_updates(2);
+            lab.somebody_joins("ann", 21).await;
+            lab.somebody_joins("bob", 22).await;
+        }
+        5 => {
+            for muted in [true, false] {
+                lab.emulator.mute_by_admin(ROOM, "bot", muted).await.unwrap();
+            }
+        }
+        6 => lab.door.push_connection(&elsewhere(&lab.emulator, 0).await),
+        _ => {
+            lab.door.move_call(lab.chat);
+            let n_joins = lab.door.n_calls("phone.joinGroupCall");
+            // Finds it out before the next check.
+            joined.call.set_muted(true).await;
+            until(|| lab.door.n_calls("phone.joinGroupCall") > n_joins).await;
+        }
+    }
+    nth < 6
 }
 
 async fn storm(seed: u64) -> &'static str {
@@ -51,7 +88,9 @@ async fn storm(seed: u64) -> &'static str {
     lab.door.repeat_updates(dice.u32(..3));
     for _ in 0..dice.u32(1..6) {
         let method = METHODS[dice.usize(..METHODS.len())];
-        lab.door.plan(method, fault(&mut dice), dice.u32(1..3));
+        let (fault, times) = (fault(&mut dice), dice.u32(1..3));
+        println!("storm {seed}: {method} {fault:?}, {times} times");
+        lab.door.plan(method, fault, times);
     }
     let joined = lab.join().await;
     let settled = joined.call.joined();
@@ -61,12 +100,22 @@ async fn storm(seed: u64) -> &'static str {
         assert!(matches!(reason, LeftReason::Failed(_)), "seed {seed}: {reason:?}");
     } else {
         assert_eq!(lab.n_bots().await, 1, "seed {seed}");
-        // The connection goes, and with whatever is still planned it comes back.
-        lab.door.hang_up();
         let mut status = joined.call.status();
-        let over = status.wait_for(|status| matches!(status, CallStatus::Left(_)));
-        let over = tokio::time::timeout(Duration::from_millis(300), over).await.is_ok();
-        assert!(!over, "seed {seed}: media goes on without Telegram");
+        let is_steady = disturb(&lab, &joined, &mut dice).await;
+        // It may take a moment until the call has noticed; a request is answered after that.
+        joined.call.stats().await;
+        let at_rest = status.wait_for(|status| matches!(status, CallStatus::Joined | CallStatus::Left(_)));
+        let at_rest =
+            tokio::time::timeout(Duration::from_secs(30), at_rest).await.map(|at_rest| at_rest.is_ok());
+        assert_eq!(at_rest, Ok(true), "seed {seed}: it does not come to rest");
+        if is_steady {
+            assert_eq!(lab.n_bots().await, 1, "seed {seed}");
+            // The connection goes, and with whatever is still planned it comes back.
+            lab.door.hang_up();
+            let over = status.wait_for(|status| matches!(status, CallStatus::Left(_)));
+            let over = tokio::time::timeout(Duration::from_millis(300), over).await.is_ok();
+            assert!(!over, "seed {seed}: media goes on without Telegram");
+        }
     }
     joined.leave().await;
     if outcome.is_ok() {

@@ -73,12 +73,45 @@ fn containers_and_compression_are_unpacked() {
 
     session.answer(MSG + 4, &[1; 8]);
     session.push(vec![2; 8]);
-    let sent = opened(&key, &session.poll_packet(NOW).expect("three messages"));
+    let sent = opened(&key, &session.poll_packet(NOW).expect("four messages"));
     let modulo: Vec<i64> = sent.iter().map(|(id, ..)| id % 4).collect();
     let seq: Vec<i32> = sent.iter().map(|(_, seq, _)| *seq).collect();
-    assert_eq!((modulo, seq), (vec![1, 1, 3], vec![0, 1, 3]), "pong, answer, update");
+    let expected = (vec![3, 1, 1, 3], vec![1, 2, 3, 5]);
+    assert_eq!((modulo, seq), expected, "new session, pong, answer, update");
     assert!(sent.is_sorted_by(|a, b| a.0 < b.0));
     assert_eq!(session.poll_packet(NOW), None);
+}
+
+#[test]
+fn a_container_with_a_wrong_salt_is_refused_by_its_own_id() {
+    let key = AuthKey::random();
+    let mut session = Session::new(key.clone(), SALT);
+    let mut container = MSG_CONTAINER.to_bytes();
+    1_i32.serialize(&mut container);
+    write(&mut container, MSG, &ping(1));
+    assert_eq!(session.receive(&packet(&key, 0, MSG + 4, &container), NOW), Ok(vec![]));
+    let sent = opened(&key, &session.poll_packet(NOW).expect("a complaint"));
+    let complaint = tl::enums::BadMsgNotification::from_bytes(&sent[0].2).expect("a notification");
+    assert_eq!((sent.len(), complaint.bad_msg_id()), (1, MSG + 4), "nothing in it is answered");
+}
+
+#[test]
+fn a_session_is_told_once_that_it_is_new() {
+    let key = AuthKey::random();
+    let mut session = Session::new(key.clone(), SALT);
+    session.receive(&packet(&key, 0, MSG, &ping(1)), NOW).expect("well formed");
+    assert_eq!(opened(&key, &session.poll_packet(NOW).expect("a complaint")).len(), 1);
+    for (nth, n_sent) in [(1, 2), (2, 1)] {
+        let msg_id = MSG + nth * 4;
+        session.receive(&packet(&key, SALT, msg_id, &ping(nth)), NOW).expect("well formed");
+        let sent = opened(&key, &session.poll_packet(NOW).expect("a pong"));
+        assert_eq!(sent.len(), n_sent);
+        if nth == 1 {
+            let tl::enums::NewSession::Created(new) =
+                tl::enums::NewSession::from_bytes(&sent[0].2).expect("a new session");
+            assert_eq!((new.first_msg_id, new.server_salt), (msg_id, SALT));
+        }
+    }
 }
 
 #[test]
@@ -118,7 +151,7 @@ fn salts_come_bare_and_more_than_one() {
     session.receive(&packet(&key, SALT, MSG, &wanted), NOW).expect("well formed");
     let sent = opened(&key, &session.poll_packet(NOW).expect("salts"));
     let tl::enums::FutureSalts::Salts(salts) =
-        tl::enums::FutureSalts::from_bytes(&sent[0].2).expect("bare salts");
+        tl::enums::FutureSalts::from_bytes(&sent[1].2).expect("bare salts");
     assert_eq!((salts.req_msg_id, salts.salts.0.len(), salts.salts.0[0].salt), (MSG, 2, SALT));
 }
 
