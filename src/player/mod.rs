@@ -124,6 +124,16 @@ pub enum PlayerState {
     Ended,
 }
 
+/// An item that waits for its turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueuedItem {
+    /// Its id.
+    pub id: ItemId,
+    /// Its name: the path, for a file.
+    pub source: Arc<str>,
+}
+
 /// A programme at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
@@ -203,22 +213,25 @@ pub enum PlayerEvent {
 pub enum EndReason {
     /// It was played to its end.
     Finished,
-    /// [`Player::skip`] or [`Player::play_now`].
+    /// [`Player::skip`], [`Player::skip_to`] or [`Player::play_now`].
     Skipped,
     /// It cannot be played, or not further.
     Failed,
     /// [`Player::stop`] or [`Player::close`].
     Stopped,
+    /// [`Player::remove`] or [`Player::clear`].
+    Removed,
 }
 
 impl EndReason {
-    /// `finished`, `skipped`, `failed`, `stopped`.
+    /// `finished`, `skipped`, `failed`, `stopped`, `removed`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Finished => "finished",
             Self::Skipped => "skipped",
             Self::Failed => "failed",
             Self::Stopped => "stopped",
+            Self::Removed => "removed",
         }
     }
 }
@@ -230,6 +243,12 @@ pub enum PlayError {
     /// There is no current item.
     #[error("nothing is playing; queue something first")]
     NothingPlaying,
+    /// The item is not in the queue: it was never queued, plays already, or has ended.
+    #[error("item {item} does not wait in the queue; list the queue to see what does")]
+    NotWaiting {
+        /// Which.
+        item: ItemId,
+    },
     /// The item cannot be read there; it goes on where it can.
     #[error("cannot go there in this item")]
     Seek(#[source] ItemError),
@@ -288,6 +307,64 @@ impl Player {
     /// [`PlayError::QueueFull`], [`PlayError::Closed`].
     pub async fn play_now(&self, item: Item) -> Result<ItemId, PlayError> {
         self.ask(|reply| Command::Enqueue { item, now: true, reply }).await?
+    }
+
+    /// Puts an item among those that wait: 0 makes it the next one; past the end means the end.
+    ///
+    /// # Errors
+    /// [`PlayError::QueueFull`], [`PlayError::Closed`].
+    pub async fn insert(&self, idx: usize, item: Item) -> Result<ItemId, PlayError> {
+        self.ask(|reply| Command::Insert { idx, item, reply }).await?
+    }
+
+    /// Moves a waiting item to place `to` of those that wait, counted without it; past the end
+    /// means the end.
+    ///
+    /// # Errors
+    /// [`PlayError::NotWaiting`], [`PlayError::Closed`].
+    pub async fn move_to(&self, item: ItemId, to: usize) -> Result<(), PlayError> {
+        self.ask(|reply| Command::Move { item, to, reply }).await?
+    }
+
+    /// Takes a waiting item out, or ends the current one, which then has no further round.
+    ///
+    /// # Errors
+    /// [`PlayError::NotWaiting`], [`PlayError::Closed`].
+    pub async fn remove(&self, item: ItemId) -> Result<(), PlayError> {
+        self.ask(|reply| Command::Remove { item, reply }).await?
+    }
+
+    /// Takes out all items that wait; the current one plays on.
+    ///
+    /// # Errors
+    /// [`PlayError::Closed`].
+    pub async fn clear(&self) -> Result<(), PlayError> {
+        self.ask(|reply| Command::Clear { reply }).await
+    }
+
+    /// Brings the items that wait into an order that only `seed` decides.
+    ///
+    /// # Errors
+    /// [`PlayError::Closed`].
+    pub async fn shuffle(&self, seed: u64) -> Result<(), PlayError> {
+        self.ask(|reply| Command::Shuffle { seed, reply }).await
+    }
+
+    /// Plays a waiting item in place of the current one. Those before it end as
+    /// [`EndReason::Skipped`]; in a loop they wait for the next round instead.
+    ///
+    /// # Errors
+    /// [`PlayError::NotWaiting`], [`PlayError::Closed`].
+    pub async fn skip_to(&self, item: ItemId) -> Result<(), PlayError> {
+        self.ask(|reply| Command::SkipTo { item, reply }).await?
+    }
+
+    /// The items that wait, in their order.
+    ///
+    /// # Errors
+    /// [`PlayError::Closed`].
+    pub async fn queue(&self) -> Result<Vec<QueuedItem>, PlayError> {
+        self.ask(|reply| Command::Queue { reply }).await
     }
 
     /// Ends the current item and goes on with the next.

@@ -77,6 +77,43 @@ impl Queue {
         self.upcoming.remove(idx)
     }
 
+    /// Puts an item among those that wait, `idx` places behind the next one, or at the end.
+    pub(super) fn insert(&mut self, idx: usize, item: Item) -> ItemId {
+        let entry = self.name(item);
+        let id = entry.id;
+        self.upcoming.insert(idx.min(self.upcoming.len()), entry);
+        id
+    }
+
+    /// Moves a waiting entry to place `to`, or to the end. False when it does not wait.
+    pub(super) fn move_to(&mut self, id: ItemId, to: usize) -> bool {
+        let Some(entry) = self.remove(id) else { return false };
+        self.upcoming.insert(to.min(self.upcoming.len()), entry);
+        true
+    }
+
+    /// Brings the waiting entries into an order that only `seed` decides.
+    pub(super) fn shuffle(&mut self, seed: u64) {
+        fastrand::Rng::with_seed(seed).shuffle(self.upcoming.make_contiguous());
+    }
+
+    /// Makes a waiting entry the next one. Those before it are taken out, in their order; in a
+    /// loop they wait for the next round instead. `None` when it does not wait.
+    pub(super) fn pass_to(&mut self, id: ItemId) -> Option<VecDeque<Entry>> {
+        let idx = self.upcoming.iter().position(|entry| entry.id == id)?;
+        if self.loop_all {
+            self.upcoming.rotate_left(idx);
+            return Some(VecDeque::new());
+        }
+        let rest = self.upcoming.split_off(idx);
+        Some(std::mem::replace(&mut self.upcoming, rest))
+    }
+
+    /// The entries that wait, in their order.
+    pub(super) fn upcoming(&self) -> impl Iterator<Item = &Entry> {
+        self.upcoming.iter()
+    }
+
     /// Takes all waiting entries out, in their order.
     pub(super) fn clear(&mut self) -> VecDeque<Entry> {
         std::mem::take(&mut self.upcoming)
@@ -126,6 +163,56 @@ mod tests {
         assert_eq!(queue.advance().map(|entry| entry.id), Some(ItemId(2)));
         queue.retire(false);
         assert_eq!(play_all(&mut queue, 3), [1, 1, 1]);
+    }
+
+    fn waiting(queue: &Queue) -> Vec<u64> {
+        queue.upcoming().map(|entry| entry.id.0).collect()
+    }
+
+    fn queue_of(n_items: usize, loop_all: bool) -> Queue {
+        let mut queue = Queue::new(loop_all);
+        for _ in 0..n_items {
+            queue.push_back(item("a"));
+        }
+        queue
+    }
+
+    #[test]
+    fn entries_are_put_and_moved_where_they_are_wanted() {
+        let mut queue = queue_of(3, false);
+        queue.insert(1, item("b"));
+        queue.insert(99, item("c"));
+        assert_eq!(waiting(&queue), [1, 4, 2, 3, 5]);
+        assert!(queue.move_to(ItemId(5), 0));
+        assert!(queue.move_to(ItemId(1), 99));
+        assert_eq!(waiting(&queue), [5, 4, 2, 3, 1]);
+        assert!(!queue.move_to(ItemId(6), 0));
+    }
+
+    #[test]
+    fn the_same_seed_shuffles_the_same_way_and_loses_nothing() {
+        let shuffled = |seed| {
+            let mut queue = queue_of(20, false);
+            queue.shuffle(seed);
+            waiting(&queue)
+        };
+        assert_eq!(shuffled(7), shuffled(7));
+        assert_ne!(shuffled(7), shuffled(8));
+        let mut sorted = shuffled(7);
+        sorted.sort_unstable();
+        assert_eq!(sorted, (1..=20).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_passed_over_is_out_and_in_a_loop_comes_again() {
+        let mut queue = queue_of(4, false);
+        let passed = queue.pass_to(ItemId(3)).expect("it waits");
+        assert_eq!(passed.iter().map(|entry| entry.id.0).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(waiting(&queue), [3, 4]);
+        let mut ring = queue_of(4, true);
+        assert!(ring.pass_to(ItemId(3)).expect("it waits").is_empty());
+        assert_eq!(waiting(&ring), [3, 4, 1, 2]);
+        assert!(ring.pass_to(ItemId(9)).is_none());
     }
 
     #[test]

@@ -24,7 +24,7 @@ use super::timeline::{Placement, Timeline};
 use super::worker::{Report, WorkerEvent, WorkerId};
 use super::{
     DueFrame, EndReason, ItemId, MAX_VOLUME_PERCENT, PlayError, PlayerEvent, PlayerOptions, PlayerState,
-    PlayerStatus,
+    PlayerStatus, QueuedItem,
 };
 use crate::time::MediaTime;
 
@@ -148,6 +148,67 @@ impl State {
         self.finish(EndReason::Skipped, None);
         self.arrange();
         id
+    }
+
+    /// Puts an item `idx` places behind the next one, or at the end.
+    pub(super) fn insert(&mut self, idx: usize, item: Item) -> ItemId {
+        let id = self.queue.insert(idx, item);
+        self.busy = true;
+        self.arrange();
+        id
+    }
+
+    /// Moves a waiting item.
+    pub(super) fn move_to(&mut self, id: ItemId, to: usize) -> Result<(), PlayError> {
+        if !self.queue.move_to(id, to) {
+            return Err(PlayError::NotWaiting { item: id });
+        }
+        self.arrange();
+        Ok(())
+    }
+
+    /// Takes a waiting item out, or ends the current one for good.
+    pub(super) fn remove(&mut self, id: ItemId) -> Result<(), PlayError> {
+        if let Some(entry) = self.queue.remove(id) {
+            self.tell_end(entry.id, Arc::clone(entry.item.source()), EndReason::Removed, None);
+        } else if self.current.as_ref().is_some_and(|deck| deck.id == id) {
+            self.finish(EndReason::Removed, None);
+        } else {
+            return Err(PlayError::NotWaiting { item: id });
+        }
+        self.arrange();
+        Ok(())
+    }
+
+    /// Takes out all that wait; the current item plays on.
+    pub(super) fn clear(&mut self) {
+        for entry in self.queue.clear() {
+            self.tell_end(entry.id, Arc::clone(entry.item.source()), EndReason::Removed, None);
+        }
+        self.arrange();
+    }
+
+    /// Brings those that wait into an order that only `seed` decides.
+    pub(super) fn shuffle(&mut self, seed: u64) {
+        self.queue.shuffle(seed);
+        self.arrange();
+    }
+
+    /// Plays a waiting item in place of the current one.
+    pub(super) fn skip_to(&mut self, id: ItemId) -> Result<(), PlayError> {
+        let passed = self.queue.pass_to(id).ok_or(PlayError::NotWaiting { item: id })?;
+        self.finish(EndReason::Skipped, None);
+        for entry in passed {
+            self.tell_end(entry.id, Arc::clone(entry.item.source()), EndReason::Skipped, None);
+        }
+        self.arrange();
+        Ok(())
+    }
+
+    /// The items that wait, in their order.
+    pub(super) fn upcoming(&self) -> Vec<QueuedItem> {
+        let shown = |entry: &Entry| QueuedItem { id: entry.id, source: Arc::clone(entry.item.source()) };
+        self.queue.upcoming().map(shown).collect()
     }
 
     /// Ends the current item.

@@ -14,7 +14,10 @@ use super::item::Item;
 use super::listener::Tap;
 use super::state::{Output, State, Ticket};
 use super::worker::{Dismissed, Report, Worker, WorkerEvent, WorkerId};
-use super::{FOLLOWED, ItemId, MAX_QUEUED, PlayError, PlayerEvent, PlayerOptions, PlayerStatus, SharedFrame};
+use super::{
+    FOLLOWED, ItemId, MAX_QUEUED, PlayError, PlayerEvent, PlayerOptions, PlayerStatus, QueuedItem,
+    SharedFrame,
+};
 use crate::time::MediaTime;
 
 /// How many reports of workers may wait. Two items are loaded at most, each owing few frames.
@@ -34,6 +37,13 @@ const POSITIONS: usize = 256;
 #[derive(Debug)]
 pub(super) enum Command {
     Enqueue { item: Item, now: bool, reply: oneshot::Sender<Result<ItemId, PlayError>> },
+    Insert { idx: usize, item: Item, reply: oneshot::Sender<Result<ItemId, PlayError>> },
+    Move { item: ItemId, to: usize, reply: oneshot::Sender<Result<(), PlayError>> },
+    Remove { item: ItemId, reply: oneshot::Sender<Result<(), PlayError>> },
+    Clear { reply: oneshot::Sender<()> },
+    Shuffle { seed: u64, reply: oneshot::Sender<()> },
+    SkipTo { item: ItemId, reply: oneshot::Sender<Result<(), PlayError>> },
+    Queue { reply: oneshot::Sender<Vec<QueuedItem>> },
     Skip { reply: oneshot::Sender<Result<(), PlayError>> },
     Pause { paused: bool, reply: oneshot::Sender<()> },
     Seek { to: MediaTime, reply: SeekReply },
@@ -238,7 +248,22 @@ impl Driver {
 
     fn handle_command(&mut self, command: Command) {
         match command {
-            Command::Enqueue { reply, .. } if !self.has_room() => answer(reply, Err(PlayError::QueueFull)),
+            Command::Enqueue { reply, .. } | Command::Insert { reply, .. } if !self.has_room() => {
+                answer(reply, Err(PlayError::QueueFull))
+            }
+            Command::Insert { idx, item, reply } => answer(reply, Ok(self.state.insert(idx, item))),
+            Command::Move { item, to, reply } => answer(reply, self.state.move_to(item, to)),
+            Command::Remove { item, reply } => answer(reply, self.state.remove(item)),
+            Command::Clear { reply } => {
+                self.state.clear();
+                answer(reply, ());
+            }
+            Command::Shuffle { seed, reply } => {
+                self.state.shuffle(seed);
+                answer(reply, ());
+            }
+            Command::SkipTo { item, reply } => answer(reply, self.state.skip_to(item)),
+            Command::Queue { reply } => answer(reply, self.state.upcoming()),
             Command::Enqueue { item, now: false, reply } => answer(reply, Ok(self.state.enqueue(item))),
             Command::Enqueue { item, now: true, reply } => answer(reply, Ok(self.state.play_now(item))),
             Command::Skip { reply } => answer(reply, self.state.skip()),

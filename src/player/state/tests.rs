@@ -85,6 +85,29 @@ fn items_follow_each_other_without_a_gap() {
 }
 
 #[test]
+fn a_person_rearranges_the_queue_while_it_plays() {
+    let mut rig = rig();
+    let ids: Vec<_> = (0..5).map(|_| rig.state.enqueue(Clip::of_secs(1).item("a"))).collect();
+    rig.run(Duration::from_millis(500));
+    rig.state.move_to(ids[4], 0).unwrap();
+    rig.state.remove(ids[1]).unwrap();
+    let inserted = rig.state.insert(1, Clip::of_secs(1).item("b"));
+    let waiting: Vec<_> = rig.state.upcoming().iter().map(|queued| queued.id).collect();
+    assert_eq!(waiting, [ids[4], inserted, ids[2], ids[3]]);
+    rig.state.skip_to(ids[2]).unwrap();
+    assert!(matches!(rig.state.skip_to(ids[1]), Err(PlayError::NotWaiting { .. })));
+    rig.run(Duration::from_millis(500));
+    rig.state.clear();
+    rig.run(secs(3));
+    let (skipped, removed) = (EndReason::Skipped, EndReason::Removed);
+    let expected =
+        [(2, removed), (1, skipped), (5, skipped), (6, skipped), (4, removed), (3, EndReason::Finished)];
+    assert_eq!(ends(&rig), expected);
+    assert_eq!(heard(&rig, ids[2], MediaKind::Audio).len(), 50);
+    assert_eq!(rig.n_workers(), 0);
+}
+
+#[test]
 fn events_wait_until_the_frames_have_left() {
     let mut rig = rig();
     let id = rig.state.enqueue(Clip::of_secs(3).item("a"));
