@@ -9,6 +9,7 @@
 //!
 //! See <https://core.telegram.org/mtproto/service_messages>.
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::time::Duration;
 
@@ -40,6 +41,9 @@ const SALT_LIFE: i32 = 1800;
 /// Salts that are given out at once, at most.
 const MAX_SALTS: i32 = 64;
 
+/// Requests that are remembered, so that one that is sent again is not executed again.
+const MAX_REMEMBERED: usize = 256;
+
 /// Notification codes, as the protocol numbers them.
 const MSG_ID_TOO_LOW: i32 = 16;
 const MSG_ID_TOO_HIGH: i32 = 17;
@@ -66,6 +70,8 @@ pub(super) struct Session {
     last_msg_id: i64,
     n_content: i32,
     outbox: Vec<Message>,
+    /// The latest requests, with what they were answered, once they were.
+    seen: VecDeque<(i64, Option<Vec<u8>>)>,
 }
 
 #[derive(Debug)]
@@ -80,7 +86,16 @@ struct Message {
 impl Session {
     /// `salt` is what packets must carry from now on; not zero.
     pub(super) const fn new(key: AuthKey, salt: i64) -> Self {
-        Self { key, session_id: None, salt, is_told: false, last_msg_id: 0, n_content: 0, outbox: Vec::new() }
+        Self {
+            key,
+            session_id: None,
+            salt,
+            is_told: false,
+            last_msg_id: 0,
+            n_content: 0,
+            outbox: Vec::new(),
+            seen: VecDeque::new(),
+        }
     }
 
     /// Takes a packet of the client. `now` is the time since 1970.
@@ -132,6 +147,9 @@ impl Session {
             compress(result).serialize(&mut body);
         } else {
             body.extend_from_slice(result);
+        }
+        if let Some((_, answer)) = self.seen.iter_mut().find(|(seen, _)| *seen == msg_id) {
+            *answer = Some(body.clone());
         }
         self.outbox.push(Message { is_answer: true, is_content: true, body });
     }
@@ -240,9 +258,24 @@ impl Session {
                 let none = tl::types::DestroySessionNone { session_id: session.session_id };
                 self.service(&tl::enums::DestroySessionRes::from(none).to_bytes());
             }
-            _ => requests.push(Request { msg_id, body }),
+            _ => requests.extend(self.first_time(msg_id).then_some(Request { msg_id, body })),
         }
         Ok(())
+    }
+
+    /// False for a request that has come before: it is answered as it was then, or will be when
+    /// that is done.
+    fn first_time(&mut self, msg_id: i64) -> bool {
+        if let Some((_, answer)) = self.seen.iter().find(|(seen, _)| *seen == msg_id) {
+            let again = answer.clone().map(|body| Message { is_answer: true, is_content: true, body });
+            self.outbox.extend(again);
+            return false;
+        }
+        if self.seen.len() == MAX_REMEMBERED {
+            self.seen.pop_front();
+        }
+        self.seen.push_back((msg_id, None));
+        true
     }
 
     /// Bare, not inside an answer, as the protocol has it.

@@ -176,3 +176,17 @@ fn what_is_no_message_ends_the_session_and_panics_nowhere() {
     write(&mut other, MSG, &ping(1));
     assert_eq!(session.receive(&key.seal_as_client(&other), NOW), Err(WireError::Session));
 }
+
+#[test]
+fn a_request_that_comes_twice_is_executed_once() {
+    let key = AuthKey::random();
+    let mut session = Session::new(key.clone(), SALT);
+    let request = packet(&key, SALT, MSG, &tl::functions::help::GetConfig {}.to_bytes());
+    let n_requests = |session: &mut Session| session.receive(&request, NOW).expect("well formed").len();
+    assert_eq!((n_requests(&mut session), n_requests(&mut session)), (1, 0), "it still runs");
+    session.answer(MSG, &[1; 8]);
+    let first = opened(&key, &session.poll_packet(NOW).expect("an answer"));
+    assert_eq!(n_requests(&mut session), 0);
+    let second = opened(&key, &session.poll_packet(NOW).expect("the answer once more"));
+    assert_eq!(first.last().expect("an answer").2, second.last().expect("an answer").2);
+}
