@@ -14,7 +14,8 @@ pub(super) struct ChatsArgs {
     #[command(flatten)]
     pub(super) account: AccountArgs,
 
-    /// Only those with a video chat that is running or scheduled; asks for each chat that may have one
+    /// Only those with a video chat that is running or scheduled; asks for every chat, not only
+    /// for those whose entry in the list says that there is one
     #[arg(long)]
     live: bool,
 
@@ -34,7 +35,7 @@ pub(super) fn run(args: &ChatsArgs) -> anyhow::Result<Exit> {
 
 async fn list(args: &ChatsArgs, client: &Client) -> anyhow::Result<Exit> {
     for chat in client.chats().await? {
-        let state = if args.live { state_of(client, &chat).await? } else { listed_state(&chat) };
+        let state = if args.live || chat.call_active { state_of(client, &chat).await? } else { "none" };
         if args.live && state == "none" {
             continue;
         }
@@ -56,18 +57,23 @@ async fn list(args: &ChatsArgs, client: &Client) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// What the list of chats itself tells: a scheduled video chat is not in it.
-const fn listed_state(chat: &Chat) -> &'static str {
-    if chat.live { "live" } else { "none" }
-}
-
+/// Asks Telegram. A chat that refuses to be looked into does not end the list.
 async fn state_of(client: &Client, chat: &Chat) -> anyhow::Result<&'static str> {
-    let chat = client.get_chat(&chat.id.to_string().parse()?).await?;
-    let Some(id) = chat.video_chat else { return Ok("none") };
-    Ok(match client.get_video_chat(id).await?.joinable() {
-        Ok(()) => "live",
-        Err(TelegramError::Scheduled { .. }) => "scheduled",
-        Err(TelegramError::Rtmp) => "rtmp",
-        Err(_) => "conference",
+    let found = async {
+        let chat = client.get_chat(&chat.id.to_string().parse()?).await?;
+        let Some(id) = chat.video_chat else { return Ok(None) };
+        Ok(Some(client.get_video_chat(id).await?.joinable()))
+    };
+    Ok(match found.await {
+        Ok(None) => "none",
+        Ok(Some(Ok(()))) => "live",
+        Ok(Some(Err(TelegramError::Scheduled { .. }))) => "scheduled",
+        Ok(Some(Err(TelegramError::Rtmp))) => "rtmp",
+        Ok(Some(Err(_))) => "conference",
+        Err(error @ TelegramError::Rpc { code: 400 | 403 | 406, .. }) => {
+            say::remark(format_args!("{}: {error}", chat.title));
+            "unknown"
+        }
+        Err(error) => return Err(error.into()),
     })
 }

@@ -58,11 +58,11 @@ pub struct Chat {
     pub title: String,
     /// Its @name, without the sign.
     pub username: Option<String>,
-    /// The video chat in it, running or scheduled. In a list of chats it is known only whether
-    /// there is one, see [`Chat::live`].
+    /// The video chat in it, running or scheduled; only [`Client::get_chat`] finds it out. A list
+    /// of chats tells no more than [`Chat::call_active`].
     pub video_chat: Option<VideoChatId>,
-    /// A video chat is running.
-    pub live: bool,
+    /// Telegram says that it has a video chat: a running one, empty or not, or a scheduled one.
+    pub call_active: bool,
     /// This account is in it.
     pub is_member: bool,
     /// This account may begin, change and end its video chats, and is never muted in them.
@@ -284,7 +284,7 @@ impl Chat {
                 title: it.title.clone(),
                 username: None,
                 video_chat: None,
-                live: it.call_active && it.call_not_empty,
+                call_active: it.call_active,
                 is_member: true,
                 can_manage_video_chats: it.creator || may_manage(it.admin_rights.as_ref()),
                 input: tl::types::InputPeerChat { chat_id: it.id }.into(),
@@ -295,7 +295,7 @@ impl Chat {
                 title: it.title.clone(),
                 username: it.username.clone(),
                 video_chat: None,
-                live: it.call_active && it.call_not_empty,
+                call_active: it.call_active,
                 is_member: !it.left,
                 can_manage_video_chats: it.creator || may_manage(it.admin_rights.as_ref()),
                 input: tl::types::InputPeerChannel { channel_id: it.id, access_hash: it.access_hash? }.into(),
@@ -318,7 +318,7 @@ impl Chat {
             title: names.collect::<Vec<_>>().join(" "),
             username: it.username.clone(),
             video_chat: None,
-            live: false,
+            call_active: false,
             is_member: true,
             can_manage_video_chats: false,
             input,

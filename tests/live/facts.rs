@@ -86,8 +86,8 @@ impl Facts<'_> {
         ids.sort_unstable();
         let n_twice = ids.windows(2).filter(|pair| pair[0] == pair[1]).count();
         self.note(5, n_twice == 0, format!("{} chats, {n_twice} of them twice", chats.len()));
-        let live: Vec<_> = chats.iter().filter(|chat| chat.live).map(|chat| &chat.title[..]).collect();
-        self.ask(6, &format!("are these all chats with a video chat that is running: {live:?}?"));
+        let live: Vec<_> = chats.iter().filter(|chat| chat.call_active).map(|chat| &chat.title[..]).collect();
+        self.ask(6, &format!("are these all chats with a video chat, running or scheduled: {live:?}?"));
     }
 
     /// A video chat that has not begun: what a join hears, and that its beginning is told.

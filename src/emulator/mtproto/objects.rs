@@ -61,6 +61,7 @@ pub(super) fn user(account: &Account, viewer: i64) -> tl::enums::User {
 
 pub(super) fn chat(chat: &Chat, is_admin: bool, date: i32) -> tl::enums::Chat {
     let call_active = chat.call.is_some();
+    let call_not_empty = chat.call.as_ref().is_some_and(|call| !call.joined.is_empty());
     match chat.kind {
         ChatKind::Group => {
             let mut group: tl::types::Chat = Fields::with_flags(1)
@@ -71,6 +72,7 @@ pub(super) fn chat(chat: &Chat, is_admin: bool, date: i32) -> tl::enums::Chat {
                 .build();
             group.creator = is_admin;
             group.call_active = call_active;
+            group.call_not_empty = call_not_empty;
             group.into()
         }
         ChatKind::Supergroup | ChatKind::Channel => {
@@ -86,6 +88,7 @@ pub(super) fn chat(chat: &Chat, is_admin: bool, date: i32) -> tl::enums::Chat {
             channel.broadcast = chat.kind == ChatKind::Channel;
             channel.creator = is_admin;
             channel.call_active = call_active;
+            channel.call_not_empty = call_not_empty;
             channel.into()
         }
     }
@@ -211,7 +214,7 @@ pub(super) fn group_call(call: &Call, n_participants: usize, version: i32) -> tl
     object.join_muted = call.join_muted;
     object.rtmp_stream = call.rtmp;
     object.conference = call.conference;
-    object.can_start_video = true;
+    object.can_start_video = !call.cameras_taken;
     object.into()
 }
 
