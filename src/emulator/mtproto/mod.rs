@@ -80,6 +80,9 @@ pub struct NewCall {
     pub rtmp: bool,
     /// An encrypted conference.
     pub conference: bool,
+    /// As many cameras are on as may be: `can_start_video` is false, and who comes gets no place
+    /// for one.
+    pub cameras_taken: bool,
 }
 
 /// A running MTProto server; it ends with the emulator.
@@ -187,6 +190,7 @@ impl MtprotoDoor {
             let mut call = Call::random();
             (call.schedule_date, call.join_muted) = (new.schedule_date, new.join_muted);
             (call.rtmp, call.conference) = (new.rtmp, new.conference);
+            call.cameras_taken = new.cameras_taken;
             chat.call = Some(call);
         }
     }
@@ -265,6 +269,11 @@ impl MtprotoDoor {
         let moved = tl::types::UpdateGroupCallConnection { presentation: false, params }.into();
         let updates = phone::container(vec![moved], vec![], vec![], 0);
         self.server.methods.pushes.to_all_but(0, &updates);
+    }
+
+    /// The `params` of the last join, as they came.
+    pub fn join_params(&self) -> Option<Secret<String>> {
+        self.server.methods.world().join_params.clone()
     }
 
     /// How often a method was called.

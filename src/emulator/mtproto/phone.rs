@@ -7,6 +7,7 @@ use super::objects;
 use super::world::{Call, Chat, ChatKind, World};
 use crate::call::signaling::{Edit, ParticipantRow};
 use crate::emulator::{JoinRequest, RpcError};
+use crate::secret::Secret;
 
 /// The answer to whoever joins an RTMP stream.
 const RTMP_ANSWER: &str = r#"{"stream":true,"rtmp":true}"#;
@@ -182,6 +183,7 @@ impl Methods {
         let tl::enums::DataJson::Json(tl::types::DataJson { data: params }) = request.params;
         let (chat, room, call, name, silenced) = {
             let mut world = self.world();
+            world.join_params = Some(Secret::new(params.clone()));
             let name = join_as(&world, &request.join_as, caller)?;
             let chat = world.chat_of_call(&request.call)?;
             let call = chat.call.clone().ok_or_else(forbidden)?;
@@ -384,9 +386,12 @@ pub(super) fn row_for(
     date: i32,
 ) -> tl::enums::GroupCallParticipant {
     let peer = world.peer_of(&row.peer);
-    let calls = world.chats.values().filter_map(|chat| chat.call.as_ref());
-    let is_self = calls.into_iter().any(|call| call.joined.get(&viewer) == Some(&row.peer));
-    objects::participant(row, peer, is_self, date)
+    let calls = || world.chats.values().filter_map(|chat| chat.call.as_ref());
+    let is_self = calls().any(|call| call.joined.get(&viewer) == Some(&row.peer));
+    let is_there = |call: &Call| call.joined.values().any(|name| *name == row.peer);
+    let has_place = !calls().any(|call| call.cameras_taken && is_there(call));
+    let row = ParticipantRow { video_joined: row.video_joined && has_place, ..row.clone() };
+    objects::participant(&row, peer, is_self, date)
 }
 
 /// A container of updates.

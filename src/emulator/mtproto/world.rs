@@ -9,6 +9,7 @@ use super::crypto::AuthKey;
 use super::files::StoredFile;
 use super::srp::{Challenge, Verifier};
 use crate::emulator::RpcError;
+use crate::secret::Secret;
 
 /// Strangers, who came through another door and have no account, get ids from here on.
 const FIRST_STRANGER: i64 = 7_000_000_000;
@@ -66,6 +67,8 @@ pub(super) struct Call {
     pub(super) join_muted: bool,
     pub(super) rtmp: bool,
     pub(super) conference: bool,
+    /// No further camera may be switched on.
+    pub(super) cameras_taken: bool,
     /// Lets whoever joins with it speak, although newcomers are muted.
     pub(super) speaker_hash: String,
     /// Under which name in the room each account is in the call.
@@ -93,6 +96,8 @@ pub(super) struct World {
     /// Keys that still owe the password of this account.
     pub(super) half_in: HashMap<i64, i64>,
     pub(super) challenges: HashMap<i64, Challenge>,
+    /// What the last join brought.
+    pub(super) join_params: Option<Secret<String>>,
     /// Files in messages.
     pub(super) files: Vec<StoredFile>,
     /// Rights to sign in at another data center, and whose they are.
@@ -143,6 +148,7 @@ impl Call {
             join_muted: false,
             rtmp: false,
             conference: false,
+            cameras_taken: false,
             joined: BTreeMap::new(),
         }
     }

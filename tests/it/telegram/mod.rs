@@ -20,6 +20,7 @@ mod live;
 #[cfg(feature = "cli")]
 mod local;
 mod login;
+mod methods;
 #[cfg(feature = "cli")]
 mod program;
 mod storm;

@@ -136,7 +136,14 @@ async fn chats_are_listed_with_their_video_chats() {
     let expected =
         [(&Value::from("lively"), &Value::from("live")), (&Value::from("later"), &Value::from("scheduled"))];
     assert_eq!(seen, expected);
-    assert_eq!(desk.run(&["chats"]).1.lines().count(), 3);
+    let (_, out, _) = desk.run(&["chats"]);
+    let states: Vec<_> = out.lines().map(|line| line.split('\t').nth(2).unwrap()).collect();
+    assert_eq!(states, ["none", "live", "scheduled"]);
+    // One that cannot be looked into does not hide the others.
+    desk.door.plan("channels.getFullChannel", Fault::Refuse(RpcError::new(400, "CHANNEL_PRIVATE")), 1);
+    let (code, out, said) = desk.run(&["chats"]);
+    assert_eq!((code, out.lines().count()), (Some(0), 3), "{said}");
+    assert!(out.contains("unknown") && said.contains("CHANNEL_PRIVATE"), "{out}{said}");
     desk.end().await;
 }
 
@@ -415,18 +422,38 @@ async fn a_configuration_says_what_the_arguments_leave_open() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_tells_no_secrets() {
     let desk = Desk::new().await;
-    desk.session(true);
+    desk.session(false);
+    desk.door.set_password(desk.account, "correct horse", "a horse");
     desk.chat("lively", Some(NewCall::default()));
-    let mut play = desk.command(&["play", "media/music.ogg", "--chat", "@lively"]);
-    let play = play.env("RUST_LOG", "trace").stderr(Stdio::piped()).spawn().unwrap();
-    super::until(|| desk.door.n_calls("phone.leaveGroupCall") + desk.door.n_calls("phone.joinGroupCall") > 0)
-        .await;
-    let (_, _, said) = stop(play);
-    assert!(said.contains("enqueueing request phone.joinGroupCall"), "the log is that of trace: {said}");
+    let traced = |args: &[&str]| {
+        let mut command = desk.command(args);
+        command.env("RUST_LOG", "trace").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let mut login = traced(&["login", "--phone", PHONE]);
+    super::until(|| desk.door.code(PHONE).is_some()).await;
+    let code = desk.door.code(PHONE).unwrap();
+    login.stdin.take().unwrap().write_all(format!("{code}\ncorrect horse\n").as_bytes()).unwrap();
+    let (status, _, login_said) = told(login.wait_with_output().unwrap());
+    assert_eq!(status, Some(0), "{login_said}");
+    let play = traced(&["play", "media/music.ogg", "--chat", "@lively"]);
+    super::until(|| desk.door.join_params().is_some()).await;
+    // Until the media server has been reached.
+    let mut looks = tokio::time::interval(Duration::from_millis(20));
+    while !desk.emulator.stats("lively").await.unwrap().iter().any(|it| it.connected) {
+        looks.tick().await;
+    }
+    let (_, _, play_said) = stop(play);
+    let said = login_said + &play_said;
+    for method in ["auth.sendCode", "auth.signIn", "auth.checkPassword", "phone.joinGroupCall"] {
+        assert!(said.contains(&format!("enqueueing request {method}")), "the log is that of trace: {said}");
+    }
     let stored = std::fs::read_to_string(desk.home.path().join("telecast/main.json")).unwrap();
     let stored: Value = serde_json::from_str(&stored).unwrap();
     let key = stored["dcs"]["2"]["key"].as_str().unwrap();
-    for secret in ["0123456789abcdef0123456789abcdef", &key[..32], "\"pwd\"", "999661234567"] {
+    let params: Value = serde_json::from_str(desk.door.join_params().unwrap().expose()).unwrap();
+    let (hash, password) = ("0123456789abcdef0123456789abcdef", params["pwd"].as_str().unwrap());
+    for secret in [hash, &key[..32], password, "9661234567", PHONE, "correct horse"] {
         assert!(!said.contains(secret), "{secret}");
     }
     desk.end().await;
