@@ -154,3 +154,28 @@ fn sessions_that_nobody_asked_for_are_removed_in_the_end() {
     assert_eq!(local.stop().0, Some(0));
     assert!(!Path::new(&home).exists(), "{home}");
 }
+
+#[test]
+fn telethon_connects_as_the_documentation_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let sessions = folder.path().join("local");
+    let sessions = sessions.to_string_lossy();
+    let accounts = ["--account", "ann", "--account", "bob", "--http", "127.0.0.1:0"];
+    let args = [&["local", "--json", "--sessions", &sessions][..], &accounts].concat();
+    let mut local = Running::start(&args, folder.path());
+    BufReader::new(local.0.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
+
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/testing.md");
+    let docs = std::fs::read_to_string(docs).unwrap();
+    let (_, script) = docs.split_once("```python\n").unwrap();
+    let (script, _) = script.split_once("```").unwrap();
+    let mut python = Foreign::python().unwrap();
+    let told = python.arg("-c").arg(script).current_dir(folder.path()).output().unwrap();
+    assert_eq!(
+        String::from_utf8(told.stdout).unwrap(),
+        "bob ['demo']\n",
+        "{}",
+        String::from_utf8_lossy(&told.stderr)
+    );
+    assert_eq!(local.stop().0, Some(0));
+}
