@@ -2,6 +2,7 @@
 //! with its remedy.
 
 mod checks;
+mod stun;
 
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
 #[command(after_help = "\
 Examples:
   telecast doctor                          this machine, the credentials, the session
+  telecast doctor --stun stun.l.google.com:19302   whether UDP gets out and comes back
   telecast doctor --chat @mygroup          what this account may do there, too
   telecast doctor --chat @mygroup --join   whether media gets through: joins, muted, for a moment")]
 pub(super) struct DoctorArgs {
@@ -31,6 +33,10 @@ pub(super) struct DoctorArgs {
     /// Look at the rights in this chat, too
     #[arg(long, value_name = "CHAT", allow_hyphen_values = true)]
     chat: Option<String>,
+
+    /// Ask this STUN server whether datagrams leave the network and come back; it sees your address
+    #[arg(long, value_name = "HOST:PORT")]
+    stun: Option<String>,
 
     /// Join the video chat of --chat, muted, for a moment: nothing else shows whether its media
     /// server can be reached
@@ -83,6 +89,7 @@ impl DoctorArgs {
 pub(super) fn run(args: &DoctorArgs) -> anyhow::Result<Exit> {
     let mut findings: Vec<Finding> = args.configuration.iter().cloned().collect();
     findings.extend([checks::ffmpeg(std::env::var_os("PATH").as_deref()), checks::udp_socket()]);
+    findings.push(checks::udp(args.stun.as_deref()));
     super::runtime()?.block_on(examine(args, &mut findings));
     let first_problem = findings.iter().find_map(|finding| match finding.state {
         State::Problem(exit) => Some(exit),

@@ -50,7 +50,7 @@ pub enum TelegramError {
         method: &'static str,
     },
     /// No answer in time.
-    #[error("Telegram did not answer {method} within {} s; check the network", .after.as_secs())]
+    #[error("Telegram did not answer {method} within {} s; check the network, and this machine's clock: who is more than 30 s ahead gets no answer", .after.as_secs())]
     Timeout {
         /// TL's name of what was called.
         method: &'static str,

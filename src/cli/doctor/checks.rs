@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{Finding, JOIN_TIMEOUT};
+use super::{Finding, JOIN_TIMEOUT, stun};
 use crate::call::{Call, CallStatus, ChatId, JoinOptions, LeftReason};
 use crate::cli::exit::{self, Exit};
 use crate::cli::values::moment;
@@ -50,6 +50,25 @@ pub(super) fn udp_socket() -> Finding {
             "udp route",
             format_args!("no way to Telegram's network by UDP ({error})"),
             "check the network; media needs outgoing UDP",
+        ),
+    }
+}
+
+/// Do datagrams come back?
+pub(super) fn udp(server: Option<&str>) -> Finding {
+    const CHECK: &str = "udp";
+    let Some(server) = server else {
+        return Finding::skipped(
+            CHECK,
+            "nothing was sent; --stun HOST:PORT asks a server, --join Telegram's own",
+        );
+    };
+    match stun::ask(server) {
+        Ok(address) => Finding::ok(CHECK, format_args!("{server} answers and sees us as {address}")),
+        Err(error) => Finding::warning(
+            CHECK,
+            format_args!("nothing came back from {server} ({error})"),
+            "try another STUN server; if none answers, let the firewall pass outgoing UDP and its answers",
         ),
     }
 }

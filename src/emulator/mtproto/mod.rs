@@ -109,7 +109,7 @@ impl Emulator {
         let methods = Methods { control, world, pushes, local };
         let (hang_up, _) = broadcast::channel(1);
         let (faults, n_accepted) = (Arc::new(Mutex::new(Faults::default())), Arc::new(AtomicU64::new(0)));
-        let server = Server { methods, faults, cancel, hang_up, n_accepted };
+        let server = Server { methods, faults, cancel, hang_up, n_accepted, ahead: Arc::default() };
         self.spawn(server.clone().accept(listener));
         self.spawn(server.clone().follow(events));
         Ok(MtprotoDoor { server })
@@ -269,6 +269,11 @@ impl MtprotoDoor {
         let moved = tl::types::UpdateGroupCallConnection { presentation: false, params }.into();
         let updates = phone::container(vec![moved], vec![], vec![], 0);
         self.server.methods.pushes.to_all_but(0, &updates);
+    }
+
+    /// Sets the server's clock, in seconds ahead of the system's.
+    pub fn set_clock(&self, ahead: i64) {
+        self.server.ahead.store(ahead, Ordering::Relaxed);
     }
 
     /// The `params` of the last join, as they came.

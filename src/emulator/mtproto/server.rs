@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -43,6 +43,8 @@ pub(super) struct Server {
     pub(super) cancel: CancellationToken,
     pub(super) hang_up: broadcast::Sender<()>,
     pub(super) n_accepted: Arc<AtomicU64>,
+    /// Seconds that our clock is ahead of the system's.
+    pub(super) ahead: Arc<AtomicI64>,
 }
 
 /// Reaches the connections that are open.
@@ -68,6 +70,15 @@ enum Outcome {
 impl Server {
     pub(super) fn faults(&self) -> MutexGuard<'_, Faults> {
         self.faults.lock().expect("nothing panics while it holds the faults")
+    }
+
+    /// The time since 1970, as this server has it.
+    #[expect(clippy::disallowed_methods, reason = "the tasks that own the sockets own the clock")]
+    fn clock(&self) -> Duration {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        let by = Duration::from_secs(ahead.unsigned_abs());
+        if ahead < 0 { now.saturating_sub(by) } else { now.saturating_add(by) }
     }
 
     /// Accepts connections until the emulator ends.
@@ -111,7 +122,7 @@ impl Server {
     fn tell_rows(&self, room: &str, rows: &[ParticipantRow], version: i32) {
         let mut world = self.methods.world();
         let Some(chat) = world.chat_of_room(room) else { return };
-        let date = seconds(clock());
+        let date = seconds(self.clock());
         if chat.call.is_none() {
             // Somebody came in by another door: so there is a call.
             let call = Call::random();
@@ -153,7 +164,7 @@ impl Server {
         let Some(call) = world.end_call(chat) else { return };
         let chat = &world.chats[&chat];
         let news = call_update(chat, objects::discarded(&call));
-        self.push_all(&container(vec![news], vec![], vec![], seconds(clock())));
+        self.push_all(&container(vec![news], vec![], vec![], seconds(self.clock())));
     }
 
     fn push_all(&self, updates: &tl::enums::Updates) {
@@ -286,7 +297,7 @@ impl Connection {
                 return Ok(Some(Outcome::Transport(UNKNOWN_KEY)));
             }
             let Some((key, session)) = &mut self.session else { break };
-            let now = clock();
+            let now = self.server.clock();
             for request in session.receive(&packet, now)? {
                 if self.running.len() >= MAX_RUNNING {
                     session.refuse(request.msg_id, 420, "FLOOD_WAIT_1");
@@ -324,7 +335,7 @@ impl Connection {
 
     async fn flush(&mut self, stream: &mut TcpStream) -> std::io::Result<()> {
         let Some((_, session)) = &mut self.session else { return Ok(()) };
-        while let Some(packet) = session.poll_packet(clock()) {
+        while let Some(packet) = session.poll_packet(self.server.clock()) {
             stream.write_all(&self.framing.wrap(&packet)).await?;
         }
         Ok(())
@@ -343,10 +354,4 @@ pub(super) async fn listen(addr: SocketAddrV4) -> std::io::Result<(TcpListener, 
 
 fn seconds(now: Duration) -> i32 {
     i32::try_from(now.as_secs()).unwrap_or(i32::MAX)
-}
-
-/// The time since 1970.
-#[expect(clippy::disallowed_methods, reason = "the tasks that own the sockets own the clock")]
-pub(super) fn clock() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

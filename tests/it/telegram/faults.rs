@@ -241,3 +241,16 @@ async fn who_is_signed_out_during_a_call_leaves_it_with_the_reason() {
     joined.player.close().await;
     lab.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_ahead_is_named_as_what_may_be_wrong() {
+    let lab = Lab::with(|options| options.timeout = Duration::from_millis(400)).await;
+    // Behind is put right in the first exchange.
+    lab.door.set_clock(4000);
+    lab.client.account().await.unwrap();
+    // The client's message ids never go back.
+    lab.door.set_clock(-400);
+    let error = lab.client.account().await.unwrap_err();
+    assert!(error.to_string().contains("clock"), "{error}");
+    lab.end().await;
+}

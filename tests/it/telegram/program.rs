@@ -339,6 +339,19 @@ async fn the_doctor_names_what_is_wrong_and_the_remedy() {
     let (code, found) = findings(&desk, &["--chat", "@lively", "--join"]);
     assert_eq!((code, &state(&found, "media")[..]), (Some(0), "ok"), "{found:?}");
     assert_eq!((desk.door.n_calls("phone.joinGroupCall"), desk.door.n_calls("phone.leaveGroupCall")), (1, 1));
+    // A clock that is late by an hour: everything works, and the doctor says so.
+    desk.door.set_clock(4000);
+    let (code, found) = findings(&desk, &["--chat", "@lively", "--join"]);
+    assert_eq!((code, &state(&found, "clock")[..]), (Some(0), "warning"), "{found:?}");
+    let message = found["clock"]["message"].as_str().unwrap();
+    assert!(message.contains(" s behind") && state(&found, "media") == "ok", "{found:?}");
+    assert!(found["clock"]["remedy"].as_str().unwrap().contains("set-ntp"), "{found:?}");
+    desk.door.set_clock(0);
+    // Datagrams that do not come back.
+    let deaf = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (code, found) = findings(&desk, &["--stun", &deaf.local_addr().unwrap().to_string()]);
+    assert_eq!((code, &state(&found, "udp")[..]), (Some(0), "warning"), "{found:?}");
+    assert!(found["udp"]["remedy"].as_str().unwrap().contains("firewall"), "{found:?}");
     // The form for people.
     let (code, out, said) = desk.run(&["doctor", "--chat", "@quiet"]);
     assert_eq!(code, Some(5), "{said}");
