@@ -14,13 +14,12 @@
 //! to ask what they have missed.
 
 use std::collections::HashMap;
-use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use grammers_mtsender::{ConnectionParams, InvocationError, NoRetries, SenderPool, SenderPoolHandle};
+use grammers_mtsender::{InvocationError, SenderPool};
 use grammers_session::updates::UpdatesLike;
 use grammers_tl_types as tl;
 use tl::{Deserializable, RemoteCall};
@@ -29,11 +28,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::error::TelegramError;
+use super::pool::Pool;
 use super::session::{Me, Session};
 use crate::secret::Secret;
 
-/// Updates that may wait between grammers and us; grammers drops what is more, silently.
-const UPDATES: usize = 4096;
 /// News that a slow call may be behind.
 const NEWS: usize = 1024;
 /// A call that is not answered in this time has failed; grammers itself waits for ever.
@@ -84,7 +82,7 @@ pub(super) struct Inner {
     pub(super) runtime: tokio::runtime::Handle,
     pub(super) cancel: CancellationToken,
     news: broadcast::Sender<News>,
-    pool: Mutex<SenderPoolHandle>,
+    pool: Pool,
     /// Until when no call of a method is sent, by the method's constructor.
     floods: Mutex<HashMap<u32, Instant>>,
     /// References to video chats that we have seen, by call id.
@@ -129,7 +127,7 @@ impl Client {
     /// Outside of a tokio runtime.
     pub fn new(session: Session, options: ClientOptions) -> Self {
         let session = Arc::new(session);
-        let pool = pool(&session, &options);
+        let (pool, first) = Pool::new(session.clone(), options.api_id);
         let cancel = CancellationToken::new();
         let inner = Arc::new(Inner {
             session,
@@ -138,14 +136,14 @@ impl Client {
             runtime: tokio::runtime::Handle::current(),
             cancel: cancel.clone(),
             news: broadcast::channel(NEWS).0,
-            pool: Mutex::new(pool.handle.thin.clone()),
+            pool,
             floods: Mutex::default(),
             calls: Mutex::default(),
             n_links: AtomicUsize::new(0),
             link_ended: Notify::new(),
             lost: Notify::new(),
         });
-        inner.tasks.spawn(inner.clone().keep_pool(pool));
+        inner.tasks.spawn(inner.clone().keep_pool(first));
         inner.tasks.spawn(inner.clone().keep_connected());
         Self { inner, _end: Arc::new(cancel.drop_guard()) }
     }
@@ -307,7 +305,8 @@ impl Inner {
         dc: Option<i32>,
         method: &'static str,
     ) -> Result<Vec<u8>, TelegramError> {
-        let (pool, home) = (self.pool().clone(), dc.unwrap_or_else(|| self.session.home()));
+        let (generation, pool) = self.pool.present();
+        let home = dc.unwrap_or_else(|| self.session.home());
         let answer = tokio::select! {
             () = self.cancel.cancelled() => return Err(TelegramError::Closed),
             answer = tokio::time::timeout(
@@ -317,6 +316,10 @@ impl Inner {
         };
         match answer {
             Ok(Ok(answer)) => Ok(answer),
+            // Given up with its pool, because another call was not answered in time.
+            Ok(Err(InvocationError::Dropped(_))) if self.pool.is_doomed(generation) => {
+                Err(TelegramError::Timeout { method, after: self.options.timeout })
+            }
             Ok(Err(error)) => {
                 if matches!(error, InvocationError::Io(_) | InvocationError::Dropped(_)) {
                     self.lost.notify_one();
@@ -325,8 +328,7 @@ impl Inner {
             }
             Err(_) => {
                 // The connection may be dead without anybody having said so.
-                pool.disconnect_from_dc(home);
-                self.lost.notify_one();
+                self.pool.doom(generation);
                 Err(TelegramError::Timeout { method, after: self.options.timeout })
             }
         }
@@ -363,42 +365,13 @@ impl Inner {
         Ok(())
     }
 
-    fn pool(&self) -> MutexGuard<'_, SenderPoolHandle> {
-        self.pool.lock().expect("nothing panics while it holds the pool")
-    }
-
     fn floods(&self) -> MutexGuard<'_, HashMap<u32, Instant>> {
         self.floods.lock().expect("nothing panics while it holds the waits")
     }
 
     /// Runs grammers' tasks and empties its stream of updates, until the client ends.
-    async fn keep_pool(self: Arc<Self>, mut pool: SenderPool) {
-        loop {
-            let SenderPool { runner, handle, mut updates } = pool;
-            let mut running = tokio::spawn(runner.run());
-            let panicked = loop {
-                tokio::select! {
-                    () = self.cancel.cancelled() => break false,
-                    ended = &mut running => break ended.is_err(),
-                    Some(update) = updates.recv() => self.take(update),
-                }
-            };
-            if !panicked {
-                handle.quit();
-                if !running.is_finished() {
-                    // It ends by itself; its sockets are closed with it.
-                    let _ = running.await;
-                }
-                return;
-            }
-            tracing::error!("the MTProto library failed; the connection is made anew");
-            pool = self::pool(&self.session, &self.options);
-            *self.pool() = pool.handle.thin.clone();
-            self.lost.notify_one();
-            if self.pause(FIRST_PAUSE).await.is_err() {
-                return;
-            }
-        }
+    async fn keep_pool(self: Arc<Self>, first: SenderPool) {
+        self.pool.keep(first, &self.cancel, &self.lost, |update| self.take(update)).await;
     }
 
     fn take(&self, update: UpdatesLike) {
@@ -494,17 +467,6 @@ impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client").field("session", &self.session).finish_non_exhaustive()
     }
-}
-
-/// A pool of connections that decides nothing by itself.
-fn pool(session: &Arc<Session>, options: &ClientOptions) -> SenderPool {
-    let parameters = ConnectionParams {
-        app_version: env!("CARGO_PKG_VERSION").to_owned(),
-        retry_policy: Box::new(NoRetries),
-        updates_channel_capacity: NonZeroUsize::new(UPDATES).expect("not zero"),
-        ..ConnectionParams::default()
-    };
-    SenderPool::with_configuration(session.clone(), options.api_id, parameters)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the client owns the connection and its clock")]

@@ -12,6 +12,7 @@ mod client;
 mod error;
 mod file;
 mod login;
+mod pool;
 mod rows;
 mod session;
 mod signaling;

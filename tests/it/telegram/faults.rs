@@ -243,6 +243,20 @@ async fn who_is_signed_out_during_a_call_leaves_it_with_the_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_a_connection_and_says_nothing_is_left() {
+    let lab = Lab::with(|options| options.timeout = Duration::from_millis(400)).await;
+    lab.door.plan("help.getConfig", Fault::DropAnswer, 1);
+    lab.door.hang_up();
+    until(|| lab.door.n_calls("help.getConfig") == 2).await;
+    lab.client.account().await.unwrap();
+    // And one that never says anything keeps nobody from ending.
+    lab.door.plan("help.getConfig", Fault::DropAnswer, u32::MAX);
+    lab.door.hang_up();
+    until(|| lab.door.n_calls("help.getConfig") > 3).await;
+    tokio::time::timeout(Duration::from_secs(5), lab.end()).await.expect("it ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_ahead_is_named_as_what_may_be_wrong() {
     let lab = Lab::with(|options| options.timeout = Duration::from_millis(400)).await;
     // Behind is put right in the first exchange.
@@ -252,5 +266,5 @@ async fn a_clock_that_is_ahead_is_named_as_what_may_be_wrong() {
     lab.door.set_clock(-400);
     let error = lab.client.account().await.unwrap_err();
     assert!(error.to_string().contains("clock"), "{error}");
-    lab.end().await;
+    tokio::time::timeout(Duration::from_secs(5), lab.end()).await.expect("it ends");
 }
