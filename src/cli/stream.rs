@@ -29,8 +29,16 @@ pub(super) struct Stream {
 impl Stream {
     /// Whatever can be said without a connection is said before there is one.
     pub(super) fn check(&mut self) -> anyhow::Result<()> {
-        for chat in &self.chats {
-            chat.parse::<ChatName>()?;
+        let mut names = Vec::new();
+        for chat in std::mem::take(&mut self.chats) {
+            let name = chat.parse::<ChatName>()?;
+            // Twice in one chat, an account would throw itself out again and again.
+            if names.contains(&name) {
+                say::remark(format_args!("{chat} is given more than once and is joined once"));
+            } else {
+                names.push(name);
+                self.chats.push(chat);
+            }
         }
         let mut pictures = Vec::new();
         for source in &self.sources {

@@ -152,7 +152,8 @@ async fn an_item_is_played_into_a_chat_to_its_end() {
     let desk = Desk::new().await;
     desk.session(true);
     desk.chat("lively", Some(NewCall::default()));
-    let mut play = desk.command(&["play", "media/music.ogg", "--loop", "--chat", "@lively"]);
+    let chats = ["--chat", "@lively", "--chat", "https://t.me/lively"];
+    let mut play = desk.command(&[&["play", "media/music.ogg", "--loop"][..], &chats].concat());
     let play = play.stderr(Stdio::piped()).spawn().unwrap();
     let mut looks = tokio::time::interval(Duration::from_millis(50));
     let heard = async {
@@ -168,6 +169,8 @@ async fn an_item_is_played_into_a_chat_to_its_end() {
     tokio::time::timeout(Duration::from_secs(20), heard).await.expect("sound arrives");
     let (code, _, said) = stop(play);
     assert_eq!(code, Some(0), "{said}");
+    assert_eq!(desk.door.n_calls("phone.joinGroupCall"), 1, "an account is in a chat once");
+    assert!(said.contains("given more than once"), "{said}");
     assert!(said.contains("@lively: joined"), "{said}");
     assert_eq!(desk.door.n_calls("phone.leaveGroupCall"), 1, "{said}");
     desk.end().await;
