@@ -94,10 +94,13 @@ impl SourceArgs {
 }
 
 /// A link to a message at Telegram, which no resolver is asked about.
+#[cfg(feature = "telegram")]
 fn is_message(name: &str) -> bool {
-    #[cfg(feature = "telegram")]
-    return crate::telegram::FileLink::is_meant(name);
-    #[cfg(not(feature = "telegram"))]
+    crate::telegram::FileLink::is_meant(name)
+}
+
+#[cfg(not(feature = "telegram"))]
+const fn is_message(_name: &str) -> bool {
     false
 }
 

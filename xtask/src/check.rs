@@ -30,6 +30,11 @@ const STEPS: &[Step] = &[
         args: &["clippy", "--lib", "--no-default-features", "--", "-D", "warnings"],
         env: &[],
     },
+    Step {
+        name: "lints of the program without Telegram and H.264",
+        args: &["clippy", "--no-default-features", "--features", "cli", "--", "-D", "warnings"],
+        env: &[],
+    },
     Step { name: "tests", args: &["test", "--workspace"], env: &[] },
     Step {
         name: "documentation",

@@ -41,11 +41,13 @@ const MAX_REORDERED: usize = 16;
 /// Something decoded.
 #[derive(Debug)]
 pub(super) enum Decoded<'a> {
+    #[cfg_attr(not(feature = "openh264"), expect(dead_code, reason = "nothing decodes pictures"))]
     Picture(Picture<'a>),
     Sound(Sound<'a>),
     /// So much of the sound was not there when it had to be played, and nothing stands for it.
     Silence(MediaTime),
     /// The decoder could not use an access unit; it needs a keyframe.
+    #[cfg_attr(not(feature = "openh264"), expect(dead_code, reason = "nothing decodes pictures"))]
     Failed,
 }
 
