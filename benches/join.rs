@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use telecast::call::{Call, ChatId, JoinOptions, LeftReason, Milestones, Setup};
 use telecast::emulator::{Emulator, EmulatorOptions, Weather};
-use telecast::player::{Item, Player, PlayerOptions};
+use telecast::player::{Item, Player, PlayerOptions, Repeat};
 
 const CALLS: usize = 20;
 
@@ -44,7 +44,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 async fn joins(weather: &str, setup: Setup) -> Result<Vec<Milestones>, Box<dyn std::error::Error>> {
     let weather = Some(Weather::parse(weather)?);
     let emulator = Emulator::start(EmulatorOptions { weather, ..EmulatorOptions::default() }).await?;
-    let player = Player::start(PlayerOptions { loop_all: true, ..PlayerOptions::default() });
+    let player = Player::start(PlayerOptions { repeat: Repeat::All, ..PlayerOptions::default() });
     player.enqueue(Item::file("media/clip.mkv")).await?;
     let mut all = Vec::with_capacity(CALLS);
     for n in 0..CALLS {

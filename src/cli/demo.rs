@@ -22,7 +22,7 @@ use crate::emulator::watcher::WatchOptions;
 use crate::emulator::{Emulator, EmulatorOptions, Weather};
 use crate::media::plan::Plan;
 use crate::media::{Reader, ReaderOptions};
-use crate::player::{Item, Player, PlayerOptions};
+use crate::player::{Item, Player, PlayerOptions, Repeat};
 #[cfg(feature = "telegram")]
 use crate::telegram::{Client, ClientOptions, Datacenter, Session, SignalingOptions, TelegramSignaling};
 
@@ -138,7 +138,7 @@ impl Demo<'_> {
             None
         };
 
-        let player = Player::start(PlayerOptions { loop_all: true, ..PlayerOptions::default() });
+        let player = Player::start(PlayerOptions { repeat: Repeat::All, ..PlayerOptions::default() });
         for source in &self.sources {
             player.enqueue(Item::file_with(source, self.args.reader())).await?;
         }

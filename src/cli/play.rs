@@ -10,8 +10,9 @@ use tokio::io::BufReader;
 use super::exit::{self, Because, Exit};
 use super::{stop, values};
 use crate::call::{ChatId, JoinOptions, Setup};
-use crate::player::{Item, MAX_QUEUED};
+use crate::player::{Item, MAX_QUEUED, MAX_VOLUME_PERCENT, PlayerOptions, Repeat};
 use crate::stdio;
+use crate::time::MediaTime;
 
 /// Stream files into one or many chats.
 ///
@@ -21,6 +22,8 @@ use crate::stdio;
 #[command(after_help = "\
 Examples:
   telecast play a.mp4 b.mp4 --chat @mygroup
+  telecast play folder/ --shuffle --repeat --volume 80 --chat @mygroup
+  telecast play film.mp4 --start-at 1h2m --chat @mygroup
   telecast play music.ogg --loop --chat -1001234567890 --start
   telecast play https://t.me/mychannel/5 --chat @mygroup
   telecast play music.ogg --signaling stdio --chat -1001234
@@ -55,9 +58,21 @@ pub(super) struct PlayArgs {
     #[arg(long)]
     separate: bool,
 
-    /// Begin anew after the last item
-    #[arg(long = "loop")]
-    loop_all: bool,
+    /// Begin anew after the last item, or repeat one until it is skipped
+    #[arg(long, visible_alias = "loop", num_args = 0..=1, require_equals = true, default_value = "off", default_missing_value = "all", value_name = "WHAT")]
+    repeat: RepeatArg,
+
+    /// Play in random order; with a number always in the same one
+    #[arg(long, num_args = 0..=1, require_equals = true, value_name = "SEED")]
+    shuffle: Option<Option<u64>>,
+
+    /// How loud to play, in percent; 100 plays as recorded
+    #[arg(long, value_name = "PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u16).range(0..=i64::from(MAX_VOLUME_PERCENT)))]
+    volume: u16,
+
+    /// Begin the first item there, for example 90s or 1h2m
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    start_at: Option<Duration>,
 
     /// Stay in the chats after the last item
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
@@ -102,6 +117,34 @@ enum Signaling {
     Telegram,
     /// The program at the other end of our pipes
     Stdio,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RepeatArg {
+    /// Each item once
+    Off,
+    /// The current item, until it is skipped
+    One,
+    /// All items, round and round
+    All,
+}
+
+impl From<RepeatArg> for Repeat {
+    fn from(what: RepeatArg) -> Self {
+        match what {
+            RepeatArg::Off => Self::Off,
+            RepeatArg::One => Self::One,
+            RepeatArg::All => Self::All,
+        }
+    }
+}
+
+/// The first item begins there.
+pub(super) fn begin_at(items: &mut [Item], start_at: Option<Duration>) {
+    if let (Some(first), Some(at)) = (items.first_mut(), start_at) {
+        *first =
+            first.clone().start_at(MediaTime::from_nanos(i64::try_from(at.as_nanos()).unwrap_or(i64::MAX)));
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -151,6 +194,20 @@ impl PlayArgs {
         Ok(())
     }
 
+    /// What to play, shuffled if that is wanted.
+    fn in_order(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let mut sources = self.from.expand(&self.sources)?;
+        if let Some(seed) = self.shuffle {
+            fastrand::Rng::with_seed(seed.unwrap_or_else(|| fastrand::u64(..))).shuffle(&mut sources);
+        }
+        Ok(sources)
+    }
+
+    fn player_options(&self) -> PlayerOptions {
+        let (repeat, volume_percent) = (self.repeat.into(), self.volume);
+        PlayerOptions { repeat, volume_percent, ..PlayerOptions::default() }
+    }
+
     fn join_options(&self) -> JoinOptions {
         JoinOptions {
             muted: self.muted.unwrap_or_default(),
@@ -175,9 +232,10 @@ fn run_telegram(args: PlayArgs) -> anyhow::Result<Exit> {
     }
     let join = args.join_options();
     let mut stream = super::stream::Stream {
-        sources: args.from.expand(&args.sources)?,
-        chats: args.chats,
-        loop_all: args.loop_all,
+        sources: args.in_order()?,
+        chats: args.chats.clone(),
+        player: args.player_options(),
+        start_at: args.start_at,
         stay: args.stay.unwrap_or_default(),
         start: args.start.unwrap_or_default(),
         reader: args.from.apply(args.pictures.reader(!args.no_video)),
@@ -204,12 +262,13 @@ fn run_stdio(args: PlayArgs) -> anyhow::Result<Exit> {
     let join = args.join_options();
     let reader = args.from.apply(args.pictures.reader(join.video));
     let item = |source: PathBuf| Item::file_with(source, reader.clone());
-    let sources = args.from.expand(&args.sources)?;
+    let mut items: Vec<Item> = args.in_order()?.into_iter().map(item).collect();
+    begin_at(&mut items, args.start_at);
     let options = stdio::Options {
+        player: args.player_options(),
         chats: args.chats.into_iter().map(ChatId).collect(),
-        items: sources.into_iter().map(item).collect(),
+        items,
         separate: args.separate,
-        loop_all: args.loop_all,
         stay: args.stay.unwrap_or_default(),
         stats_every: args.stats_every,
         reader,

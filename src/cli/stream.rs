@@ -1,6 +1,7 @@
 //! `telecast play` with an account of one's own: one programme, any number of chats.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::Handle;
@@ -9,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{self, Because, Exit};
+use super::play::begin_at;
 use super::{say, stop, values};
 use crate::call::{Call, CallEvent, ChatId, JoinOptions, LeftReason, Property};
 use crate::media::{Reader, ReaderOptions};
@@ -19,7 +21,8 @@ use crate::telegram::{ChatName, Client, FileLink, SignalingOptions, TelegramSign
 pub(super) struct Stream {
     pub(super) sources: Vec<PathBuf>,
     pub(super) chats: Vec<String>,
-    pub(super) loop_all: bool,
+    pub(super) player: PlayerOptions,
+    pub(super) start_at: Option<Duration>,
     pub(super) stay: bool,
     pub(super) start: bool,
     pub(super) reader: ReaderOptions,
@@ -75,6 +78,7 @@ impl Stream {
             }
             items.push(remote(client, link, text, self.reader.clone()));
         }
+        begin_at(&mut items, self.start_at);
         Ok(items)
     }
 
@@ -82,8 +86,8 @@ impl Stream {
         let stop = stop::on_signal()?;
         let items = self.items(client).await?;
         let signaling = TelegramSignaling::new(client.clone(), SignalingOptions { start: self.start });
-        let player = Player::start(PlayerOptions { loop_all: self.loop_all, ..PlayerOptions::default() });
-        let mut events = player.events();
+        let player = Player::start(self.player.clone());
+        let mut events = player.follow().await;
         let join = |chat: &String| Call::join(ChatId(chat.clone()), &signaling, &player, self.join.clone());
         let calls: Vec<Call> = self.chats.iter().map(join).collect();
         let mut watched = JoinSet::new();
@@ -104,11 +108,11 @@ impl Stream {
             let (mut played, mut failure) = (false, None);
             loop {
                 match events.recv().await {
-                    Ok(PlayerEvent::QueueEnded) if self.stay && played => {}
-                    Ok(PlayerEvent::QueueEnded) | Err(RecvError::Closed) => {
+                    Some(PlayerEvent::QueueEnded) if self.stay && played => {}
+                    Some(PlayerEvent::QueueEnded) | None => {
                         return failure.filter(|_| !played);
                     }
-                    Ok(PlayerEvent::ItemEnded {
+                    Some(PlayerEvent::ItemEnded {
                         source,
                         reason: EndReason::Failed,
                         error: Some(error),
@@ -117,11 +121,16 @@ impl Stream {
                         say::remark(format_args!("cannot play {source}: {error}"));
                         failure = Some(error);
                     }
-                    Ok(PlayerEvent::ItemStarted { source, .. }) => {
+                    Some(PlayerEvent::ItemStuck { item }) => {
+                        say::remark(format_args!(
+                            "nothing has come of item {item} for 3 s; it is waited for"
+                        ));
+                    }
+                    Some(PlayerEvent::ItemStarted { source, .. }) => {
                         played = true;
                         say::remark(format_args!("playing {source}"));
                     }
-                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    Some(_) => {}
                 }
             }
         };

@@ -85,6 +85,8 @@ pub(super) struct Deck {
     pub(super) id: ItemId,
     pub(super) worker: WorkerId,
     pub(super) source: std::sync::Arc<str>,
+    /// Frames from there on are not played.
+    until: Option<MediaTime>,
     /// `None` until the worker has opened the item.
     pub(super) opened: Option<Opened>,
     /// Its start has been announced.
@@ -128,6 +130,8 @@ pub(super) struct Opened {
 struct Lane {
     /// The plan plays this track.
     live: bool,
+    /// The frame that came last lies behind the place where the item is to stop.
+    over: bool,
     frames: VecDeque<Frame>,
     /// Where the latest frame ends, played or not.
     end: Option<MediaTime>,
@@ -143,6 +147,7 @@ impl Deck {
             id,
             worker,
             source,
+            until: None,
             opened: None,
             started: false,
             failed: None,
@@ -163,6 +168,19 @@ impl Deck {
             sounding: false,
             n_dropped: 0,
         }
+    }
+
+    /// Plays only what lies between these two.
+    pub(super) fn bound(&mut self, (from, until): (MediaTime, Option<MediaTime>)) {
+        self.until = until;
+        if from > MediaTime::ZERO {
+            self.seek(from);
+        }
+    }
+
+    /// Where it ends at the latest.
+    pub(super) fn until(&self) -> Option<MediaTime> {
+        self.until
     }
 
     /// The worker has opened the item.
@@ -202,7 +220,8 @@ impl Deck {
 
     /// The worker cannot read on.
     pub(super) fn handle_read_failed(&mut self, generation: u32, error: ItemError) {
-        if generation == self.generation {
+        // What lies behind the place where it stops concerns nobody.
+        if generation == self.generation && !self.eof {
             self.credit = 0;
             self.fail(error);
         }
@@ -225,6 +244,15 @@ impl Deck {
         if !lane.live || before_landing {
             return;
         }
+        lane.over = self.until.is_some_and(|until| frame.pts >= until);
+        if lane.over {
+            // The other track may have been stored far behind, or have ended.
+            let is_far = self.until.is_some_and(|until| frame.pts - until >= MAX_LAG);
+            if is_far || self.lanes().all(|lane| lane.over) {
+                self.stop();
+            }
+            return;
+        }
         lane.end = lane.end.max(Some(frame_end));
         lane.last_duration = duration;
         if is_video && self.wait_key {
@@ -236,6 +264,13 @@ impl Deck {
         self.had_frames = true;
         self.bytes += frame.data.len();
         lane.frames.push_back(frame);
+    }
+
+    /// Nothing more is wanted of it, unless it is sought.
+    fn stop(&mut self) {
+        self.eof = true;
+        self.credit = 0;
+        self.had_frames = true;
     }
 
     /// The worker's thread is gone. A fault, unless it had said all it had to.

@@ -11,6 +11,8 @@ use crate::time::MediaTime;
 pub struct Item {
     source: Arc<str>,
     open: Arc<Opener>,
+    start_at: MediaTime,
+    stop_at: Option<MediaTime>,
 }
 
 type Opener = dyn Fn() -> Result<Box<dyn FrameReader>, ItemError> + Send + Sync;
@@ -24,7 +26,25 @@ impl Item {
     where
         F: Fn() -> Result<Box<dyn FrameReader>, ItemError> + Send + Sync + 'static,
     {
-        Self { source: source.into(), open: Arc::new(open) }
+        let (source, open) = (source.into(), Arc::new(open));
+        Self { source, open, start_at: MediaTime::ZERO, stop_at: None }
+    }
+
+    /// Begins there instead of at the beginning, or at the nearest place before it where pictures
+    /// can begin; in every round of a loop.
+    #[must_use]
+    pub fn start_at(self, start_at: MediaTime) -> Self {
+        Self { start_at: start_at.max(MediaTime::ZERO), ..self }
+    }
+
+    /// Ends there, if not earlier: no frame that begins there or later is played.
+    #[must_use]
+    pub fn stop_at(self, stop_at: MediaTime) -> Self {
+        Self { stop_at: Some(stop_at), ..self }
+    }
+
+    pub(super) fn bounds(&self) -> (MediaTime, Option<MediaTime>) {
+        (self.start_at, self.stop_at)
     }
 
     /// How events and statistics name it: the path, for a file.

@@ -90,8 +90,8 @@ pub type SharedFrame = Arc<DueFrame>;
 /// How a programme behaves.
 #[derive(Clone, Debug)]
 pub struct PlayerOptions {
-    /// Begin again with the first item after the last one. An item that failed is left out.
-    pub loop_all: bool,
+    /// What happens to items that have ended.
+    pub repeat: Repeat,
     /// Go on in silence when the queue has ended, and wait for more. Else the programme ends.
     pub stay: bool,
     /// Hold the first item until somebody listens, so that the first call hears it from its
@@ -103,7 +103,30 @@ pub struct PlayerOptions {
 
 impl Default for PlayerOptions {
     fn default() -> Self {
-        Self { loop_all: false, stay: true, wait_for_listener: true, volume_percent: 100 }
+        Self { repeat: Repeat::Off, stay: true, wait_for_listener: true, volume_percent: 100 }
+    }
+}
+
+/// What happens to items that have ended. One that failed is never repeated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Repeat {
+    /// They are over.
+    #[default]
+    Off,
+    /// The current item begins again and again, until somebody skips it.
+    One,
+    /// They wait behind all others for their next round.
+    All,
+}
+
+impl Repeat {
+    /// `off`, `one`, `all`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::One => "one",
+            Self::All => "all",
+        }
     }
 }
 
@@ -154,6 +177,8 @@ pub struct PlayerStatus {
     pub paused: bool,
     /// 100 plays as recorded.
     pub volume_percent: u16,
+    /// What happens to items that end.
+    pub repeat: Repeat,
     /// How many items wait behind the current one.
     pub n_queued: usize,
     /// Silence so far because frames did not come in time.
@@ -195,6 +220,14 @@ pub enum PlayerEvent {
         /// Which.
         item: ItemId,
     },
+    /// Nothing has come of it for 3 s: a dead disk, a server that hangs. It is waited for on and
+    /// on; [`Player::skip`] goes on without it.
+    ItemStuck {
+        /// Which.
+        item: ItemId,
+    },
+    /// The items that wait are others, or in another order: somebody has changed the queue.
+    QueueChanged,
     /// About once a second, and after every seek.
     Position {
         /// Which.
@@ -213,7 +246,7 @@ pub enum PlayerEvent {
 pub enum EndReason {
     /// It was played to its end.
     Finished,
-    /// [`Player::skip`], [`Player::skip_to`] or [`Player::play_now`].
+    /// [`Player::skip`], [`Player::skip_to`], [`Player::previous`] or [`Player::play_now`].
     Skipped,
     /// It cannot be played, or not further.
     Failed,
@@ -243,6 +276,9 @@ pub enum PlayError {
     /// There is no current item.
     #[error("nothing is playing; queue something first")]
     NothingPlaying,
+    /// No item was played before.
+    #[error("nothing was played before this; `seek` goes to the beginning")]
+    NothingBefore,
     /// The item is not in the queue: it was never queued, plays already, or has ended.
     #[error("item {item} does not wait in the queue; list the queue to see what does")]
     NotWaiting {
@@ -375,6 +411,22 @@ impl Player {
         self.ask(|reply| Command::Skip { reply }).await?
     }
 
+    /// Plays the item before the current one, which comes after it. The latest 100 are known.
+    ///
+    /// # Errors
+    /// [`PlayError::NothingBefore`], [`PlayError::Closed`].
+    pub async fn previous(&self) -> Result<(), PlayError> {
+        self.ask(|reply| Command::Previous { reply }).await?
+    }
+
+    /// Sets what happens to items that end from now on.
+    ///
+    /// # Errors
+    /// [`PlayError::Closed`].
+    pub async fn set_repeat(&self, repeat: Repeat) -> Result<(), PlayError> {
+        self.ask(|reply| Command::Repeat { repeat, reply }).await
+    }
+
     /// Holds the current item, or the next one to come. Heard within about 200 ms.
     ///
     /// # Errors
@@ -399,6 +451,14 @@ impl Player {
     /// [`PlayError::Closed`].
     pub async fn seek(&self, to: MediaTime) -> Result<MediaTime, PlayError> {
         self.ask(|reply| Command::Seek { to, reply }).await?
+    }
+
+    /// Goes that far from what is heard now, forward or back, as [`Player::seek`] does.
+    ///
+    /// # Errors
+    /// As [`Player::seek`].
+    pub async fn seek_by(&self, offset: MediaTime) -> Result<MediaTime, PlayError> {
+        self.ask(|reply| Command::SeekBy { offset, reply }).await?
     }
 
     /// Sets how loud items are; 100 plays as recorded. Heard within about 700 ms.

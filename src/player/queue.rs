@@ -2,8 +2,11 @@
 
 use std::collections::VecDeque;
 
-use super::ItemId;
 use super::item::Item;
+use super::{ItemId, Repeat};
+
+/// How many entries that are over are kept for going back.
+const MAX_HISTORY: usize = 100;
 
 /// One entry: an item under the name that events call it by.
 #[derive(Clone, Debug)]
@@ -14,18 +17,25 @@ pub(super) struct Entry {
     pub(super) item: Item,
 }
 
-/// The entry that plays and those that wait.
+/// The entry that plays, those that wait, and those that are over.
 #[derive(Debug)]
 pub(super) struct Queue {
     current: Option<Entry>,
     upcoming: VecDeque<Entry>,
-    loop_all: bool,
+    /// The latest is the last one.
+    history: VecDeque<Entry>,
+    repeat: Repeat,
     last_id: u64,
 }
 
 impl Queue {
-    pub(super) fn new(loop_all: bool) -> Self {
-        Self { current: None, upcoming: VecDeque::new(), loop_all, last_id: 0 }
+    pub(super) fn new(repeat: Repeat) -> Self {
+        Self { current: None, upcoming: VecDeque::new(), history: VecDeque::new(), repeat, last_id: 0 }
+    }
+
+    /// For entries that end from now on.
+    pub(super) fn set_repeat(&mut self, repeat: Repeat) {
+        self.repeat = repeat;
     }
 
     /// Puts an item at the end.
@@ -51,7 +61,11 @@ impl Queue {
 
     /// What [`Queue::advance`] would make current once the current entry has ended well.
     pub(super) fn peek_next(&self) -> Option<&Entry> {
-        self.upcoming.front().or_else(|| self.current.as_ref().filter(|_| self.loop_all))
+        match (self.repeat, &self.current) {
+            (Repeat::One, Some(current)) => Some(current),
+            (Repeat::All, current) => self.upcoming.front().or(current.as_ref()),
+            _ => self.upcoming.front(),
+        }
     }
 
     /// Makes the next entry current. The one before must have been retired.
@@ -61,14 +75,37 @@ impl Queue {
         self.current.as_ref()
     }
 
-    /// The current entry has ended. With `again` it waits for its next round, if the queue loops.
-    pub(super) fn retire(&mut self, again: bool) {
-        if let Some(entry) = self.current.take()
-            && self.loop_all
-            && again
-        {
-            self.upcoming.push_back(entry);
+    /// The current entry has ended. With `again` it waits for its next round, if the queue
+    /// repeats; one that was `skipped` is not repeated alone.
+    pub(super) fn retire(&mut self, again: bool, skipped: bool) {
+        let Some(entry) = self.current.take() else { return };
+        if self.history.len() == MAX_HISTORY {
+            self.history.pop_front();
         }
+        self.history.push_back(entry.clone());
+        match self.repeat {
+            Repeat::All if again => self.upcoming.push_back(entry),
+            Repeat::One if again && !skipped => self.upcoming.push_front(entry),
+            _ => {}
+        }
+    }
+
+    /// The entry before the current one waits next, and the current one behind it. False when
+    /// nothing came before.
+    pub(super) fn go_back(&mut self) -> bool {
+        let current = self.current.as_ref().map(|entry| entry.id);
+        // What is repeated alone comes before itself.
+        while self.history.back().is_some_and(|entry| Some(entry.id) == current) {
+            self.history.pop_back();
+        }
+        let Some(before) = self.history.pop_back() else { return false };
+        // In a loop it waits for its next round already.
+        self.remove(before.id);
+        if let Some(entry) = self.current.take() {
+            self.upcoming.push_front(entry);
+        }
+        self.upcoming.push_front(before);
+        true
     }
 
     /// Takes a waiting entry out.
@@ -101,7 +138,7 @@ impl Queue {
     /// loop they wait for the next round instead. `None` when it does not wait.
     pub(super) fn pass_to(&mut self, id: ItemId) -> Option<VecDeque<Entry>> {
         let idx = self.upcoming.iter().position(|entry| entry.id == id)?;
-        if self.loop_all {
+        if self.repeat == Repeat::All {
             self.upcoming.rotate_left(idx);
             return Some(VecDeque::new());
         }
@@ -139,14 +176,14 @@ mod tests {
         for _ in 0..rounds {
             let Some(entry) = queue.advance() else { break };
             order.push(entry.id.0);
-            queue.retire(true);
+            queue.retire(true, false);
         }
         order
     }
 
     #[test]
     fn plays_in_order_and_ends() {
-        let mut queue = Queue::new(false);
+        let mut queue = Queue::new(Repeat::Off);
         queue.push_back(item("a"));
         queue.push_back(item("b"));
         queue.push_front(item("c"));
@@ -156,12 +193,12 @@ mod tests {
 
     #[test]
     fn a_loop_goes_round_and_a_failed_entry_leaves_it() {
-        let mut queue = Queue::new(true);
+        let mut queue = Queue::new(Repeat::All);
         queue.push_back(item("a"));
         queue.push_back(item("b"));
         assert_eq!(play_all(&mut queue, 5), [1, 2, 1, 2, 1]);
         assert_eq!(queue.advance().map(|entry| entry.id), Some(ItemId(2)));
-        queue.retire(false);
+        queue.retire(false, false);
         assert_eq!(play_all(&mut queue, 3), [1, 1, 1]);
     }
 
@@ -169,8 +206,8 @@ mod tests {
         queue.upcoming().map(|entry| entry.id.0).collect()
     }
 
-    fn queue_of(n_items: usize, loop_all: bool) -> Queue {
-        let mut queue = Queue::new(loop_all);
+    fn queue_of(n_items: usize, repeat: Repeat) -> Queue {
+        let mut queue = Queue::new(repeat);
         for _ in 0..n_items {
             queue.push_back(item("a"));
         }
@@ -179,7 +216,7 @@ mod tests {
 
     #[test]
     fn entries_are_put_and_moved_where_they_are_wanted() {
-        let mut queue = queue_of(3, false);
+        let mut queue = queue_of(3, Repeat::Off);
         queue.insert(1, item("b"));
         queue.insert(99, item("c"));
         assert_eq!(waiting(&queue), [1, 4, 2, 3, 5]);
@@ -192,7 +229,7 @@ mod tests {
     #[test]
     fn the_same_seed_shuffles_the_same_way_and_loses_nothing() {
         let shuffled = |seed| {
-            let mut queue = queue_of(20, false);
+            let mut queue = queue_of(20, Repeat::Off);
             queue.shuffle(seed);
             waiting(&queue)
         };
@@ -205,11 +242,11 @@ mod tests {
 
     #[test]
     fn what_is_passed_over_is_out_and_in_a_loop_comes_again() {
-        let mut queue = queue_of(4, false);
+        let mut queue = queue_of(4, Repeat::Off);
         let passed = queue.pass_to(ItemId(3)).expect("it waits");
         assert_eq!(passed.iter().map(|entry| entry.id.0).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(waiting(&queue), [3, 4]);
-        let mut ring = queue_of(4, true);
+        let mut ring = queue_of(4, Repeat::All);
         assert!(ring.pass_to(ItemId(3)).expect("it waits").is_empty());
         assert_eq!(waiting(&ring), [3, 4, 1, 2]);
         assert!(ring.pass_to(ItemId(9)).is_none());
@@ -217,17 +254,57 @@ mod tests {
 
     #[test]
     fn what_is_peeked_is_what_comes() {
-        for loop_all in [false, true] {
-            let mut queue = Queue::new(loop_all);
+        for repeat in [Repeat::Off, Repeat::One, Repeat::All] {
+            let mut queue = Queue::new(repeat);
             for source in ["a", "b"] {
                 queue.push_back(item(source));
             }
             queue.advance();
             for _ in 0..4 {
                 let peeked = queue.peek_next().map(|entry| entry.id);
-                queue.retire(true);
+                queue.retire(true, false);
                 assert_eq!(queue.advance().map(|entry| entry.id), peeked);
             }
         }
+    }
+
+    #[test]
+    fn one_entry_repeats_until_it_is_skipped_or_fails() {
+        let mut queue = queue_of(2, Repeat::One);
+        assert_eq!(play_all(&mut queue, 3), [1, 1, 1]);
+        queue.advance();
+        queue.retire(true, true);
+        assert_eq!(play_all(&mut queue, 2), [2, 2]);
+        queue.advance();
+        queue.retire(false, false);
+        assert!(queue.advance().is_none());
+    }
+
+    #[test]
+    fn going_back_brings_the_one_before_and_keeps_the_current_one() {
+        for repeat in [Repeat::Off, Repeat::All] {
+            let mut queue = queue_of(4, repeat);
+            assert_eq!(play_all(&mut queue, 2), [1, 2]);
+            queue.advance();
+            assert!(queue.go_back());
+            let rest = if repeat == Repeat::All { vec![2, 3, 4, 1] } else { vec![2, 3, 4] };
+            assert_eq!(waiting(&queue), rest);
+            queue.advance();
+            assert!(queue.go_back());
+            assert_eq!(waiting(&queue)[..3], [1, 2, 3]);
+            queue.advance();
+            assert!(!queue.go_back(), "nothing came before");
+        }
+    }
+
+    #[test]
+    fn what_plays_again_and_again_is_not_what_came_before_it() {
+        let mut queue = queue_of(2, Repeat::Off);
+        assert_eq!(play_all(&mut queue, 1), [1]);
+        queue.set_repeat(Repeat::One);
+        assert_eq!(play_all(&mut queue, 3), [2, 2, 2]);
+        queue.advance();
+        assert!(queue.go_back());
+        assert_eq!(waiting(&queue), [1, 2]);
     }
 }

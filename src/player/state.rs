@@ -24,7 +24,7 @@ use super::timeline::{Placement, Timeline};
 use super::worker::{Report, WorkerEvent, WorkerId};
 use super::{
     DueFrame, EndReason, ItemId, MAX_VOLUME_PERCENT, PlayError, PlayerEvent, PlayerOptions, PlayerState,
-    PlayerStatus, QueuedItem,
+    PlayerStatus, QueuedItem, Repeat,
 };
 use crate::time::MediaTime;
 
@@ -93,6 +93,8 @@ pub(super) struct State {
     last_ticket: u64,
     /// The item stands still because its frames do not come.
     stalling: bool,
+    /// How long nothing has come of an item that should play.
+    starved_for: MediaTime,
     next_report: MediaTime,
     last_video_at: Option<MediaTime>,
     pending: VecDeque<(MediaTime, Pending)>,
@@ -100,6 +102,8 @@ pub(super) struct State {
     /// Something has been queued since the queue last ended.
     busy: bool,
     closing: bool,
+    /// The line of those that wait has been changed, and nobody has been told yet.
+    queue_changed: bool,
     status: PlayerStatus,
     shown: PlayerStatus,
 }
@@ -108,10 +112,14 @@ impl State {
     /// A programme whose first slot is due [`LEAD`] from now.
     pub(super) fn new(mut options: PlayerOptions, now: Instant) -> Self {
         options.volume_percent = options.volume_percent.min(MAX_VOLUME_PERCENT);
-        let status = PlayerStatus { volume_percent: options.volume_percent, ..PlayerStatus::default() };
+        let status = PlayerStatus {
+            volume_percent: options.volume_percent,
+            repeat: options.repeat,
+            ..PlayerStatus::default()
+        };
         Self {
             timeline: Timeline::new(now + LEAD),
-            queue: Queue::new(options.loop_all),
+            queue: Queue::new(options.repeat),
             current: None,
             next: None,
             last_worker: 0,
@@ -121,12 +129,14 @@ impl State {
             ticket: None,
             last_ticket: 0,
             stalling: false,
+            starved_for: MediaTime::ZERO,
             next_report: MediaTime::ZERO,
             last_video_at: None,
             pending: VecDeque::new(),
             out: VecDeque::new(),
             busy: false,
             closing: false,
+            queue_changed: false,
             shown: status.clone(),
             status,
             options,
@@ -136,7 +146,7 @@ impl State {
     /// Appends an item.
     pub(super) fn enqueue(&mut self, item: Item) -> ItemId {
         let id = self.queue.push_back(item);
-        self.busy = true;
+        (self.busy, self.queue_changed) = (true, true);
         self.arrange();
         id
     }
@@ -144,7 +154,7 @@ impl State {
     /// Plays an item in place of the current one; the rest of the queue follows it.
     pub(super) fn play_now(&mut self, item: Item) -> ItemId {
         let id = self.queue.push_front(item);
-        self.busy = true;
+        (self.busy, self.queue_changed) = (true, true);
         self.finish(EndReason::Skipped, None);
         self.arrange();
         id
@@ -153,7 +163,7 @@ impl State {
     /// Puts an item `idx` places behind the next one, or at the end.
     pub(super) fn insert(&mut self, idx: usize, item: Item) -> ItemId {
         let id = self.queue.insert(idx, item);
-        self.busy = true;
+        (self.busy, self.queue_changed) = (true, true);
         self.arrange();
         id
     }
@@ -163,6 +173,7 @@ impl State {
         if !self.queue.move_to(id, to) {
             return Err(PlayError::NotWaiting { item: id });
         }
+        self.queue_changed = true;
         self.arrange();
         Ok(())
     }
@@ -176,6 +187,7 @@ impl State {
         } else {
             return Err(PlayError::NotWaiting { item: id });
         }
+        self.queue_changed = true;
         self.arrange();
         Ok(())
     }
@@ -185,12 +197,14 @@ impl State {
         for entry in self.queue.clear() {
             self.tell_end(entry.id, Arc::clone(entry.item.source()), EndReason::Removed, None);
         }
+        self.queue_changed = true;
         self.arrange();
     }
 
     /// Brings those that wait into an order that only `seed` decides.
     pub(super) fn shuffle(&mut self, seed: u64) {
         self.queue.shuffle(seed);
+        self.queue_changed = true;
         self.arrange();
     }
 
@@ -201,6 +215,7 @@ impl State {
         for entry in passed {
             self.tell_end(entry.id, Arc::clone(entry.item.source()), EndReason::Skipped, None);
         }
+        self.queue_changed = true;
         self.arrange();
         Ok(())
     }
@@ -209,6 +224,24 @@ impl State {
     pub(super) fn upcoming(&self) -> Vec<QueuedItem> {
         let shown = |entry: &Entry| QueuedItem { id: entry.id, source: Arc::clone(entry.item.source()) };
         self.queue.upcoming().map(shown).collect()
+    }
+
+    /// Plays the item before the current one; that one comes after it.
+    pub(super) fn previous(&mut self) -> Result<(), PlayError> {
+        if !self.queue.go_back() {
+            return Err(PlayError::NothingBefore);
+        }
+        (self.busy, self.queue_changed) = (true, true);
+        self.finish(EndReason::Skipped, None);
+        self.arrange();
+        Ok(())
+    }
+
+    /// What happens to items that end from now on.
+    pub(super) fn set_repeat(&mut self, repeat: Repeat) {
+        self.queue.set_repeat(repeat);
+        self.status.repeat = repeat;
+        self.arrange();
     }
 
     /// Ends the current item.
@@ -250,7 +283,8 @@ impl State {
             return Err(PlayError::Seek(ItemError::Crashed));
         }
         let duration = deck.opened.as_ref().and_then(|opened| opened.duration);
-        let to = to.max(MediaTime::ZERO).min(duration.unwrap_or(MediaTime::MAX));
+        let end = duration.unwrap_or(MediaTime::MAX).min(deck.until().unwrap_or(MediaTime::MAX));
+        let to = to.max(MediaTime::ZERO).min(end);
         debug!(item = deck.id.0, ?to, "seek");
         deck.seek(to);
         self.timeline.cue();
@@ -261,6 +295,13 @@ impl State {
         self.ticket = Some(ticket);
         self.arrange();
         Ok(ticket)
+    }
+
+    /// Goes that far from what is heard now; back before the beginning means the beginning.
+    pub(super) fn seek_by(&mut self, offset: MediaTime) -> Result<Ticket, PlayError> {
+        let lead = MediaTime::from_millis(200);
+        let heard = self.timeline.position().map_or(self.status.position, |position| position - lead);
+        self.seek(heard + offset)
     }
 
     /// A viewer waits for a keyframe; a reader that encodes can make one.
@@ -295,6 +336,7 @@ impl State {
         for entry in waiting {
             self.tell_end(entry.id, Arc::clone(entry.item.source()), EndReason::Stopped, None);
         }
+        self.queue_changed = true;
         self.arrange();
     }
 
@@ -335,10 +377,19 @@ impl State {
             WorkerEvent::ReadFailed { generation, error } => deck.handle_read_failed(generation, error),
             WorkerEvent::Landed { generation, result } => {
                 if deck.handle_landed(generation, result.as_ref().ok().copied()) {
-                    if let Ok(landed) = result {
-                        self.status.position = landed;
+                    match result {
+                        // The next one begins where it is to begin.
+                        Ok(_) if !is_current => {}
+                        Ok(landed) => {
+                            self.status.position = landed;
+                            self.answer_seek(Ok(landed));
+                        }
+                        Err(error) if is_current && self.ticket.is_some() => {
+                            self.answer_seek(Err(PlayError::Seek(error)));
+                        }
+                        // Nobody asked for it but the item itself.
+                        Err(error) => deck.fail(error),
                     }
-                    self.answer_seek(result.map_err(PlayError::Seek));
                 }
             }
             WorkerEvent::Gone => {
@@ -360,6 +411,9 @@ impl State {
             match self.poll_timeout() {
                 Some((due, Wake::Slot)) if due <= now => self.fill_slot(now),
                 Some((due, Wake::Event)) if due <= now => self.tell_first(),
+                _ if std::mem::take(&mut self.queue_changed) => {
+                    return Some(Output::Event(PlayerEvent::QueueChanged));
+                }
                 _ => return self.status_change(),
             }
         }
@@ -386,12 +440,13 @@ impl State {
     fn finish(&mut self, reason: EndReason, error: Option<ItemError>) {
         let Some(deck) = self.current.take() else { return };
         self.timeline.cue();
-        self.stalling = false;
+        (self.stalling, self.starved_for) = (false, MediaTime::ZERO);
         self.status.n_dropped += deck.n_dropped;
         self.answer_seek(Err(PlayError::Superseded));
         self.out.push_back(Output::Retire { worker: deck.worker });
         // What failed once would fail in every round.
-        self.queue.retire(matches!(reason, EndReason::Finished | EndReason::Skipped));
+        let again = matches!(reason, EndReason::Finished | EndReason::Skipped);
+        self.queue.retire(again, reason == EndReason::Skipped);
         self.tell_end(deck.id, deck.source, reason, error);
     }
 
@@ -499,7 +554,8 @@ impl State {
         let worker = WorkerId(self.last_worker);
         let Entry { id, item } = entry;
         debug!(item = id.0, source = %item.source(), "open");
-        let deck = Deck::new(id, worker, Arc::clone(item.source()));
+        let mut deck = Deck::new(id, worker, Arc::clone(item.source()));
+        deck.bound(item.bounds());
         self.out.push_back(Output::Open { worker, item, gain: self.gain() });
         deck
     }
@@ -542,5 +598,7 @@ impl State {
 
 #[cfg(test)]
 mod property;
+#[cfg(test)]
+mod steering;
 #[cfg(test)]
 mod tests;

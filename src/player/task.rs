@@ -15,7 +15,7 @@ use super::listener::Tap;
 use super::state::{Output, State, Ticket};
 use super::worker::{Dismissed, Report, Worker, WorkerEvent, WorkerId};
 use super::{
-    FOLLOWED, ItemId, MAX_QUEUED, PlayError, PlayerEvent, PlayerOptions, PlayerStatus, QueuedItem,
+    FOLLOWED, ItemId, MAX_QUEUED, PlayError, PlayerEvent, PlayerOptions, PlayerStatus, QueuedItem, Repeat,
     SharedFrame,
 };
 use crate::time::MediaTime;
@@ -30,7 +30,7 @@ const BETWEEN_KEYS: Duration = Duration::from_secs(1);
 /// hangs in a read of the system; it ends by itself when that returns.
 const JOIN_LIMIT: Duration = Duration::from_secs(2);
 
-/// How many events may wait for a follower before positions are left out.
+/// How many events may wait for a follower before positions and changes of the queue are left out.
 const POSITIONS: usize = 256;
 
 /// What a [`super::Player`] asks for.
@@ -44,9 +44,12 @@ pub(super) enum Command {
     Shuffle { seed: u64, reply: oneshot::Sender<()> },
     SkipTo { item: ItemId, reply: oneshot::Sender<Result<(), PlayError>> },
     Queue { reply: oneshot::Sender<Vec<QueuedItem>> },
+    Previous { reply: oneshot::Sender<Result<(), PlayError>> },
+    Repeat { repeat: Repeat, reply: oneshot::Sender<()> },
     Skip { reply: oneshot::Sender<Result<(), PlayError>> },
     Pause { paused: bool, reply: oneshot::Sender<()> },
     Seek { to: MediaTime, reply: SeekReply },
+    SeekBy { offset: MediaTime, reply: SeekReply },
     Keyframe,
     Volume { percent: u16, reply: oneshot::Sender<Result<(), PlayError>> },
     Stop { reply: oneshot::Sender<()> },
@@ -180,7 +183,8 @@ impl Driver {
     }
 
     fn tell_followers(&mut self, event: &PlayerEvent) {
-        let is_position = matches!(event, PlayerEvent::Position { .. });
+        // The next one makes up for a lost one of these.
+        let is_position = matches!(event, PlayerEvent::Position { .. } | PlayerEvent::QueueChanged);
         let n_lost = &mut self.n_lost;
         self.followers.retain(|to| {
             let lost = if is_position && to.capacity() <= FOLLOWED - POSITIONS {
@@ -205,7 +209,8 @@ impl Driver {
     /// May one more item be queued, and its end be told?
     fn has_room(&self) -> bool {
         let untold = self.followers.iter().map(|to| FOLLOWED - to.capacity()).max().unwrap_or(0);
-        self.state.n_queued() + untold < MAX_QUEUED
+        // So many of them may be such as are left out when it gets tight.
+        self.state.n_queued() + untold.saturating_sub(POSITIONS) < MAX_QUEUED
     }
 
     fn hand_out(&mut self, shared: SharedFrame) {
@@ -266,6 +271,11 @@ impl Driver {
             Command::Queue { reply } => answer(reply, self.state.upcoming()),
             Command::Enqueue { item, now: false, reply } => answer(reply, Ok(self.state.enqueue(item))),
             Command::Enqueue { item, now: true, reply } => answer(reply, Ok(self.state.play_now(item))),
+            Command::Previous { reply } => answer(reply, self.state.previous()),
+            Command::Repeat { repeat, reply } => {
+                self.state.set_repeat(repeat);
+                answer(reply, ());
+            }
             Command::Skip { reply } => answer(reply, self.state.skip()),
             Command::Pause { paused, reply } => {
                 if paused {
@@ -275,12 +285,14 @@ impl Driver {
                 }
                 answer(reply, ());
             }
-            Command::Seek { to, reply } => match self.state.seek(to) {
-                Ok(ticket) => {
-                    self.seeks.insert(ticket, reply);
-                }
-                Err(error) => answer(reply, Err(error)),
-            },
+            Command::Seek { to, reply } => {
+                let begun = self.state.seek(to);
+                self.await_landing(begun, reply);
+            }
+            Command::SeekBy { offset, reply } => {
+                let begun = self.state.seek_by(offset);
+                self.await_landing(begun, reply);
+            }
             Command::Keyframe => self.request_keyframe(),
             Command::Volume { percent, reply } => answer(reply, self.state.set_volume(percent)),
             Command::Stop { reply } => {
@@ -298,6 +310,13 @@ impl Driver {
             }
             Command::Follow { to } => self.followers.push(to),
             Command::Close => self.state.close(),
+        }
+    }
+
+    fn await_landing(&mut self, begun: Result<Ticket, PlayError>, reply: SeekReply) {
+        match begun {
+            Ok(ticket) => drop(self.seeks.insert(ticket, reply)),
+            Err(error) => answer(reply, Err(error)),
         }
     }
 

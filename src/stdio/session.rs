@@ -23,7 +23,7 @@ use super::wire::{Event, In, Out, Rejected, WireError, WirePlan};
 use super::writer::Lines;
 use crate::call::{Call, CallEvent, CallStatus, ChatId, JoinOptions, LeftReason};
 use crate::media::ReaderOptions;
-use crate::player::{EndReason, Item, ItemError, Player, PlayerEvent, PlayerOptions};
+use crate::player::{EndReason, Item, ItemError, Player, PlayerEvent, PlayerOptions, Repeat};
 use crate::time::MediaTime;
 
 /// Lines of the caller that wait to be acted upon.
@@ -47,8 +47,8 @@ pub struct Options {
     pub items: Vec<Item>,
     /// One programme per chat instead of one for all.
     pub separate: bool,
-    /// Begin anew after the last item.
-    pub loop_all: bool,
+    /// How programmes behave; they always stay when the queue has ended.
+    pub player: PlayerOptions,
     /// Go on after the last item, in silence.
     pub stay: bool,
     /// How often statistics are told.
@@ -257,7 +257,7 @@ impl Session {
         }
         let given = !self.options.chats.is_empty();
         let nobody = given && self.chats.values().all(|seat| seat.over);
-        nobody || (!self.options.loop_all && self.programmes_over())
+        nobody || (self.options.player.repeat == Repeat::Off && self.programmes_over())
     }
 
     /// Has every programme that somebody listens to come to its end?
@@ -380,8 +380,7 @@ impl Session {
     }
 
     async fn start_player(&mut self, owner: Option<ChatId>) -> Player {
-        let options =
-            PlayerOptions { loop_all: self.options.loop_all, stay: true, ..PlayerOptions::default() };
+        let options = PlayerOptions { stay: true, ..self.options.player.clone() };
         let player = Player::start(options);
         let (mut events, notes) = (player.follow().await, self.notes.clone());
         self.tasks.spawn(async move {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use telecast::call::{Call, ChatId, JoinOptions, LeftReason};
 use telecast::emulator::marks::{self, Luma};
 use telecast::emulator::{Emulator, EmulatorOptions};
-use telecast::player::{Item, Player, PlayerOptions};
+use telecast::player::{Item, Player, PlayerOptions, Repeat};
 
 use crate::realtime_async;
 use crate::webdriver::{Browser, Screenshot};
@@ -86,7 +86,7 @@ impl Show {
     async fn start(door: SocketAddr, clip: &str) -> Self {
         let emulator = Emulator::start(EmulatorOptions::default()).await.unwrap();
         let door = emulator.serve_http(door).await.unwrap().local_addr();
-        let player = Player::start(PlayerOptions { loop_all: true, ..PlayerOptions::default() });
+        let player = Player::start(PlayerOptions { repeat: Repeat::All, ..PlayerOptions::default() });
         let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("media").join(clip);
         player.enqueue(Item::file(clip)).await.unwrap();
         let chat = ChatId("demo".into());

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use telecast::call::{ChatId, JoinError, JoinOptions, LeftReason};
 use telecast::emulator::{Emulator, EmulatorOptions, JoinRequest, Joined};
 use telecast::media::ReaderOptions;
-use telecast::player::Item;
+use telecast::player::{Item, PlayerOptions};
 use telecast::stdio::{self, Failure};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, DuplexStream, Lines};
 use tokio::sync::oneshot;
@@ -33,7 +33,7 @@ fn options(chats: &[&str], files: &[&str]) -> stdio::Options {
         chats: chats.iter().map(|chat| ChatId((*chat).to_owned())).collect(),
         items: files.iter().map(|file| Item::file(media(file))).collect(),
         separate: false,
-        loop_all: false,
+        player: PlayerOptions::default(),
         stay: false,
         stats_every: None,
         reader: ReaderOptions::default(),

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use telecast::call::{Call, CallEvent, CallStatus, ChatId, JoinOptions, LeftReason};
-use telecast::player::{Item, Player, PlayerOptions};
+use telecast::player::{Item, Player, PlayerOptions, Repeat};
 use telecast::telegram::{
     Chat, Client, JoinVideoChat, SignalingOptions, TelegramError, TelegramSignaling, VideoChatId,
 };
@@ -226,7 +226,7 @@ impl Facts<'_> {
 
     fn join(&self, options: JoinOptions) -> (Call, Player) {
         let signaling = TelegramSignaling::new(self.client.clone(), SignalingOptions::default());
-        let player = Player::start(PlayerOptions { loop_all: true, ..PlayerOptions::default() });
+        let player = Player::start(PlayerOptions { repeat: Repeat::All, ..PlayerOptions::default() });
         let call = Call::join(ChatId(self.chat.id.to_string()), &signaling, &player, options);
         let music = player.clone();
         tokio::spawn(async move {

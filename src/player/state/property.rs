@@ -29,10 +29,12 @@ enum Step {
     Clear,
     Shuffle(u64),
     SkipTo(usize),
+    Previous,
     Skip,
     Pause,
     Resume,
     Seek(i64),
+    SeekBy(i64),
     Volume(u16),
     Stop,
     Crash,
@@ -69,10 +71,12 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Clear),
         1 => any::<u64>().prop_map(Step::Shuffle),
         1 => (0_usize..8).prop_map(Step::SkipTo),
+        1 => Just(Step::Previous),
         1 => Just(Step::Skip),
         1 => Just(Step::Pause),
         2 => Just(Step::Resume),
         2 => (-500_i64..6000).prop_map(Step::Seek),
+        1 => (-3000_i64..3000).prop_map(Step::SeekBy),
         1 => (0_u16..230).prop_map(Step::Volume),
         1 => Just(Step::Stop),
         1 => Just(Step::Crash),
@@ -91,9 +95,10 @@ fn pace() -> impl Strategy<Value = Pace> {
 fn whatever_people_do() {
     let cases = std::env::var(CASES_VARIABLE).ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES);
     let config = Config { cases, failure_persistence: None, ..Config::default() };
-    let story = (any::<bool>(), pace(), prop::collection::vec(step(), 1..40));
-    let told = TestRunner::new(config).run(&story, |(loop_all, pace, steps)| {
-        let options = PlayerOptions { loop_all, wait_for_listener: false, ..PlayerOptions::default() };
+    let repeat = prop_oneof![2 => Just(Repeat::Off), 1 => Just(Repeat::All), 1 => Just(Repeat::One)];
+    let story = (repeat, pace(), prop::collection::vec(step(), 1..40));
+    let told = TestRunner::new(config).run(&story, |(repeat, pace, steps)| {
+        let options = PlayerOptions { repeat, wait_for_listener: false, ..PlayerOptions::default() };
         let mut story = Story::new(options, pace);
         for step in steps {
             story.take(step);
@@ -127,12 +132,15 @@ struct Story {
     n_ends: BTreeMap<ItemId, usize>,
     /// Something has been queued since the queue was said to have ended.
     queued: bool,
+    /// Items may be played more than once.
+    again: bool,
 }
 
 impl Story {
     fn new(options: PlayerOptions, pace: Pace) -> Self {
         Self {
             rig: Rig::new(options.clone(), pace),
+            again: options.repeat != Repeat::Off,
             options,
             clips: BTreeMap::new(),
             line: Vec::new(),
@@ -203,6 +211,14 @@ impl Story {
                 self.rig.state.skip_to(id).expect("it waits");
                 self.line.drain(..idx);
             }
+            Step::Previous => {
+                self.look();
+                if self.rig.state.previous().is_ok() {
+                    (self.again, self.queued) = (true, true);
+                    self.expected.clear();
+                }
+                self.line = self.waiting();
+            }
             Step::Skip => drop(self.rig.state.skip()),
             Step::Pause => self.rig.state.pause(),
             Step::Resume => self.rig.state.resume(),
@@ -210,6 +226,13 @@ impl Story {
                 // Frames that had been handed out stay; what comes after begins elsewhere.
                 self.look();
                 if let Ok(ticket) = self.rig.state.seek(MediaTime::from_millis(to)) {
+                    self.tickets.push(ticket);
+                    self.expected.clear();
+                }
+            }
+            Step::SeekBy(offset) => {
+                self.look();
+                if let Ok(ticket) = self.rig.state.seek_by(MediaTime::from_millis(offset)) {
                     self.tickets.push(ticket);
                     self.expected.clear();
                 }
@@ -237,7 +260,7 @@ impl Story {
     /// they are found to be unplayable. A loop also puts back what has ended.
     fn check_line(&mut self) {
         let waiting = self.waiting();
-        if !self.options.loop_all {
+        if self.options.repeat == Repeat::Off {
             let mut expected = self.line.iter();
             assert!(
                 waiting.iter().all(|id| expected.any(|other| other == id)),
@@ -274,7 +297,7 @@ impl Story {
         let Some(item) = due.item else { return };
         assert!(due.due + LATE >= now, "nothing overdue but silence");
         self.last_due.insert(item, due.due);
-        if !self.options.loop_all {
+        if !self.again {
             assert!(!self.n_ends.contains_key(&item), "nothing after the end");
         }
 
@@ -291,7 +314,7 @@ impl Story {
 
         let number = number(&due.frame);
         if let Some(expected) = self.expected.get(&(item, kind)) {
-            let begins_anew = self.options.loop_all && number == 0;
+            let begins_anew = self.again && number == 0;
             assert!(number == *expected || begins_anew, "{number} after {expected} of {kind:?}");
         } else {
             assert!(due.frame.key, "a decoder can begin here");
@@ -308,7 +331,7 @@ impl Story {
                 assert_eq!(error.is_some(), *reason == EndReason::Failed);
                 self.playing.remove(item);
                 *self.n_ends.entry(*item).or_default() += 1;
-                if !self.options.loop_all {
+                if !self.again {
                     assert!(self.last_due.get(item).is_none_or(|due| *due <= now), "its frames have left");
                 }
             }
@@ -319,6 +342,8 @@ impl Story {
                 assert!(self.playing.contains(item), "between start and end");
                 assert!(*position >= MediaTime::ZERO);
             }
+            PlayerEvent::ItemStuck { item } => assert!(self.clips.contains_key(item)),
+            PlayerEvent::QueueChanged => {}
             PlayerEvent::ItemStalled { item } => assert!(self.clips.contains_key(item)),
         }
     }
@@ -334,7 +359,7 @@ impl Story {
         assert_eq!(self.tickets, self.answers, "every seek is answered once, in order");
         for id in self.clips.keys() {
             let n_ends = self.n_ends.get(id).copied().unwrap_or(0);
-            assert!(n_ends == 1 || (self.options.loop_all && n_ends > 1), "{id} ended {n_ends} times");
+            assert!(n_ends == 1 || (self.again && n_ends > 1), "{id} ended {n_ends} times");
         }
     }
 }

@@ -25,6 +25,10 @@ const MAX_CATCH_UP: Duration = Duration::from_secs(2);
 /// How often a position is reported.
 const REPORT_EVERY: MediaTime = MediaTime::from_secs(1);
 
+/// An item of which nothing has come for so long is stuck. A receiver drops a source after a
+/// second; three are more than a slow disk or a busy server needs.
+const STUCK_AFTER: MediaTime = MediaTime::from_secs(3);
+
 /// The smallest step between two pictures: one tick of the RTP video clock.
 const VIDEO_TICK_RATE: u32 = 90_000;
 
@@ -79,6 +83,12 @@ impl State {
         if self.stalling {
             self.status.stalled += SLOT;
         }
+        self.starved_for += SLOT;
+        if self.starved_for == STUCK_AFTER
+            && let Some(deck) = &self.current
+        {
+            self.tell(PlayerEvent::ItemStuck { item: deck.id });
+        }
         (None, Vec::new())
     }
 
@@ -101,7 +111,7 @@ impl State {
                     self.start(position);
                 }
             }
-            self.stalling = false;
+            (self.stalling, self.starved_for) = (false, MediaTime::ZERO);
             match self.take_slot() {
                 Slot::Play { audio, video } => return (audio, video),
                 Slot::Starved => return self.sit_out(),

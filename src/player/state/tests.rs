@@ -230,7 +230,7 @@ fn now_replaces_and_the_queue_goes_on_behind_it() {
 
 #[test]
 fn a_loop_repeats_and_leaves_out_what_failed() {
-    let options = PlayerOptions { loop_all: true, ..options() };
+    let options = PlayerOptions { repeat: Repeat::All, ..options() };
     let mut rig = Rig::new(options, Pace::default());
     rig.state.enqueue(Clip::of_secs(1).item("a"));
     rig.state.enqueue(Clip { unreadable: true, ..Clip::of_secs(1) }.item("b"));

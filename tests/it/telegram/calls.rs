@@ -7,7 +7,7 @@ use telecast::emulator::RpcError;
 use telecast::emulator::measure::Verdict;
 use telecast::emulator::mtproto::{Fault, NewCall};
 use telecast::emulator::watcher::WatchOptions;
-use telecast::player::{Item, Player, PlayerOptions};
+use telecast::player::{Item, Player, PlayerOptions, Repeat};
 use telecast::telegram::{Client, Session, SignalingOptions, TelegramError, TelegramSignaling, VideoChatId};
 
 use super::{BOTH, Joined, Lab, NAME, ROOM, elsewhere, options, session, until};
@@ -51,7 +51,7 @@ async fn a_bot_plays_and_the_watcher_sees_it() {
     let chat = ChatId(ROOM.into());
     let options = WatchOptions { of: Some("bot".into()), ..WatchOptions::default() };
     let watcher = lab.emulator.watch(&chat, options).await.unwrap();
-    let player = Player::start(PlayerOptions { loop_all: true, ..PlayerOptions::default() });
+    let player = Player::start(PlayerOptions { repeat: Repeat::All, ..PlayerOptions::default() });
     player.enqueue(Item::file("media/clip.mp4")).await.unwrap();
     let call = Call::join(ChatId(NAME.into()), &lab.signaling(false), &player, JoinOptions::default());
     call.joined().await.unwrap();

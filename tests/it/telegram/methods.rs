@@ -8,7 +8,7 @@ use telecast::call::signaling::{Edit, ParticipantRow};
 use telecast::call::{Call, CallEvent, ChatId, JoinOptions};
 use telecast::emulator::mtproto::{ChatKind, Fault, NewCall, NewChat};
 use telecast::emulator::{RpcError, SfuEvent};
-use telecast::player::{Item, Player, PlayerOptions};
+use telecast::player::{Item, Player, PlayerOptions, Repeat};
 use telecast::telegram::{JoinVideoChat, TelegramError, VideoChatId};
 use tokio::sync::broadcast;
 
@@ -167,7 +167,7 @@ impl CameraFollows {
 
 impl Lab {
     async fn sound_then_pictures(&self) -> CameraFollows {
-        let player = Player::start(PlayerOptions { loop_all: true, ..PlayerOptions::default() });
+        let player = Player::start(PlayerOptions { repeat: Repeat::All, ..PlayerOptions::default() });
         player.enqueue(Item::file("media/music.ogg")).await.unwrap();
         let options = JoinOptions { video_stopped: true, ..JoinOptions::default() };
         let call = Call::join(ChatId(NAME.into()), &self.signaling(false), &player, options);

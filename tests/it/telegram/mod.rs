@@ -6,7 +6,7 @@ use telecast::call::{Call, ChatId, JoinOptions, LeftReason};
 use telecast::emulator::measure::Wanted;
 use telecast::emulator::mtproto::{AccountId, ChatKind, MtprotoDoor, NewCall, NewChat, TelegramChatId};
 use telecast::emulator::{Emulator, EmulatorOptions, JoinRequest, Weather};
-use telecast::player::{Item, Player, PlayerOptions};
+use telecast::player::{Item, Player, PlayerOptions, Repeat};
 use telecast::secret::Secret;
 use telecast::telegram::{Client, ClientOptions, Datacenter, Session, SignalingOptions, TelegramSignaling};
 
@@ -89,7 +89,7 @@ impl Lab {
     }
 
     async fn join_as(&self, options: JoinOptions) -> Joined {
-        let player = Player::start(PlayerOptions { loop_all: true, ..PlayerOptions::default() });
+        let player = Player::start(PlayerOptions { repeat: Repeat::All, ..PlayerOptions::default() });
         player.enqueue(Item::file("media/music.ogg")).await.unwrap();
         let options = JoinOptions { video: false, ..options };
         let call = Call::join(ChatId(NAME.into()), &self.signaling(false), &player, options);

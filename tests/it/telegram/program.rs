@@ -177,6 +177,33 @@ async fn an_item_is_played_into_a_chat_to_its_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_programme_begins_where_it_is_told_to() {
+    let desk = Desk::new().await;
+    desk.session(true);
+    desk.chat("lively", Some(NewCall::default()));
+    let play = |options: &[&str]| {
+        desk.run(&[&["play", "media/music.ogg", "--chat", "@lively"][..], options].concat())
+    };
+    // One second of the sixteen is left.
+    #[expect(clippy::disallowed_methods, reason = "how long a program runs is what this is about")]
+    let began = std::time::Instant::now();
+    let (code, _, said) = play(&["--start-at", "15s", "--volume", "50", "--shuffle", "--repeat=off"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("playing media/music.ogg"), "{said}");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    for (options, words) in [
+        (&["--start-at", "soon"][..], "no duration"),
+        (&["--volume", "201"], "200"),
+        (&["--repeat=twice"], "one"),
+        (&["--shuffle=x"], "digit"),
+    ] {
+        let (code, _, said) = play(options);
+        assert!(code == Some(2) && said.contains(words), "{options:?}: {said}");
+    }
+    desk.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_failure_names_its_remedy() {
     let desk = Desk::new().await;
     desk.session(true);
