@@ -8,6 +8,10 @@ mod account;
 mod chats;
 #[cfg(feature = "telegram")]
 mod config;
+#[cfg(feature = "telegram")]
+mod control;
+#[cfg(feature = "telegram")]
+mod ctl;
 mod demo;
 #[cfg(feature = "telegram")]
 mod doctor;
@@ -64,6 +68,8 @@ enum Command {
     Demo(demo::DemoArgs),
     Local(local::LocalArgs),
     Play(play::PlayArgs),
+    #[cfg(feature = "telegram")]
+    Ctl(ctl::CtlArgs),
     Probe(probe::ProbeArgs),
     Prepare(prepare::PrepareArgs),
     #[cfg(feature = "telegram")]
@@ -104,6 +110,8 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => exit::report(demo::run(args)),
         Command::Local(args) => exit::report(local::run(args)),
         Command::Play(args) => exit::report(play::run(args)),
+        #[cfg(feature = "telegram")]
+        Command::Ctl(args) => exit::report(ctl::run(&args)),
         Command::Probe(args) => exit::report(probe::run(&args)),
         Command::Prepare(args) => exit::report(prepare::run(&args)),
         #[cfg(feature = "telegram")]
@@ -137,6 +145,7 @@ fn configured(mut cli: Cli) -> anyhow::Result<Cli> {
         Command::Logout(args) => &mut args.account,
         Command::Whoami(args) => &mut args.account,
         Command::Chats(args) => &mut args.account,
+        Command::Ctl(args) => &mut args.account,
         _ => return Ok(cli),
     };
     account.configure(&cli.config.load()?)?;

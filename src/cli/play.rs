@@ -10,7 +10,7 @@ use tokio::io::BufReader;
 use super::exit::{self, Because, Exit};
 use super::{stop, values};
 use crate::call::{ChatId, JoinOptions, Setup};
-use crate::player::{Item, MAX_QUEUED, MAX_VOLUME_PERCENT, PlayerOptions, Repeat};
+use crate::player::{Item, MAX_QUEUED, MAX_VOLUME_PERCENT, PlayerOptions};
 use crate::stdio;
 use crate::time::MediaTime;
 
@@ -60,7 +60,7 @@ pub(super) struct PlayArgs {
 
     /// Begin anew after the last item, or repeat one until it is skipped
     #[arg(long, visible_alias = "loop", num_args = 0..=1, require_equals = true, default_value = "off", default_missing_value = "all", value_name = "WHAT")]
-    repeat: RepeatArg,
+    repeat: values::RepeatArg,
 
     /// Play in random order; with a number always in the same one
     #[arg(long, num_args = 0..=1, require_equals = true, value_name = "SEED")]
@@ -117,26 +117,6 @@ enum Signaling {
     Telegram,
     /// The program at the other end of our pipes
     Stdio,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum RepeatArg {
-    /// Each item once
-    Off,
-    /// The current item, until it is skipped
-    One,
-    /// All items, round and round
-    All,
-}
-
-impl From<RepeatArg> for Repeat {
-    fn from(what: RepeatArg) -> Self {
-        match what {
-            RepeatArg::Off => Self::Off,
-            RepeatArg::One => Self::One,
-            RepeatArg::All => Self::All,
-        }
-    }
 }
 
 /// The first item begins there.
@@ -235,6 +215,8 @@ fn run_telegram(args: PlayArgs) -> anyhow::Result<Exit> {
         sources: args.in_order()?,
         chats: args.chats.clone(),
         player: args.player_options(),
+        account: args.account.name().to_owned(),
+        from: args.from.clone(),
         start_at: args.start_at,
         stay: args.stay.unwrap_or_default(),
         start: args.start.unwrap_or_default(),

@@ -1,6 +1,7 @@
 //! `telecast play` with an account of one's own: one programme, any number of chats.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,8 +10,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::control::{self, Door, Find, Programme};
 use super::exit::{self, Because, Exit};
 use super::play::begin_at;
+use super::sources::SourceArgs;
 use super::{say, stop, values};
 use crate::call::{Call, CallEvent, ChatId, JoinOptions, LeftReason, Property};
 use crate::media::{Reader, ReaderOptions};
@@ -23,6 +26,10 @@ pub(super) struct Stream {
     pub(super) chats: Vec<String>,
     pub(super) player: PlayerOptions,
     pub(super) start_at: Option<Duration>,
+    /// Whose `telecast ctl` steers this.
+    pub(super) account: String,
+    /// For what is queued later.
+    pub(super) from: SourceArgs,
     pub(super) stay: bool,
     pub(super) start: bool,
     pub(super) reader: ReaderOptions,
@@ -104,6 +111,15 @@ impl Stream {
                 player.enqueue(item).await?;
             }
         }
+        let mut steered = JoinSet::new();
+        match control::socket_path(&self.account).and_then(|path| Ok(Door::open(path)?)) {
+            Ok(door) => {
+                let find = self.find(client);
+                let programme = Programme { player: player.clone(), calls: calls.clone().into(), find };
+                steered.spawn(door.serve(programme));
+            }
+            Err(error) => say::remark(format_args!("`telecast ctl` cannot steer this: {error}")),
+        }
         let ended = async {
             let (mut played, mut failure) = (false, None);
             loop {
@@ -141,6 +157,7 @@ impl Stream {
         };
         let exit = leave(&calls, &stop).await;
         watched.shutdown().await;
+        steered.shutdown().await;
         player.close().await;
         match unplayed {
             Some(error) => {
@@ -149,6 +166,27 @@ impl Stream {
             }
             None => exit,
         }
+    }
+}
+
+impl Stream {
+    /// How something that is queued while we play becomes items.
+    fn find(&self, client: &Client) -> Arc<Find> {
+        let (client, from, options) = (client.clone(), self.from.clone(), self.reader.clone());
+        Arc::new(move |source| {
+            if source == "-" {
+                anyhow::bail!("standard input belongs to `telecast play`; queue a file");
+            }
+            if let Some(text) = link(Path::new(source)) {
+                return Ok(vec![remote(&client, text.parse()?, text, options.clone())]);
+            }
+            let files = from.expand(&[PathBuf::from(source)])?;
+            // One that cannot be played is refused at once; in a list it is passed over later.
+            if let [file] = &files[..] {
+                Reader::open(file, options.clone()).with_context(|| format!("cannot play {source}"))?;
+            }
+            Ok(files.into_iter().map(|file| Item::file_with(file, options.clone())).collect())
+        })
     }
 }
 

@@ -2,20 +2,55 @@
 
 use std::time::Duration;
 
-/// Reads `500ms`, `10s`, `2m`, `1h`, or a bare number of seconds.
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::player::Repeat;
+
+/// What happens to items that have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RepeatArg {
+    /// Each item once
+    Off,
+    /// The current item, until it is skipped
+    One,
+    /// All items, round and round
+    All,
+}
+
+impl From<RepeatArg> for Repeat {
+    fn from(what: RepeatArg) -> Self {
+        match what {
+            RepeatArg::Off => Self::Off,
+            RepeatArg::One => Self::One,
+            RepeatArg::All => Self::All,
+        }
+    }
+}
+
+/// Reads `500ms`, `10s`, `2m`, `1h`, `1h2m`, or a bare number of seconds.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: f64 =
-        number.parse().map_err(|_| format!("`{text}` is no duration; try 500ms, 10s, 2m or 1h"))?;
-    let seconds = match unit.trim() {
-        "ms" => number / 1000.0,
-        "" | "s" => number,
-        "m" | "min" => number * 60.0,
-        "h" => number * 3600.0,
-        other => return Err(format!("`{other}` is no unit of time; there are ms, s, m and h")),
-    };
-    Duration::try_from_secs_f64(seconds).map_err(|_| format!("`{text}` is too long"))
+    let (mut seconds, mut rest) = (0.0, text);
+    loop {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (number, behind) = rest.split_at(digits);
+        let number: f64 =
+            number.parse().map_err(|_| format!("`{text}` is no duration; try 500ms, 10s, 2m, 1h or 1h2m"))?;
+        let (unit, behind) =
+            behind.split_at(behind.find(|c: char| c.is_ascii_digit()).unwrap_or(behind.len()));
+        seconds += match unit.trim() {
+            "ms" => number / 1000.0,
+            "" | "s" => number,
+            "m" | "min" => number * 60.0,
+            "h" => number * 3600.0,
+            other => return Err(format!("`{other}` is no unit of time; there are ms, s, m and h")),
+        };
+        if behind.is_empty() {
+            return Duration::try_from_secs_f64(seconds).map_err(|_| format!("`{text}` is too long"));
+        }
+        rest = behind;
+    }
 }
 
 /// Shows a length as `1:05` or `1:02:05`.
@@ -47,7 +82,9 @@ mod tests {
         assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        for wrong in ["", "s", "10x", "-1s", "1e300h", "ten"] {
+        assert_eq!(duration("1h2m"), Ok(Duration::from_secs(3720)));
+        assert_eq!(duration("1m30.5s"), Ok(Duration::from_millis(90_500)));
+        for wrong in ["", "s", "10x", "-1s", "1e300h", "ten", "1hm", "1h2x"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
         assert_eq!(clock(Duration::from_secs(65)), "1:05");

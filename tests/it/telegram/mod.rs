@@ -23,6 +23,8 @@ mod login;
 mod methods;
 #[cfg(feature = "cli")]
 mod program;
+#[cfg(feature = "cli")]
+mod steering;
 mod storm;
 
 const ROOM: &str = "demo";

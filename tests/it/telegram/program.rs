@@ -19,7 +19,7 @@ pub(super) struct Desk {
     pub(super) emulator: Emulator,
     pub(super) door: MtprotoDoor,
     account: AccountId,
-    home: tempfile::TempDir,
+    pub(super) home: tempfile::TempDir,
 }
 
 impl Desk {
@@ -75,11 +75,11 @@ impl Desk {
     }
 
     /// Waits on the test's own thread; the server has others.
-    fn run(&self, args: &[&str]) -> (Option<i32>, String, String) {
+    pub(super) fn run(&self, args: &[&str]) -> (Option<i32>, String, String) {
         told(self.command(args).output().unwrap())
     }
 
-    async fn end(self) {
+    pub(super) async fn end(self) {
         self.emulator.shutdown().await;
     }
 }
