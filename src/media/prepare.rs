@@ -16,8 +16,8 @@ use super::child::Child;
 use super::codec::opus::{CHANNELS, Decoder, SAMPLE_RATE};
 use super::demux::foreign;
 use super::probe::Probe;
-use super::{MediaError, Reader, ReaderOptions};
-use crate::media::plan::PlanOptions;
+use super::{Codec, MediaError, Reader, ReaderOptions};
+use crate::media::plan::{PlanOptions, TrackPlan};
 use crate::time::MediaTime;
 
 /// How loud the result is (EBU R 128, in LUFS), and how loud its loudest peak may be (in dBTP).
@@ -106,7 +106,9 @@ pub fn prepare(
     drop(reader);
     let (has_video, has_audio) = (plan.video.played_track().is_some(), plan.audio.played_track().is_some());
     let (loudness_lufs, gain_db) = if has_audio { measure(input)? } else { (None, 0.0) };
-    let copy_video = plan.video.is_copy() && has_short_waits(input);
+    // VP8 and VP9 are copied into some calls only, H.264 into all.
+    let is_h264 = matches!(&plan.video, TrackPlan::Copy { codec: Codec::H264, .. });
+    let copy_video = is_h264 && has_short_waits(input);
     let copy_audio = plan.audio.is_copy() && gain_db == 0.0;
     let words = |there: bool, copied: bool| match (there, copied) {
         (false, _) => "none",

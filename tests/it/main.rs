@@ -12,6 +12,8 @@ mod demo;
 #[cfg(all(feature = "emulator", any(feature = "openh264", feature = "telegram")))]
 mod foreign;
 mod formats;
+#[cfg(all(feature = "cli", feature = "openh264"))]
+mod goldens;
 #[cfg(all(feature = "emulator", feature = "openh264"))]
 mod keyframes;
 mod layers;

@@ -47,7 +47,8 @@ pub struct Probe {
     pub plan: PlanProbe,
     /// All tracks of the file.
     pub tracks: Vec<TrackProbe>,
-    /// The pictures that are played or refused; `null` when they are not H.264.
+    /// The pictures that are played or refused; `null` when they are not H.264,
+    /// VP8 or VP9.
     pub pictures: Option<PictureProbe>,
     /// What people in the call will notice, in sentences.
     pub viewer: Vec<String>,
@@ -204,12 +205,16 @@ impl Probe {
         }
         progress(size_bytes, size_bytes);
         let mut plan = planner.decide();
-        let pictures =
-            planner.selection().video.filter(|index| demuxer.tracks()[*index].codec == Codec::H264);
-        let pictures = pictures.map(|index| (index, planner.order_is_promised()));
+        let codec = |index: usize| &demuxer.tracks()[index].codec;
+        let known = |index: &usize| matches!(codec(*index), Codec::H264 | Codec::Vp8 | Codec::Vp9);
+        let pictures = planner.selection().video.filter(known);
+        // VP8 and VP9 have no other order than that of their packets.
+        let promised = |index| *codec(index) != Codec::H264 || planner.order_is_promised();
+        let pictures = pictures.map(|index| (index, promised(index)));
         let pictures = pictures.map(|(index, promised)| (index, scans[index].pictures(promised)));
         if let Some((track, pictures)) = &pictures
             && plan.video.is_copy()
+            && *codec(*track) == Codec::H264
         {
             let peak_bps = scans[*track].peak_bytes * 8;
             let found = if pictures.b_frames {
@@ -444,7 +449,8 @@ impl Viewer<'_> {
         let picture = self.plan.video.played_track();
         match (picture, self.pictures) {
             (Some(index), Some(pictures)) => self.about_pictures(&self.tracks[index], pictures, &mut all),
-            _ => all.push("There is no picture, only sound.".to_owned()),
+            (Some(_), None) => {}
+            (None, _) => all.push("There is no picture, only sound.".to_owned()),
         }
         match (sound, picture) {
             (Some(sound), Some(picture)) => self.about_both(sound, picture, &mut all),
@@ -467,7 +473,10 @@ impl Viewer<'_> {
         }
         let seconds = |ms: i64| seconds(MediaTime::from_millis(ms));
         let wait = seconds(pictures.gop_max_ms);
-        if pictures.gop_max_ms > SHORT_WAIT.as_millis() && plan::can_transcode() {
+        if pictures.gop_max_ms > SHORT_WAIT.as_millis()
+            && plan::can_transcode()
+            && track.codec == Codec::H264.name()
+        {
             all.push(format!(
                 "The file has a keyframe only every {}: for a viewer who joins between two, pictures are encoded up to the next one, so the wait is about half a second.",
                 seconds(pictures.gop_median_ms)
