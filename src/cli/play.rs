@@ -10,6 +10,8 @@ use tokio::io::BufReader;
 use super::exit::{self, Because, Exit};
 use super::{stop, values};
 use crate::call::{ChatId, JoinOptions, Setup};
+#[cfg(feature = "telegram")]
+use crate::player::journal::Journal;
 use crate::player::{Item, MAX_QUEUED, MAX_VOLUME_PERCENT, PlayerOptions};
 use crate::stdio;
 use crate::time::MediaTime;
@@ -24,6 +26,8 @@ Examples:
   telecast play a.mp4 b.mp4 --chat @mygroup
   telecast play folder/ --shuffle --repeat --volume 80 --chat @mygroup
   telecast play film.mp4 --start-at 1h2m --chat @mygroup
+  telecast play music/ --repeat --chat @mygroup --journal radio.db   and after a restart, in the same place:
+  telecast play --journal radio.db
   telecast play music.ogg --loop --chat -1001234567890 --start
   telecast play https://t.me/mychannel/5 --chat @mygroup
   telecast play music.ogg --signaling stdio --chat -1001234
@@ -31,8 +35,18 @@ Examples:
 pub(super) struct PlayArgs {
     /// What to play, in this order: files, folders, playlists, http addresses, `-` for standard
     /// input, links to messages that hold a file (t.me/name/5, tg://…)
-    #[arg(required = true, value_name = "SOURCE")]
+    #[arg(required_unless_present = "journal", value_name = "SOURCE")]
     sources: Vec<PathBuf>,
+
+    /// Keep queue, place, pause, volume and chats in this file; when it has something left to
+    /// play, go on with that instead of SOURCE, in the same chats at the same second
+    #[cfg(feature = "telegram")]
+    #[arg(long, value_name = "FILE")]
+    journal: Option<PathBuf>,
+
+    #[cfg(not(feature = "telegram"))]
+    #[arg(skip)]
+    journal: Option<PathBuf>,
 
     /// Who makes the calls to Telegram
     #[arg(long, value_enum, default_value = DEFAULT_SIGNALING)]
@@ -140,7 +154,7 @@ pub(super) fn run(args: PlayArgs) -> anyhow::Result<Exit> {
         let text = format!("{} sources are too many; {MAX_QUEUED} can be queued at once", args.sources.len());
         return Err(Because(Exit::Usage, text).into());
     }
-    if args.chats.is_empty() {
+    if args.chats.is_empty() && args.journal.is_none() {
         let text = "which chat? Give --chat once or more, or play.chats in the configuration";
         return Err(Because(Exit::Usage, text.into()).into());
     }
@@ -211,13 +225,34 @@ fn run_telegram(args: PlayArgs) -> anyhow::Result<Exit> {
         return Err(Because(Exit::Usage, text.into()).into());
     }
     let join = args.join_options();
+    let journal = args.journal.as_deref().map(super::stream::open_journal).transpose()?;
+    let saved = journal.as_ref().and_then(Journal::saved).cloned();
+    let sources = match &saved {
+        Some(saved) => saved.sources.iter().map(PathBuf::from).collect(),
+        None if journal.is_some() => args.in_order()?.into_iter().map(whole).collect(),
+        None => args.in_order()?,
+    };
+    let mut player = args.player_options();
+    let mut chats = args.chats.clone();
+    if let Some(saved) = &saved {
+        (player.repeat, player.volume_percent) = (saved.repeat, saved.volume_percent);
+        if chats.is_empty() {
+            chats.clone_from(&saved.chats);
+        }
+    }
+    if sources.is_empty() || chats.is_empty() {
+        let text = "the journal has nothing left to play; give SOURCE and --chat for a new programme";
+        return Err(Because(Exit::Usage, text.into()).into());
+    }
     let mut stream = super::stream::Stream {
-        sources: args.in_order()?,
-        chats: args.chats.clone(),
-        player: args.player_options(),
+        sources,
+        chats,
+        player,
+        journal,
+        start_at: args.start_at.filter(|_| saved.is_none()),
+        resume: saved,
         account: args.account.name().to_owned(),
         from: args.from.clone(),
-        start_at: args.start_at,
         stay: args.stay.unwrap_or_default(),
         start: args.start.unwrap_or_default(),
         reader: args.from.apply(args.pictures.reader(!args.no_video)),
@@ -232,7 +267,17 @@ fn run_telegram(args: PlayArgs) -> anyhow::Result<Exit> {
     })
 }
 
+/// The name that it has from everywhere, where it is a file.
+#[cfg(feature = "telegram")]
+fn whole(source: PathBuf) -> PathBuf {
+    std::fs::canonicalize(&source).unwrap_or(source)
+}
+
 fn run_stdio(args: PlayArgs) -> anyhow::Result<Exit> {
+    if args.journal.is_some() {
+        let text = "--journal needs an account; with --signaling stdio the other program keeps the queue";
+        return Err(Because(Exit::Usage, text.into()).into());
+    }
     if args.start == Some(true) {
         let text = "--start needs an account; with --signaling stdio the other program begins video chats";
         return Err(Because(Exit::Usage, text.into()).into());

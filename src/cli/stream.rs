@@ -17,8 +17,10 @@ use super::sources::SourceArgs;
 use super::{say, stop, values};
 use crate::call::{Call, CallEvent, ChatId, JoinOptions, LeftReason, Property};
 use crate::media::{Reader, ReaderOptions};
+use crate::player::journal::{Journal, Saved};
 use crate::player::{EndReason, Item, ItemError, Player, PlayerEvent, PlayerOptions};
 use crate::telegram::{ChatName, Client, FileLink, SignalingOptions, TelegramSignaling};
+use crate::time::MediaTime;
 
 /// What to stream, and where.
 pub(super) struct Stream {
@@ -26,6 +28,10 @@ pub(super) struct Stream {
     pub(super) chats: Vec<String>,
     pub(super) player: PlayerOptions,
     pub(super) start_at: Option<Duration>,
+    /// Where the programme is kept.
+    pub(super) journal: Option<Journal>,
+    /// What it was when the last process ended.
+    pub(super) resume: Option<Saved>,
     /// Whose `telecast ctl` steers this.
     pub(super) account: String,
     /// For what is queued later.
@@ -51,17 +57,37 @@ impl Stream {
             }
         }
         let mut pictures = Vec::new();
-        for source in &self.sources {
+        let mut sources = Vec::new();
+        for source in std::mem::take(&mut self.sources) {
+            let source = &source;
             if let Some(link) = link(source) {
                 // What is in it can only be seen with a connection.
                 link.parse::<FileLink>()?;
                 pictures.push(true);
+                sources.push(source.clone());
                 continue;
             }
             let reader = Reader::open(source, self.reader.clone());
-            let reader = reader.with_context(|| format!("cannot play {}", source.display()))?;
-            pictures.push(reader.plan().video.played_track().is_some());
+            match reader.with_context(|| format!("cannot play {}", source.display())) {
+                Ok(reader) => {
+                    pictures.push(reader.plan().video.played_track().is_some());
+                    sources.push(source.clone());
+                }
+                // It could be played once; the others still can.
+                Err(error) if self.resume.is_some() => {
+                    say::remark(format_args!("{error:#}; passed over"));
+                    if let Some(saved) = self.resume.as_mut().filter(|_| sources.is_empty()) {
+                        saved.position = MediaTime::ZERO;
+                    }
+                }
+                Err(error) => return Err(error),
+            }
         }
+        if sources.is_empty() {
+            let text = "nothing of what the journal holds can be played; remove it to begin anew";
+            return Err(Because(Exit::Media, text.into()).into());
+        }
+        self.sources = sources;
         self.join.video_stopped = !pictures.first().copied().unwrap_or_default();
         Ok(())
     }
@@ -107,10 +133,15 @@ impl Stream {
             () = stop.cancelled() => true,
         };
         if !nothing_joined {
-            for item in items {
-                player.enqueue(item).await?;
+            tokio::select! {
+                begun = self.begin(&player, items) => begun?,
+                () = stop.cancelled() => {}
             }
         }
+        let keeper = match self.journal.take() {
+            Some(journal) if !nothing_joined => Some(journal.keep(&player, self.chats.clone()).await?),
+            _ => None,
+        };
         let mut steered = JoinSet::new();
         match control::socket_path(&self.account).and_then(|path| Ok(Door::open(path)?)) {
             Ok(door) => {
@@ -155,6 +186,9 @@ impl Stream {
             () = stop.cancelled() => None,
             failure = ended => failure,
         };
+        if let Some(keeper) = keeper {
+            keeper.stop().await;
+        }
         let exit = leave(&calls, &stop).await;
         watched.shutdown().await;
         steered.shutdown().await;
@@ -170,6 +204,33 @@ impl Stream {
 }
 
 impl Stream {
+    /// Queues everything, and goes to where the last process was.
+    async fn begin(&self, player: &Player, items: Vec<Item>) -> anyhow::Result<()> {
+        let Some(saved) = &self.resume else {
+            for item in items {
+                player.enqueue(item).await?;
+            }
+            return Ok(());
+        };
+        // Nothing is heard before the place is found.
+        player.pause().await?;
+        for item in items {
+            player.enqueue(item).await?;
+        }
+        if saved.position > MediaTime::ZERO
+            && let Err(error) = player.seek(saved.position).await
+        {
+            say::remark(format_args!("the place is lost: {error}"));
+        }
+        let paused = if saved.paused { ", paused" } else { "" };
+        let place = values::clock(saved.position.to_duration());
+        say::remark(format_args!("going on at {place} with what was left{paused}"));
+        if !saved.paused {
+            player.resume().await?;
+        }
+        Ok(())
+    }
+
     /// How something that is queued while we play becomes items.
     fn find(&self, client: &Client) -> Arc<Find> {
         let (client, from, options) = (client.clone(), self.from.clone(), self.reader.clone());
@@ -188,6 +249,16 @@ impl Stream {
             Ok(files.into_iter().map(|file| Item::file_with(file, options.clone())).collect())
         })
     }
+}
+
+/// Opens a journal, and says so when it was no use.
+pub(super) fn open_journal(path: &Path) -> anyhow::Result<Journal> {
+    let journal = Journal::open(path)?;
+    if let Some(aside) = journal.set_aside() {
+        let (path, aside) = (path.display(), aside.display());
+        say::remark(format_args!("the journal {path} was broken and lies at {aside} now; a new one begins"));
+    }
+    Ok(journal)
 }
 
 /// The text of a source that is a link to a message and no file.

@@ -17,6 +17,8 @@ mod bridge;
 mod deck;
 mod file;
 mod item;
+#[cfg(feature = "journal")]
+pub mod journal;
 mod listener;
 mod queue;
 mod state;
@@ -155,6 +157,16 @@ pub struct QueuedItem {
     pub id: ItemId,
     /// Its name: the path, for a file.
     pub source: Arc<str>,
+}
+
+/// The items of a programme at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Line {
+    /// The current one first, where there is one.
+    pub items: Vec<QueuedItem>,
+    /// Where in the first one.
+    pub position: MediaTime,
 }
 
 /// A programme at one moment.
@@ -401,6 +413,14 @@ impl Player {
     /// [`PlayError::Closed`].
     pub async fn queue(&self) -> Result<Vec<QueuedItem>, PlayError> {
         self.ask(|reply| Command::Queue { reply }).await
+    }
+
+    /// The current item and those that wait, all at the same moment.
+    ///
+    /// # Errors
+    /// [`PlayError::Closed`].
+    pub async fn line(&self) -> Result<Line, PlayError> {
+        self.ask(|reply| Command::Line { reply }).await
     }
 
     /// Ends the current item and goes on with the next.

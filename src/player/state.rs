@@ -23,8 +23,8 @@ use super::queue::{Entry, Queue};
 use super::timeline::{Placement, Timeline};
 use super::worker::{Report, WorkerEvent, WorkerId};
 use super::{
-    DueFrame, EndReason, ItemId, MAX_VOLUME_PERCENT, PlayError, PlayerEvent, PlayerOptions, PlayerState,
-    PlayerStatus, QueuedItem, Repeat,
+    DueFrame, EndReason, ItemId, Line, MAX_VOLUME_PERCENT, PlayError, PlayerEvent, PlayerOptions,
+    PlayerState, PlayerStatus, QueuedItem, Repeat,
 };
 use crate::time::MediaTime;
 
@@ -224,6 +224,14 @@ impl State {
     pub(super) fn upcoming(&self) -> Vec<QueuedItem> {
         let shown = |entry: &Entry| QueuedItem { id: entry.id, source: Arc::clone(entry.item.source()) };
         self.queue.upcoming().map(shown).collect()
+    }
+
+    /// The current item and those that wait.
+    pub(super) fn line(&self) -> Line {
+        let current = self.current.as_ref();
+        let current = current.map(|deck| QueuedItem { id: deck.id, source: Arc::clone(&deck.source) });
+        let position = if current.is_some() { self.status.position } else { MediaTime::ZERO };
+        Line { items: current.into_iter().chain(self.upcoming()).collect(), position }
     }
 
     /// Plays the item before the current one; that one comes after it.

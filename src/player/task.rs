@@ -15,8 +15,8 @@ use super::listener::Tap;
 use super::state::{Output, State, Ticket};
 use super::worker::{Dismissed, Report, Worker, WorkerEvent, WorkerId};
 use super::{
-    FOLLOWED, ItemId, MAX_QUEUED, PlayError, PlayerEvent, PlayerOptions, PlayerStatus, QueuedItem, Repeat,
-    SharedFrame,
+    FOLLOWED, ItemId, Line, MAX_QUEUED, PlayError, PlayerEvent, PlayerOptions, PlayerStatus, QueuedItem,
+    Repeat, SharedFrame,
 };
 use crate::time::MediaTime;
 
@@ -44,6 +44,7 @@ pub(super) enum Command {
     Shuffle { seed: u64, reply: oneshot::Sender<()> },
     SkipTo { item: ItemId, reply: oneshot::Sender<Result<(), PlayError>> },
     Queue { reply: oneshot::Sender<Vec<QueuedItem>> },
+    Line { reply: oneshot::Sender<Line> },
     Previous { reply: oneshot::Sender<Result<(), PlayError>> },
     Repeat { repeat: Repeat, reply: oneshot::Sender<()> },
     Skip { reply: oneshot::Sender<Result<(), PlayError>> },
@@ -269,6 +270,7 @@ impl Driver {
             }
             Command::SkipTo { item, reply } => answer(reply, self.state.skip_to(item)),
             Command::Queue { reply } => answer(reply, self.state.upcoming()),
+            Command::Line { reply } => answer(reply, self.state.line()),
             Command::Enqueue { item, now: false, reply } => answer(reply, Ok(self.state.enqueue(item))),
             Command::Enqueue { item, now: true, reply } => answer(reply, Ok(self.state.play_now(item))),
             Command::Previous { reply } => answer(reply, self.state.previous()),

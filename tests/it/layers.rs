@@ -28,6 +28,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("axum", &["emulator"]),
     ("clap", &["cli", "main"]),
     ("anyhow", &["cli", "main"]),
+    ("rusqlite", &["player"]),
     ("symphonia", &["media"]),
     ("opus", &["media", "emulator"]),
     ("openh264", &["media", "emulator"]),

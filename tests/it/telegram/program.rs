@@ -91,7 +91,7 @@ pub(super) fn stop(child: Child) -> (Option<i32>, String, String) {
     told(child.wait_with_output().unwrap())
 }
 
-fn told(output: Output) -> (Option<i32>, String, String) {
+pub(super) fn told(output: Output) -> (Option<i32>, String, String) {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
