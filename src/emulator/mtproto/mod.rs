@@ -271,6 +271,11 @@ impl MtprotoDoor {
         self.server.methods.pushes.to_all_but(0, &updates);
     }
 
+    /// From now on whoever asks for a file is sent to a CDN, whatever they say that they take.
+    pub fn move_files_to_cdn(&self) {
+        self.server.methods.world().files_at_cdn = true;
+    }
+
     /// Sets the server's clock, in seconds ahead of the system's.
     pub fn set_clock(&self, ahead: i64) {
         self.server.ahead.store(ahead, Ordering::Relaxed);

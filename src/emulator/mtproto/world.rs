@@ -98,6 +98,8 @@ pub(super) struct World {
     pub(super) challenges: HashMap<i64, Challenge>,
     /// What the last join brought.
     pub(super) join_params: Option<Secret<String>>,
+    /// Files are said to be at a CDN.
+    pub(super) files_at_cdn: bool,
     /// Files in messages.
     pub(super) files: Vec<StoredFile>,
     /// Rights to sign in at another data center, and whose they are.

@@ -100,3 +100,14 @@ async fn what_cannot_be_fetched_says_why() {
     assert!(error.to_string().contains("FILE_REFERENCE_EXPIRED"), "{error}");
     lab.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redirection_to_a_cdn_is_refused() {
+    let lab = Lab::new().await;
+    let posted = lab.door.post_file(lab.chat, "noise.bin", bytes());
+    let file = open(&lab, posted).await.unwrap();
+    lab.door.move_files_to_cdn();
+    let error = rest(file).await.unwrap_err();
+    assert!(error.to_string().contains("CDN"), "{error}");
+    lab.end().await;
+}
