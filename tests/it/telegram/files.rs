@@ -108,6 +108,6 @@ async fn a_redirection_to_a_cdn_is_refused() {
     let file = open(&lab, posted).await.unwrap();
     lab.door.move_files_to_cdn();
     let error = rest(file).await.unwrap_err();
-    assert!(error.to_string().contains("CDN"), "{error}");
+    assert!(error.to_string().contains("public caches"), "{error}");
     lab.end().await;
 }
