@@ -119,6 +119,7 @@ async fn a_lost_answer_to_a_join_leaves_one_participant() {
         assert_eq!(lab.n_bots().await, 1, "{fault:?}");
         let n = lab.door.n_calls("phone.joinGroupCall");
         assert!((2..=3).contains(&n), "{fault:?}: {n}");
+        lab.hears().await;
         joined.leave().await;
         lab.end().await;
     }
@@ -406,11 +407,14 @@ async fn what_admins_do_arrives_also_when_every_update_comes_three_times() {
     assert!(!muted(false).await, "each once");
     lab.emulator.kick(ROOM, "bot").await.unwrap();
     assert_eq!(joined.call.closed().await, LeftReason::Kicked);
+    let n = |method: &str| lab.door.n_calls(method);
+    assert_eq!((n("phone.joinGroupCall"), lab.n_bots().await), (1, 0), "who was thrown out stays out");
 
     let joined = lab.join().await;
     joined.call.joined().await.unwrap();
     lab.emulator.discard(ROOM).await.unwrap();
     assert_eq!(joined.call.closed().await, LeftReason::Discarded);
+    assert_eq!(n("phone.joinGroupCall"), 2, "what is over is over");
     lab.end().await;
 }
 
@@ -444,6 +448,7 @@ async fn a_call_that_the_server_moves_joins_again() {
     status.wait_for(|status| *status == CallStatus::Reconnecting).await.unwrap();
     status.wait_for(|status| *status == CallStatus::Joined).await.unwrap();
     assert_eq!((lab.door.n_calls("phone.joinGroupCall"), lab.n_bots().await), (2, 1));
+    lab.hears().await;
     joined.leave().await;
     lab.end().await;
 }
@@ -457,6 +462,7 @@ async fn media_goes_on_while_the_connection_to_telegram_is_lost() {
     for _ in 0..3 {
         let (n_states, n_accepted) = (lab.door.n_calls("updates.getState"), lab.door.n_accepted());
         lab.door.hang_up();
+        lab.hears().await;
         until(|| lab.door.n_calls("updates.getState") > n_states).await;
         assert_eq!(lab.door.n_accepted(), n_accepted + 1, "one connection for one that was lost");
     }

@@ -25,7 +25,7 @@ impl Lab {
     }
 
     /// Waits for sound, half a second of it.
-    async fn hears(&self) {
+    pub(super) async fn hears(&self) {
         let mut looks = tokio::time::interval(Duration::from_millis(20));
         let before = self.n_packets().await;
         let heard = async {
