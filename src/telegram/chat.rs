@@ -82,7 +82,9 @@ impl std::str::FromStr for ChatName {
         if trimmed == "me" {
             return Ok(Self { place: Place::Me, invite_hash: None });
         }
-        if let Ok(id) = trimmed.parse::<i64>() {
+        if let Ok(id) = trimmed.parse::<i64>()
+            && id > i64::MIN
+        {
             return Ok(Self { place: Place::Id(id), invite_hash: None });
         }
         let bare = trimmed.strip_prefix("https://").or_else(|| trimmed.strip_prefix("http://"));
@@ -98,7 +100,8 @@ impl std::str::FromStr for ChatName {
         if let Some(number) = name.strip_prefix("c/") {
             let number = number.split('/').next().unwrap_or_default();
             let id: i64 = number.parse().map_err(|_| bad())?;
-            let place = Place::Id(-CHANNEL_BASE - id);
+            let id = Some(id).filter(|id| *id > 0).and_then(|id| (-CHANNEL_BASE).checked_sub(id));
+            let place = Place::Id(id.ok_or_else(bad)?);
             return Ok(Self { place, invite_hash: hash(query) });
         }
         let plausible =
@@ -185,11 +188,11 @@ impl Client {
         };
         let mut n_seen = 0;
         while n_seen < MAX_DIALOGS {
-            let (dialogs, messages, objects, total) = match self.inner.invoke(&request).await? {
-                tl::enums::messages::Dialogs::Dialogs(it) => (it.dialogs, it.messages, it.chats, 0),
+            let (dialogs, messages, objects, users, total) = match self.inner.invoke(&request).await? {
+                tl::enums::messages::Dialogs::Dialogs(it) => (it.dialogs, it.messages, it.chats, it.users, 0),
                 tl::enums::messages::Dialogs::Slice(it) => {
                     let total = usize::try_from(it.count).unwrap_or_default();
-                    (it.dialogs, it.messages, it.chats, total)
+                    (it.dialogs, it.messages, it.chats, it.users, total)
                 }
                 tl::enums::messages::Dialogs::NotModified(_) => break,
             };
@@ -198,20 +201,21 @@ impl Client {
             self.keep(&objects)?;
             let peers: Vec<String> =
                 dialogs.iter().filter_map(dialog_peer).map(super::rows::peer_name).collect();
-            let mut known = |name: &String| {
-                let chat = objects.iter().find(|chat| chat.id.to_string() == *name)?;
-                (!found.iter().any(|found| found.id == chat.id)).then(|| found.push(chat.clone()))
-            };
-            let n_new = peers.iter().filter_map(&mut known).count();
-            // The next page begins after the last message of this one.
-            let last = messages.iter().rev().find_map(message_place);
-            let offset_peer = found.last().map(|chat| chat.input.clone());
-            match (last, offset_peer) {
-                (Some((id, date)), Some(peer)) if n_seen < total && n_new > 0 => {
-                    (request.offset_id, request.offset_date, request.offset_peer) = (id, date, peer);
+            for name in &peers {
+                let chat = objects.iter().find(|chat| chat.id.to_string() == *name);
+                if let Some(chat) = chat.filter(|chat| found.iter().all(|found| found.id != chat.id)) {
+                    found.push(chat.clone());
                 }
-                _ => break,
             }
+            // The next page begins after the last dialog of this one, whoever it is with.
+            let Some(next) = dialogs.last().and_then(|last| offset(last, &messages, &objects, &users)) else {
+                break;
+            };
+            let (offset_id, offset_date, offset_peer) = next;
+            if n_seen >= total || (offset_id, offset_date) == (request.offset_id, request.offset_date) {
+                break;
+            }
+            request = tl::functions::messages::GetDialogs { offset_id, offset_date, offset_peer, ..request };
         }
         Ok(found)
     }
@@ -337,13 +341,28 @@ fn dialog_peer(dialog: &tl::enums::Dialog) -> Option<&tl::enums::Peer> {
     }
 }
 
-/// Id and date, by which the next page is found.
-fn message_place(message: &tl::enums::Message) -> Option<(i32, i32)> {
-    match message {
-        tl::enums::Message::Message(it) => Some((it.id, it.date)),
-        tl::enums::Message::Service(it) => Some((it.id, it.date)),
+/// Where the page behind a dialog begins: the dialog's last message, its date, and with whom.
+fn offset(
+    dialog: &tl::enums::Dialog,
+    messages: &[tl::enums::Message],
+    chats: &[Chat],
+    users: &[tl::enums::User],
+) -> Option<(i32, i32, tl::enums::InputPeer)> {
+    let tl::enums::Dialog::Dialog(dialog) = dialog else { return None };
+    let place = |message: &tl::enums::Message| match message {
+        tl::enums::Message::Message(it) => Some((it.id, it.date, it.peer_id.clone())),
+        tl::enums::Message::Service(it) => Some((it.id, it.date, it.peer_id.clone())),
         tl::enums::Message::Empty(_) => None,
-    }
+    };
+    let mut places = messages.iter().filter_map(place);
+    let (id, date, peer) = places.find(|(id, _, peer)| (*id, peer) == (dialog.top_message, &dialog.peer))?;
+    let name = super::rows::peer_name(&peer);
+    let with = chats.iter().find(|chat| chat.id.to_string() == name).map(|chat| chat.input.clone());
+    let with = with.or_else(|| {
+        let user = users.iter().filter_map(|user| Chat::of_user(user, false));
+        Some(user.into_iter().find(|user| user.id.to_string() == name)?.input)
+    });
+    Some((id, date, with.unwrap_or(tl::enums::InputPeer::Empty)))
 }
 
 #[cfg(test)]
@@ -375,9 +394,19 @@ mod tests {
 
     #[test]
     fn what_names_no_chat_is_refused() {
-        for text in
-            ["", "durov", "@", "@a b", "https://example.org/durov", "t.me/", "t.me/+AbCdEf", "t.me/c/x"]
-        {
+        for text in [
+            "",
+            "durov",
+            "@",
+            "@a b",
+            "t.me/c/-5",
+            "t.me/c/9223372036854775807",
+            "-9223372036854775808",
+            "https://example.org/durov",
+            "t.me/",
+            "t.me/+AbCdEf",
+            "t.me/c/x",
+        ] {
             assert_eq!(name(text), None, "{text}");
         }
         assert_eq!(name(&"9".repeat(300)), None);

@@ -170,6 +170,8 @@ impl TelegramError {
         };
         match (error.code, error.value) {
             (401, _) => Self::SignedOut(message),
+            // Telegram ends a session that is used from two places at once, and says so with a 406.
+            _ if message == "AUTH_KEY_DUPLICATED" => Self::SignedOut(message),
             (420, Some(secs)) => Self::FloodWait { wait: Duration::from_secs(secs.into()), method },
             (code, _) => Self::Rpc { code, message, method },
         }
@@ -238,6 +240,8 @@ mod tests {
     fn the_call_hears_telegrams_own_word() {
         let flood = SignalingError::from(rpc(420, "FLOOD_WAIT", Some(7)));
         assert_eq!(flood, SignalingError::Rpc { code: 420, message: "FLOOD_WAIT_7".into() });
+        let twice = rpc(406, "AUTH_KEY_DUPLICATED", None);
+        assert!(matches!(&twice, TelegramError::SignedOut(word) if word == "AUTH_KEY_DUPLICATED"), "{twice}");
         let out = SignalingError::from(rpc(401, "SESSION_REVOKED", None));
         assert_eq!(out, SignalingError::Rpc { code: 401, message: "SESSION_REVOKED".into() });
         let none = SignalingError::from(TelegramError::NoVideoChat("Title".into()));

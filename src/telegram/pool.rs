@@ -51,7 +51,13 @@ impl Pool {
 
     /// It does not answer. What else it was asked for is lost with it.
     pub(super) fn doom(&self, generation: Generation) {
-        self.doomed.send_replace(Some(generation));
+        self.doomed.send_if_modified(|latest| {
+            let is_later = latest.is_none_or(|latest| generation > latest);
+            if is_later {
+                *latest = Some(generation);
+            }
+            is_later
+        });
     }
 
     /// Has it been given up?

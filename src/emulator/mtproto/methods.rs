@@ -9,12 +9,14 @@ use grammers_tl_types as tl;
 use tl::{Cursor, Deserializable, Identifiable, RemoteCall, Serializable};
 
 use super::objects;
-use super::world::{Chat, ChatKind, World};
+use super::world::{Account, Chat, ChatKind, World};
 use crate::emulator::RpcError;
 use crate::emulator::net::{Control, EmulatorError};
 
 /// Functions that wrap a function, one in the other.
 const MAX_WRAPPERS: usize = 8;
+/// Dialogs on a page, at most.
+const MAX_DIALOGS: usize = 100;
 /// The data center that every account is at home in.
 pub(super) const DC: i32 = 2;
 
@@ -211,12 +213,30 @@ impl Methods {
         request: tl::functions::messages::GetDialogs,
     ) -> Result<tl::enums::messages::Dialogs, RpcError> {
         let world = self.world();
-        // Whoever asks for the page after the last gets none.
-        let is_first = matches!(request.offset_peer, tl::enums::InputPeer::Empty);
-        let dialogs = world.chats.values().filter(|_| is_first).map(objects::dialog).collect();
+        let friends: Vec<Account> = world.friends().collect();
+        let with_friends = friends.iter().map(|friend| tl::types::PeerUser { user_id: friend.id }.into());
+        let all: Vec<tl::enums::Peer> = with_friends.chain(world.chats.values().map(Chat::peer)).collect();
+        let count = i32::try_from(all.len()).unwrap_or(i32::MAX);
+        // The latest first: each dialog's last message is older by one, in number and in time.
+        let (mut page, mut messages) = (Vec::new(), Vec::new());
+        let limit = usize::try_from(request.limit).unwrap_or(0).clamp(1, MAX_DIALOGS);
+        for (id, peer) in (1..=count).rev().zip(&all) {
+            if request.offset_id == id && input_name(&request.offset_peer) != input_of(peer) {
+                // Message, date and peer have to be those of the same dialog.
+                return Err(RpcError::new(400, "OFFSET_PEER_ID_INVALID"));
+            }
+            if (request.offset_id == 0 || id < request.offset_id) && page.len() < limit {
+                page.push(objects::dialog(peer, id));
+                messages.push(objects::last_message(id, peer, date(caller) - (count - id)));
+            }
+        }
         let chats = world.chats.values().map(|chat| chat_object(chat, caller)).collect();
-        let users = world.users(caller.account);
-        Ok(tl::types::messages::Dialogs { dialogs, messages: vec![], chats, users }.into())
+        let mut users = world.users(caller.account);
+        users.extend(friends.iter().map(|friend| objects::user(friend, caller.account)));
+        if page.len() == all.len() {
+            return Ok(tl::types::messages::Dialogs { dialogs: page, messages, chats, users }.into());
+        }
+        Ok(tl::types::messages::DialogsSlice { count, dialogs: page, messages, chats, users }.into())
     }
 
     fn get_chats(
@@ -339,6 +359,24 @@ pub(super) fn channel<'a>(world: &'a World, input: &tl::enums::InputChannel) -> 
     let tl::enums::InputChannel::Channel(input) = input else { return Err(invalid()) };
     let chat = world.chats.get(&input.channel_id).filter(|chat| chat.kind != ChatKind::Group);
     chat.filter(|chat| chat.access_hash == input.access_hash).ok_or_else(invalid)
+}
+
+/// Whom an offset names, as far as an offset can.
+fn input_name(input: &tl::enums::InputPeer) -> Option<i64> {
+    match input {
+        tl::enums::InputPeer::User(user) => Some(user.user_id),
+        tl::enums::InputPeer::Chat(chat) => Some(chat.chat_id),
+        tl::enums::InputPeer::Channel(channel) => Some(channel.channel_id),
+        _ => None,
+    }
+}
+
+const fn input_of(peer: &tl::enums::Peer) -> Option<i64> {
+    match peer {
+        tl::enums::Peer::User(user) => Some(user.user_id),
+        tl::enums::Peer::Chat(chat) => Some(chat.chat_id),
+        tl::enums::Peer::Channel(channel) => Some(channel.channel_id),
+    }
 }
 
 fn user_id(input: &tl::enums::InputUser, caller: &Caller) -> Option<i64> {

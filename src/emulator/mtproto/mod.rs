@@ -182,6 +182,12 @@ impl MtprotoDoor {
         TelegramChatId(id)
     }
 
+    /// Accounts write with so many people in private, later than in any chat: these dialogs come
+    /// first in their lists.
+    pub fn add_private_dialogs(&self, n: u32) {
+        self.server.methods.world().n_friends += i64::from(n);
+    }
+
     /// An admin begins a call; one that there is, is replaced.
     pub fn begin_call(&self, chat: TelegramChatId, new: &NewCall) {
         let mut world = self.server.methods.world();

@@ -158,10 +158,18 @@ pub(super) fn full_user(id: i64) -> tl::enums::UserFull {
     full.into()
 }
 
-pub(super) fn dialog(chat: &Chat) -> tl::enums::Dialog {
+/// The last message of a dialog, without any content.
+pub(super) fn last_message(id: i32, peer: &tl::enums::Peer, date: i32) -> tl::enums::Message {
+    let message: tl::types::Message =
+        Fields::with_flags(2).put(&id).put(peer).put(&date).put(&String::new()).build();
+    message.into()
+}
+
+pub(super) fn dialog(peer: &tl::enums::Peer, top_message: i32) -> tl::enums::Dialog {
     let dialog: tl::types::Dialog = Fields::with_flags(1)
-        .put(&chat.peer())
-        .ints(&[0; 7])
+        .put(peer)
+        .put(&top_message)
+        .ints(&[0; 6])
         .empty::<tl::types::PeerNotifySettings>(1)
         .build();
     dialog.into()
@@ -284,7 +292,7 @@ mod tests {
             assert_eq!(tl::enums::Chat::from_bytes(&object.to_bytes()), Ok(object));
             let full = full_chat(&it);
             assert_eq!(tl::enums::ChatFull::from_bytes(&full.to_bytes()), Ok(full));
-            let dialog = dialog(&it);
+            let dialog = dialog(&it.peer(), 7);
             assert_eq!(tl::enums::Dialog::from_bytes(&dialog.to_bytes()), Ok(dialog));
         }
         let full = full_user(5);

@@ -16,6 +16,9 @@ const FIRST_STRANGER: i64 = 7_000_000_000;
 /// Accounts get ids from here on.
 const FIRST_ACCOUNT: i64 = 5_000_000_000;
 
+/// People who are written with in private get ids from here on.
+const FIRST_FRIEND: i64 = 6_000_000_000;
+
 /// Answers that are remembered until their update passes.
 const MAX_TOLD: usize = 256;
 
@@ -96,6 +99,8 @@ pub(super) struct World {
     /// Keys that still owe the password of this account.
     pub(super) half_in: HashMap<i64, i64>,
     pub(super) challenges: HashMap<i64, Challenge>,
+    /// How many people the accounts write with in private.
+    pub(super) n_friends: i64,
     /// What the last join brought.
     pub(super) join_params: Option<Secret<String>>,
     /// Files are said to be at a CDN.
@@ -261,6 +266,18 @@ impl World {
         let next = FIRST_STRANGER + i64::try_from(self.strangers.len()).expect("few strangers");
         let user_id = *self.strangers.entry(name.to_owned()).or_insert(next);
         tl::types::PeerUser { user_id }.into()
+    }
+
+    /// Those whom the accounts write with in private.
+    pub(super) fn friends(&self) -> impl Iterator<Item = Account> {
+        (0..self.n_friends).map(|nth| Account {
+            id: FIRST_FRIEND + nth,
+            access_hash: FIRST_FRIEND - nth,
+            name: format!("friend {nth}"),
+            username: None,
+            phone: None,
+            is_bot: false,
+        })
     }
 
     /// Everybody who may stand in a participant list.

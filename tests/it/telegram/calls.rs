@@ -22,6 +22,12 @@ async fn a_client_finds_its_chats_and_their_video_chats() {
     assert_eq!(listed.iter().map(|chat| chat.id).collect::<Vec<_>>(), [chat.id]);
     let by_number = lab.client.get_chat(&chat.id.to_string().parse().unwrap()).await.unwrap();
     assert_eq!(by_number.title, "Demo");
+    // Pages that hold nothing but people are passed over.
+    lab.door.add_private_dialogs(250);
+    let before = lab.door.n_calls("messages.getDialogs");
+    let listed = lab.client.chats().await.unwrap();
+    assert_eq!(listed.iter().map(|chat| chat.id).collect::<Vec<_>>(), [chat.id]);
+    assert_eq!(lab.door.n_calls("messages.getDialogs") - before, 3, "a hundred on each page");
     let error = lab.client.get_chat(&"@nobody_there".parse().unwrap()).await.unwrap_err();
     assert!(matches!(error, TelegramError::NoChat(_)), "{error}");
 
