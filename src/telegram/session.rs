@@ -171,12 +171,16 @@ impl Session {
     pub fn delete(&self) -> Result<(), SessionError> {
         *self.stored() = Stored::default();
         let Some(Disk { path, .. }) = &self.disk else { return Ok(()) };
-        match fs::remove_file(path) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-                Err(SessionError::File { verb: "remove", path: path.clone(), cause })
+        // A write that did not come to its end has left the key in a file beside it.
+        for path in [path.clone(), path.with_extension("new")] {
+            match fs::remove_file(&path) {
+                Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                    return Err(SessionError::File { verb: "remove", path, cause });
+                }
+                _ => {}
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     /// Has anybody signed in?

@@ -29,7 +29,10 @@ fn what_was_kept_is_there_again_and_private() {
     assert_eq!((session.me(), session.channel_hash(5)), (Some(Me { id: 7, bot: false }), Some(6)));
     let option = session.dc_option(2).expect("readable").expect("known");
     assert_eq!((option.ipv4.port(), option.auth_key), (4430, Some([0xab; 256])));
+    let unfinished = path.with_extension("new");
+    fs::write(&unfinished, "half of it, with the key").expect("written");
     session.delete().expect("removable");
+    assert!(!unfinished.exists(), "what a crash has left goes, too");
     assert!(!path.exists() && session.me().is_none());
 }
 
