@@ -132,14 +132,14 @@ impl Stream {
             joined = any_joined(&calls) => !joined,
             () = stop.cancelled() => true,
         };
-        if !nothing_joined {
-            tokio::select! {
-                begun = self.begin(&player, items) => begun?,
-                () = stop.cancelled() => {}
-            }
-        }
+        // One that is stopped before it is where it was must not write that down.
+        let begun = !nothing_joined
+            && tokio::select! {
+                begun = self.begin(&player, items) => begun.map(|()| true)?,
+                () = stop.cancelled() => false,
+            };
         let keeper = match self.journal.take() {
-            Some(journal) if !nothing_joined => Some(journal.keep(&player, self.chats.clone()).await?),
+            Some(journal) if begun => Some(journal.keep(&player, self.chats.clone()).await?),
             _ => None,
         };
         let mut steered = JoinSet::new();
