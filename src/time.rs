@@ -52,6 +52,11 @@ impl MediaTime {
         Self(millis.saturating_mul(FLICKS_PER_SECOND / 1000))
     }
 
+    /// From a length of the wall clock; one that is too long becomes the longest there is.
+    pub fn from_duration(duration: Duration) -> Self {
+        i64::try_from(duration.as_nanos()).map_or(Self::MAX, Self::from_nanos)
+    }
+
     /// Nanoseconds, rounded to the nearest flick.
     pub fn from_nanos(nanos: i64) -> Self {
         Self::from_ticks(nanos, 1_000_000_000)

@@ -136,8 +136,7 @@ enum Signaling {
 /// The first item begins there.
 pub(super) fn begin_at(items: &mut [Item], start_at: Option<Duration>) {
     if let (Some(first), Some(at)) = (items.first_mut(), start_at) {
-        *first =
-            first.clone().start_at(MediaTime::from_nanos(i64::try_from(at.as_nanos()).unwrap_or(i64::MAX)));
+        *first = first.clone().start_at(MediaTime::from_duration(at));
     }
 }
 

@@ -110,8 +110,7 @@ impl Journal {
         self.set_aside.as_deref()
     }
 
-    /// Writes down what `player` does, until it is over or the future is dropped; what was last
-    /// seen is in the file when the returned [`Keeper`] has ended.
+    /// Writes down what `player` does, until it is over, or the [`Keeper`] stops or is dropped.
     ///
     /// # Errors
     /// When there is no thread for it.

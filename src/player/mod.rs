@@ -199,6 +199,14 @@ pub struct PlayerStatus {
     pub n_dropped: u64,
 }
 
+impl PlayerStatus {
+    /// Before anything has happened.
+    fn first(options: &PlayerOptions) -> Self {
+        let volume_percent = options.volume_percent.min(MAX_VOLUME_PERCENT);
+        Self { volume_percent, repeat: options.repeat, ..Self::default() }
+    }
+}
+
 /// Something that happened to a programme. Each comes when the calls have sent it, not when it
 /// was decided.
 #[derive(Clone, Debug)]
@@ -334,7 +342,7 @@ impl Player {
     pub fn start(options: PlayerOptions) -> Self {
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let (events, first_events) = broadcast::channel(EVENTS);
-        let first_status = PlayerStatus { volume_percent: options.volume_percent, ..PlayerStatus::default() };
+        let first_status = PlayerStatus::first(&options);
         let (shown, status) = watch::channel(first_status);
         tokio::spawn(task::run(options, inbox, events, shown));
         Self { commands, status, events: Arc::new(first_events) }

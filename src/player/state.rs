@@ -112,11 +112,7 @@ impl State {
     /// A programme whose first slot is due [`LEAD`] from now.
     pub(super) fn new(mut options: PlayerOptions, now: Instant) -> Self {
         options.volume_percent = options.volume_percent.min(MAX_VOLUME_PERCENT);
-        let status = PlayerStatus {
-            volume_percent: options.volume_percent,
-            repeat: options.repeat,
-            ..PlayerStatus::default()
-        };
+        let status = PlayerStatus::first(&options);
         Self {
             timeline: Timeline::new(now + LEAD),
             queue: Queue::new(options.repeat),
@@ -296,7 +292,7 @@ impl State {
         debug!(item = deck.id.0, ?to, "seek");
         deck.seek(to);
         self.timeline.cue();
-        self.stalling = false;
+        (self.stalling, self.starved_for) = (false, MediaTime::ZERO);
         self.answer_seek(Err(PlayError::Superseded));
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
@@ -307,8 +303,8 @@ impl State {
 
     /// Goes that far from what is heard now; back before the beginning means the beginning.
     pub(super) fn seek_by(&mut self, offset: MediaTime) -> Result<Ticket, PlayError> {
-        let lead = MediaTime::from_millis(200);
-        let heard = self.timeline.position().map_or(self.status.position, |position| position - lead);
+        let ahead = MediaTime::from_duration(LEAD);
+        let heard = self.timeline.position().map_or(self.status.position, |position| position - ahead);
         self.seek(heard + offset)
     }
 

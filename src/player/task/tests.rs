@@ -189,6 +189,7 @@ async fn a_late_call_begins_at_a_key_frame_and_a_slow_one_slows_nobody() {
 #[tokio::test(start_paused = true)]
 async fn closing_leaves_no_reader() {
     let player = Player::start(PlayerOptions { repeat: Repeat::All, ..options() });
+    assert_eq!(player.status().borrow().repeat, Repeat::All, "also before anything has happened");
     let mut events = player.events();
     let (item, gone) = watched(Clip::of_secs(1), || {});
     let id = player.enqueue(item).await.unwrap();
