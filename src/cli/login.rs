@@ -54,8 +54,23 @@ pub(super) fn login(args: &LoginArgs) -> anyhow::Result<Exit> {
         return Err(TelegramError::Bot.into());
     }
     super::runtime()?.block_on(async {
-        let client = args.account.client()?;
-        let result = sign_in(args, &client).await;
+        let mut client = args.account.client()?;
+        let result = match client.account().await {
+            Ok(account) => {
+                say::remark("already signed in; `telecast logout` ends that");
+                Ok(account)
+            }
+            Err(error) => {
+                if error.ends_session() {
+                    say::remark(format_args!("{error}; the old session is set aside"));
+                    client.shutdown().await;
+                    drop(client);
+                    args.account.session()?.start_anew()?;
+                    client = args.account.client()?;
+                }
+                sign_in(args, &client).await
+            }
+        };
         client.shutdown().await;
         let account = result?;
         say::result(format_args!("signed in as {}", shown(&account)))?;
@@ -109,10 +124,6 @@ pub(super) fn whoami(args: &WhoamiArgs) -> anyhow::Result<Exit> {
 }
 
 async fn sign_in(args: &LoginArgs, client: &Client) -> anyhow::Result<Account> {
-    if let Ok(account) = client.account().await {
-        say::remark("already signed in; `telecast logout` ends that");
-        return Ok(account);
-    }
     let step = match &args.phone {
         Some(phone) => with_code(client, phone).await?,
         None => with_qr(client).await?,

@@ -1,5 +1,8 @@
 //! Finding a chat by whatever people call it, and the video chat in it.
 
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
 use grammers_tl_types as tl;
 
 use super::client::Client;
@@ -9,8 +12,8 @@ use super::error::TelegramError;
 pub(super) const CHANNEL_BASE: i64 = 1_000_000_000_000;
 /// Dialogs fetched at once.
 const DIALOGS: i32 = 100;
-/// Dialogs that are looked through at most.
-const MAX_DIALOGS: usize = 1000;
+/// Dialogs that are looked through at most; accounts in more are rare.
+const MAX_DIALOGS: usize = 10_000;
 /// No text that names a chat is longer.
 const MAX_NAME: usize = 256;
 
@@ -30,6 +33,8 @@ pub struct ChatName {
 enum Place {
     Username(String),
     Id(i64),
+    /// The hash of an invite link.
+    Invite(String),
     Me,
 }
 
@@ -91,26 +96,51 @@ impl std::str::FromStr for ChatName {
         let bare = bare.unwrap_or(trimmed);
         let linked =
             ["t.me/", "telegram.me/", "telegram.dog/"].iter().find_map(|host| bare.strip_prefix(host));
-        let (name, query) = match linked {
-            Some(path) => path.split_once('?').unwrap_or((path, "")),
-            None => (trimmed.strip_prefix('@').ok_or_else(bad)?, ""),
+        let (place, query) = if let Some(query) = bare.strip_prefix("tg://resolve?") {
+            (value(query, "domain").and_then(username), query)
+        } else if let Some(query) = bare.strip_prefix("tg://join?") {
+            (value(query, "invite").and_then(invite), query)
+        } else if let Some(query) = bare.strip_prefix("tg://privatepost?") {
+            (value(query, "channel").and_then(channel), query)
+        } else if let Some(path) = linked {
+            let (path, query) = path.split_once('?').unwrap_or((path, ""));
+            let path = path.split('#').next().unwrap_or_default();
+            // What follows names a message in the chat.
+            let place = match path.split('/').collect::<Vec<_>>()[..] {
+                ["c", number, ..] => channel(number),
+                ["joinchat", hash] | ["joinchat", hash, ""] => invite(hash),
+                [name, ..] => match name.strip_prefix('+') {
+                    // With digits alone it is somebody's phone number.
+                    Some(hash) => invite(hash).filter(|_| !hash.bytes().all(|byte| byte.is_ascii_digit())),
+                    None => username(name),
+                },
+                [] => None,
+            };
+            (place, query)
+        } else {
+            (trimmed.strip_prefix('@').and_then(username), "")
         };
-        let (name, query) = (name.trim_end_matches('/'), query.split('#').next().unwrap_or_default());
-        // t.me/c/1234 is a private supergroup by number.
-        if let Some(number) = name.strip_prefix("c/") {
-            let number = number.split('/').next().unwrap_or_default();
-            let id: i64 = number.parse().map_err(|_| bad())?;
-            let id = Some(id).filter(|id| *id > 0).and_then(|id| (-CHANNEL_BASE).checked_sub(id));
-            let place = Place::Id(id.ok_or_else(bad)?);
-            return Ok(Self { place, invite_hash: hash(query) });
-        }
-        let plausible =
-            name.len() >= 3 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-        if !plausible {
-            return Err(bad());
-        }
-        Ok(Self { place: Place::Username(name.to_owned()), invite_hash: hash(query) })
+        let query = query.split('#').next().unwrap_or_default();
+        Ok(Self { place: place.ok_or_else(bad)?, invite_hash: speaker_hash(query) })
     }
+}
+
+fn username(name: &str) -> Option<Place> {
+    let is_plausible =
+        name.len() >= 3 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    is_plausible.then(|| Place::Username(name.to_owned()))
+}
+
+/// A private supergroup by number, as in t.me/c/1234567.
+fn channel(number: &str) -> Option<Place> {
+    let id = number.parse().ok().filter(|id: &i64| *id > 0)?;
+    (-CHANNEL_BASE).checked_sub(id).map(Place::Id)
+}
+
+fn invite(hash: &str) -> Option<Place> {
+    let is_plausible = hash.len() >= 8
+        && hash.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+    is_plausible.then(|| Place::Invite(hash.to_owned()))
 }
 
 impl std::fmt::Display for ChatName {
@@ -118,18 +148,23 @@ impl std::fmt::Display for ChatName {
         match &self.place {
             Place::Username(name) => write!(f, "@{name}"),
             Place::Id(id) => write!(f, "{id}"),
+            // Whoever has the whole link can come in.
+            Place::Invite(_) => f.write_str("t.me/+…"),
             Place::Me => f.write_str("me"),
         }
     }
 }
 
 /// The speaker hash of a link, if it has one.
-fn hash(query: &str) -> Option<String> {
-    query
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .find(|(key, value)| ["voicechat", "videochat", "livestream"].contains(key) && !value.is_empty())
-        .map(|(_, value)| value.to_owned())
+fn speaker_hash(query: &str) -> Option<String> {
+    let hash = ["voicechat", "videochat", "livestream"].iter().find_map(|key| value(query, key))?;
+    Some(hash.to_owned())
+}
+
+/// A value of a link's query.
+pub(super) fn value<'a>(query: &'a str, key: &str) -> Option<&'a str> {
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(of, value)| *of == key && !value.is_empty()).map(|(_, value)| value)
 }
 
 impl Client {
@@ -142,6 +177,7 @@ impl Client {
             Place::Me => self.myself().await?,
             Place::Username(username) => self.chat_by_username(username, name).await?,
             Place::Id(id) => self.chat_by_id(*id, name).await?,
+            Place::Invite(hash) => self.chat_by_invite(hash).await?,
         };
         let full = match &chat.input {
             tl::enums::InputPeer::Chat(input) => {
@@ -176,7 +212,22 @@ impl Client {
     /// # Errors
     /// When Telegram cannot be reached or refuses.
     pub async fn chats(&self) -> Result<Vec<Chat>, TelegramError> {
-        let mut found: Vec<Chat> = Vec::new();
+        let mut found = Vec::new();
+        let all = |chat| {
+            found.push(chat);
+            ControlFlow::Continue(())
+        };
+        self.look_through_dialogs(all).await?;
+        Ok(found)
+    }
+
+    /// Shows each group and channel that this account is in, latest first, until `look` has seen
+    /// enough.
+    async fn look_through_dialogs(
+        &self,
+        mut look: impl FnMut(Chat) -> ControlFlow<()> + Send,
+    ) -> Result<(), TelegramError> {
+        let mut shown = HashSet::new();
         let mut request = tl::functions::messages::GetDialogs {
             exclude_pinned: false,
             folder_id: None,
@@ -187,14 +238,14 @@ impl Client {
             hash: 0,
         };
         let mut n_seen = 0;
-        while n_seen < MAX_DIALOGS {
+        loop {
             let (dialogs, messages, objects, users, total) = match self.inner.invoke(&request).await? {
                 tl::enums::messages::Dialogs::Dialogs(it) => (it.dialogs, it.messages, it.chats, it.users, 0),
                 tl::enums::messages::Dialogs::Slice(it) => {
                     let total = usize::try_from(it.count).unwrap_or_default();
                     (it.dialogs, it.messages, it.chats, it.users, total)
                 }
-                tl::enums::messages::Dialogs::NotModified(_) => break,
+                tl::enums::messages::Dialogs::NotModified(_) => return Ok(()),
             };
             n_seen += dialogs.len();
             let objects: Vec<Chat> = objects.iter().filter_map(Chat::of).collect();
@@ -203,21 +254,26 @@ impl Client {
                 dialogs.iter().filter_map(dialog_peer).map(super::rows::peer_name).collect();
             for name in &peers {
                 let chat = objects.iter().find(|chat| chat.id.to_string() == *name);
-                if let Some(chat) = chat.filter(|chat| found.iter().all(|found| found.id != chat.id)) {
-                    found.push(chat.clone());
+                if let Some(chat) = chat.filter(|chat| shown.insert(chat.id))
+                    && look(chat.clone()).is_break()
+                {
+                    return Ok(());
                 }
             }
             // The next page begins after the last dialog of this one, whoever it is with.
             let Some(next) = dialogs.last().and_then(|last| offset(last, &messages, &objects, &users)) else {
-                break;
+                return Ok(());
             };
             let (offset_id, offset_date, offset_peer) = next;
             if n_seen >= total || (offset_id, offset_date) == (request.offset_id, request.offset_date) {
-                break;
+                return Ok(());
+            }
+            if n_seen >= MAX_DIALOGS {
+                tracing::warn!(n_seen, total, "this account has more chats than are looked through");
+                return Ok(());
             }
             request = tl::functions::messages::GetDialogs { offset_id, offset_date, offset_peer, ..request };
         }
-        Ok(found)
     }
 
     async fn myself(&self) -> Result<Chat, TelegramError> {
@@ -247,26 +303,57 @@ impl Client {
 
     async fn chat_by_id(&self, id: i64, name: &ChatName) -> Result<Chat, TelegramError> {
         let missing = || TelegramError::NoChat(name.to_string());
-        let chats = if id < -CHANNEL_BASE {
-            let channel_id = -id - CHANNEL_BASE;
-            let Some(access_hash) = self.inner.session.channel_hash(channel_id) else {
-                // Only chats that were seen have a hash: those in the list are.
-                return self.chats().await?.into_iter().find(|chat| chat.id == id).ok_or_else(missing);
+        let of = |chats: tl::enums::messages::Chats| {
+            let chats = match chats {
+                tl::enums::messages::Chats::Chats(it) => it.chats,
+                tl::enums::messages::Chats::Slice(it) => it.chats,
             };
-            let channel = tl::types::InputChannel { channel_id, access_hash }.into();
-            self.inner.invoke(&tl::functions::channels::GetChannels { id: vec![channel] }).await
-        } else if id < 0 {
-            self.inner.invoke(&tl::functions::messages::GetChats { id: vec![-id] }).await
-        } else {
+            chats.iter().filter_map(Chat::of).find(|chat| chat.id == id)
+        };
+        if id >= 0 {
             return Err(missing());
+        }
+        if id >= -CHANNEL_BASE {
+            let request = tl::functions::messages::GetChats { id: vec![-id] };
+            return of(self.inner.invoke(&request).await?).ok_or_else(missing);
+        }
+        let channel_id = -id - CHANNEL_BASE;
+        let mut refusal = None;
+        if let Some(access_hash) = self.inner.session.channel_hash(channel_id) {
+            let channel = tl::types::InputChannel { channel_id, access_hash }.into();
+            match self.inner.invoke(&tl::functions::channels::GetChannels { id: vec![channel] }).await {
+                Ok(chats) => return of(chats).ok_or_else(missing),
+                Err(error @ TelegramError::Rpc { code: 400, .. }) => {
+                    // What we had kept may be out of date, or another account's.
+                    self.inner.session.forget_channel(channel_id)?;
+                    refusal = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        // Only chats that were seen have a hash: those in the list are.
+        let mut found = None;
+        let wanted = |chat: Chat| {
+            if chat.id != id {
+                return ControlFlow::Continue(());
+            }
+            found = Some(chat);
+            ControlFlow::Break(())
         };
-        let chats = match chats {
-            Ok(tl::enums::messages::Chats::Chats(it)) => it.chats,
-            Ok(tl::enums::messages::Chats::Slice(it)) => it.chats,
-            Err(TelegramError::Rpc { code: 400, .. }) => return Err(missing()),
-            Err(error) => return Err(error),
+        self.look_through_dialogs(wanted).await?;
+        found.ok_or_else(|| refusal.unwrap_or_else(missing))
+    }
+
+    async fn chat_by_invite(&self, hash: &str) -> Result<Chat, TelegramError> {
+        let request = tl::functions::messages::CheckChatInvite { hash: hash.to_owned() };
+        let chat = match self.inner.invoke(&request).await? {
+            tl::enums::ChatInvite::Already(it) => it.chat,
+            tl::enums::ChatInvite::Peek(it) => return Err(TelegramError::NotMember(title(&it.chat))),
+            tl::enums::ChatInvite::Invite(it) => return Err(TelegramError::NotMember(it.title)),
         };
-        chats.iter().filter_map(Chat::of).find(|chat| chat.id == id).ok_or_else(missing)
+        let chat = Chat::of(&chat).ok_or_else(|| TelegramError::NotMember(title(&chat)))?;
+        self.keep(std::slice::from_ref(&chat))?;
+        Ok(chat)
     }
 
     /// Keeps the access hashes, without which a channel cannot be found by number.
@@ -330,6 +417,16 @@ impl Chat {
     }
 }
 
+fn title(chat: &tl::enums::Chat) -> String {
+    match chat {
+        tl::enums::Chat::Chat(it) => it.title.clone(),
+        tl::enums::Chat::Channel(it) => it.title.clone(),
+        tl::enums::Chat::Forbidden(it) => it.title.clone(),
+        tl::enums::Chat::ChannelForbidden(it) => it.title.clone(),
+        _ => "that chat".to_owned(),
+    }
+}
+
 fn may_manage(rights: Option<&tl::enums::ChatAdminRights>) -> bool {
     rights.is_some_and(|tl::enums::ChatAdminRights::Rights(rights)| rights.manage_call)
 }
@@ -385,6 +482,13 @@ mod tests {
             ("https://t.me/x_y_z?a=b&livestream=ab12#top", user("x_y_z"), Some("ab12")),
             ("https://t.me/x_y_z?videochat", user("x_y_z"), None),
             ("https://t.me/c/1234567", Place::Id(-1_000_001_234_567), None),
+            ("t.me/some_chat/5", user("some_chat"), None),
+            ("t.me/c/1234567/5", Place::Id(-1_000_001_234_567), None),
+            ("tg://resolve?domain=some_chat&videochat=ab12", user("some_chat"), Some("ab12")),
+            ("tg://privatepost?channel=1234567&post=5", Place::Id(-1_000_001_234_567), None),
+            ("https://t.me/+AbCd-fGh_2", Place::Invite("AbCd-fGh_2".to_owned()), None),
+            ("t.me/joinchat/AbCd-fGh_2/", Place::Invite("AbCd-fGh_2".to_owned()), None),
+            ("tg://join?invite=AbCd-fGh_2", Place::Invite("AbCd-fGh_2".to_owned()), None),
             ("-1001234567890", Place::Id(-1_001_234_567_890), None),
             (" me ", Place::Me, None),
         ] {
@@ -405,10 +509,15 @@ mod tests {
             "https://example.org/durov",
             "t.me/",
             "t.me/+AbCdEf",
+            "t.me/+491701234567",
+            "tg://login?token=x",
+            "tg://resolve?videochat=x",
             "t.me/c/x",
         ] {
             assert_eq!(name(text), None, "{text}");
         }
         assert_eq!(name(&"9".repeat(300)), None);
+        let invite: ChatName = "t.me/+AbCd-fGh_2".parse().expect("an invite link");
+        assert!(!invite.to_string().contains("AbCd"), "whoever has it can come in");
     }
 }

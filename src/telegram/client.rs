@@ -324,7 +324,10 @@ impl Inner {
                 if matches!(error, InvocationError::Io(_) | InvocationError::Dropped(_)) {
                     self.lost.notify_one();
                 }
-                Err(TelegramError::of(error, method))
+                match TelegramError::of(error, method) {
+                    TelegramError::KeyUnknown => Err(self.key_unknown(home)?),
+                    error => Err(error),
+                }
             }
             Err(_) => {
                 // The connection may be dead without anybody having said so.
@@ -332,6 +335,16 @@ impl Inner {
                 Err(TelegramError::Timeout { method, after: self.options.timeout })
             }
         }
+    }
+
+    /// A data center does not know the key that we have for it. Only at home that is the end of
+    /// the session; elsewhere another key will do.
+    fn key_unknown(&self, dc: i32) -> Result<TelegramError, TelegramError> {
+        if dc == self.session.home() && self.session.has_key(dc) {
+            return Ok(TelegramError::KeyUnknown);
+        }
+        self.session.forget_key(dc)?;
+        Ok(TelegramError::Connection { why: format!("data center {dc} agrees on no key") })
     }
 
     /// Waits as long as Telegram has asked us to, whichever call it said that to.
@@ -359,9 +372,16 @@ impl Inner {
     /// `USER_MIGRATE_4` and its like: the account is at home in another data center.
     fn move_home(&self, message: &str) -> Result<(), TelegramError> {
         let dc = message.rsplit('_').next().and_then(|dc| dc.parse().ok());
-        let dc = dc.filter(|dc| (1..=5).contains(dc));
         let unreadable = TelegramError::Unreadable { method: "a redirection" };
-        self.session.set_home(dc.ok_or(unreadable)?)?;
+        self.move_to(dc.ok_or(unreadable)?)
+    }
+
+    /// The account is at home in `dc`.
+    pub(super) fn move_to(&self, dc: i32) -> Result<(), TelegramError> {
+        self.session.set_home(dc)?;
+        // A connection that is there already was made before this was our home, and would not
+        // say when it ends.
+        self.pool.present().1.disconnect_from_dc(dc);
         Ok(())
     }
 

@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use grammers_mtproto::transport;
 use grammers_mtsender::{InvocationError, RpcError};
 
 use super::session::SessionError;
 use crate::call::signaling::SignalingError;
 use crate::call::signaling::words::{meaning, passes};
+
+/// What the transport says to a key that it does not know, without its sign.
+/// <https://core.telegram.org/mtproto/mtproto-transports#transport-errors>
+const UNKNOWN_KEY: u32 = 404;
 
 /// Why something asked of Telegram did not work.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +27,7 @@ pub enum TelegramError {
     /// The data center does not know our key.
     #[error(
         "Telegram does not know this session's key any more; the session file was left as it is; \
-         log in again with `telecast login`"
+         log in again with `telecast login`, which sets it aside"
     )]
     KeyUnknown,
     /// A bot is signed in.
@@ -96,6 +101,12 @@ pub enum TelegramError {
         "Telegram hands this file out through its public caches only, which telecast does not use; download it and play the file"
     )]
     Cdn,
+    /// An invite link into a chat that this account is not in.
+    #[error("this account is not in {0:?} yet; open the link in Telegram's own app and join, then try again")]
+    NotMember(String),
+    /// A person, who cannot have a video chat.
+    #[error("{0} is a person, and video chats exist in groups and channels; give one of those")]
+    Person(String),
     /// The chat has no video chat.
     #[error("{0} has no video chat now; an admin can begin one, or use --start")]
     NoVideoChat(String),
@@ -146,6 +157,21 @@ impl TelegramError {
         matches!(self, Self::Rpc { message, .. } if message == word)
     }
 
+    /// The login is not done before the two-step password was given.
+    pub(super) fn wants_password(&self) -> bool {
+        matches!(self, Self::SignedOut(word) if word == "SESSION_PASSWORD_NEEDED")
+    }
+
+    /// Is the session over, so that a login has to begin with another key? A key that nobody is
+    /// signed in with can be used for the next login.
+    pub fn ends_session(&self) -> bool {
+        match self {
+            Self::KeyUnknown => true,
+            Self::SignedOut(word) => word != "AUTH_KEY_UNREGISTERED" && !self.wants_password(),
+            _ => false,
+        }
+    }
+
     /// What the sender of a request is told of a failure of the library below us.
     pub(super) fn of(error: InvocationError, method: &'static str) -> Self {
         match error {
@@ -158,7 +184,9 @@ impl TelegramError {
                 Ok(error) => Self::Session(*error),
                 Err(error) => Self::Connection { why: error.to_string() },
             },
-            InvocationError::Transport(error) if error.to_string().contains("404") => Self::KeyUnknown,
+            InvocationError::Transport(transport::Error::BadStatus { status: UNKNOWN_KEY }) => {
+                Self::KeyUnknown
+            }
             other => Self::Connection { why: other.to_string() },
         }
     }
@@ -199,8 +227,12 @@ impl From<TelegramError> for SignalingError {
                     TelegramError::NoVideoChat(_) => "no_video_chat",
                     TelegramError::Rtmp => "rtmp",
                     TelegramError::Conference => "conference",
-                    TelegramError::NoChat(_) | TelegramError::BadName(_) => "no_chat",
+                    TelegramError::NoChat(_) | TelegramError::NotMember(_) | TelegramError::Person(_) => {
+                        "no_chat"
+                    }
+                    TelegramError::BadName(_) => "bad_name",
                     TelegramError::Bot => "bot",
+                    TelegramError::Session(_) => "session",
                     _ => "telegram",
                 };
                 Self::Unavailable { code, message: other.to_string(), retryable: other.retryable() }

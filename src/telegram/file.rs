@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use grammers_tl_types as tl;
 use tokio::task::JoinHandle;
 
-use super::chat::{Chat, ChatName};
+use super::chat::{Chat, ChatName, value};
 use super::client::Client;
 use super::error::TelegramError;
 
@@ -255,7 +255,7 @@ impl Shared {
             match &error {
                 TelegramError::Rpc { code: 303, message, .. } => {
                     let there = message.strip_prefix("FILE_MIGRATE_").and_then(|dc| dc.parse().ok());
-                    self.place().dc = there.filter(|dc| (1..=5).contains(dc)).ok_or(error)?;
+                    self.place().dc = there.filter(|dc| inner.session.knows(*dc)).ok_or(error)?;
                 }
                 TelegramError::Rpc { message, .. } if message.starts_with("FILE_REFERENCE_") => {
                     let document = self.client.document(&self.chat, self.message).await?;
@@ -291,15 +291,6 @@ impl Place {
         };
         Self { dc: document.dc_id, location }
     }
-}
-
-/// A value of a link's query.
-fn value<'a>(query: &'a str, key: &str) -> Option<&'a str> {
-    query
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .find(|(of, _)| *of == key)
-        .map(|(_, value)| value)
 }
 
 #[cfg(test)]

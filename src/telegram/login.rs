@@ -15,8 +15,6 @@ use super::error::TelegramError;
 use super::session::Me;
 use crate::secret::Secret;
 
-/// Telegram's word for a login that is not done before the password was given.
-const PASSWORD_NEEDED: &str = "SESSION_PASSWORD_NEEDED";
 /// A code is asked for anew this long before it expires.
 const EARLY: Duration = Duration::from_secs(1);
 /// The longest that a QR code is shown, whatever the clocks say.
@@ -183,7 +181,7 @@ impl Client {
     ) -> Result<LoginStep, TelegramError> {
         match result {
             Ok(authorization) => Ok(LoginStep::SignedIn(self.signed_in(authorization)?)),
-            Err(TelegramError::SignedOut(word)) if word == PASSWORD_NEEDED => {
+            Err(error) if error.wants_password() => {
                 let tl::enums::account::Password::Password(asked) =
                     self.inner.invoke(&tl::functions::account::GetPassword {}).await?;
                 Ok(LoginStep::Password { hint: asked.hint.filter(|hint| !hint.is_empty()) })
@@ -231,8 +229,15 @@ impl QrLogin {
         let mut token = inner.invoke(&request).await;
         if let Ok(tl::enums::auth::LoginToken::MigrateTo(there)) = token {
             // The account is at home elsewhere, and there the token is worth an authorization.
-            inner.session.set_home(there.dc_id)?;
-            token = inner.invoke(&tl::functions::auth::ImportLoginToken { token: there.token }).await;
+            let request = tl::functions::auth::ImportLoginToken { token: there.token };
+            token = inner.invoke_in(there.dc_id, &request).await;
+            let is_known = match &token {
+                Ok(_) => true,
+                Err(error) => error.wants_password(),
+            };
+            if is_known {
+                inner.move_to(there.dc_id)?;
+            }
         }
         let result = match token {
             Ok(tl::enums::auth::LoginToken::Token(token)) => {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use grammers_mtsender::{ConnectionParams, NoRetries, SenderPool, SenderPoolHandle};
 use grammers_session::updates::UpdatesLike;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::session::Session;
@@ -21,8 +22,13 @@ use super::session::Session;
 const UPDATES: usize = 4096;
 /// A pool that was asked to end has this long before it is ended.
 const QUIT: Duration = Duration::from_secs(1);
-/// A pool that has failed is replaced after this, so that one that always fails costs little.
+/// A pool that has failed is replaced after this; after each further failure in a row it takes
+/// twice as long …
 const AFTER_FAILURE: Duration = Duration::from_millis(200);
+/// … up to this.
+const AT_MOST: Duration = Duration::from_secs(10);
+/// Whoever has run for so long does not fail in a row.
+const LASTING: Duration = Duration::from_secs(60);
 
 /// Which pool in the row of pools a request went to.
 pub(super) type Generation = u64;
@@ -75,10 +81,12 @@ impl Pool {
         take: impl Fn(UpdatesLike),
     ) {
         let mut doomed = self.doomed.subscribe();
-        let (mut pool, mut generation) = (first, 0);
+        let (mut pool, mut generation, mut wait) = (first, 0, AFTER_FAILURE);
         loop {
             let SenderPool { runner, handle, mut updates } = pool;
             let mut running = tokio::spawn(runner.run());
+            #[expect(clippy::disallowed_methods, reason = "this loop does the IO")]
+            let began = Instant::now();
             let has_failed = loop {
                 tokio::select! {
                     () = cancel.cancelled() => {
@@ -103,10 +111,14 @@ impl Pool {
             *self.lock() = (generation, pool.handle.thin.clone());
             lost.notify_one();
             if has_failed {
+                if began.elapsed() >= LASTING {
+                    wait = AFTER_FAILURE;
+                }
                 tokio::select! {
                     () = cancel.cancelled() => return,
-                    () = tokio::time::sleep(AFTER_FAILURE) => {}
+                    () = tokio::time::sleep(wait) => {}
                 }
+                wait = (wait * 2).min(AT_MOST);
             }
         }
     }

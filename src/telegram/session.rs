@@ -49,6 +49,9 @@ pub enum SessionError {
         /// What is wrong with it.
         why: String,
     },
+    /// Telegram sends us to a data center that nobody has told us the address of.
+    #[error("Telegram names data center {0}, whose address is not known; a newer telecast may help")]
+    UnknownDatacenter(i32),
     /// The data center made a new key because it does not know ours any more.
     #[error("Telegram's data center {0} does not know this session's key any more; log in again")]
     KeyReplaced(i32),
@@ -68,8 +71,15 @@ pub struct Datacenter {
 /// A session, on disk or in memory.
 #[derive(Debug)]
 pub struct Session {
-    stored: Mutex<Stored>,
+    state: Mutex<State>,
     disk: Option<Disk>,
+}
+
+#[derive(Debug)]
+struct State {
+    stored: Stored,
+    /// It is not on the disk yet, because the last write failed.
+    is_unwritten: bool,
 }
 
 /// The file, and the lock that is held as long as this exists.
@@ -132,12 +142,12 @@ impl Session {
             Err(error) => return Err(file_error("read")(error)),
         };
         let disk = Disk { path: path.to_owned(), _lock: lock };
-        Ok(Self { stored: Mutex::new(stored), disk: Some(disk) })
+        Ok(Self { state: Mutex::new(State { stored, is_unwritten: false }), disk: Some(disk) })
     }
 
     /// A session that is forgotten with the process.
     pub fn in_memory() -> Self {
-        Self { stored: Mutex::new(Stored::default()), disk: None }
+        Self { state: Mutex::new(State { stored: Stored::default(), is_unwritten: false }), disk: None }
     }
 
     /// Says where data centers are and which keys they know, instead of Telegram's own: for a
@@ -169,10 +179,11 @@ impl Session {
     /// # Errors
     /// When the file cannot be removed.
     pub fn delete(&self) -> Result<(), SessionError> {
-        *self.stored() = Stored::default();
+        *self.state() = State { stored: Stored::default(), is_unwritten: false };
         let Some(Disk { path, .. }) = &self.disk else { return Ok(()) };
-        // A write that did not come to its end has left the key in a file beside it.
-        for path in [path.clone(), path.with_extension("new")] {
+        // A write that did not come to its end has left the key in a file beside it, and so has
+        // a login in the place of a session that was over.
+        for path in [path.clone(), path.with_extension("new"), path.with_extension("old")] {
             match fs::remove_file(&path) {
                 Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
                     return Err(SessionError::File { verb: "remove", path, cause });
@@ -183,13 +194,34 @@ impl Session {
         Ok(())
     }
 
+    /// Forgets keys, account and chats, for a login in the place of a session that is over. Where
+    /// data centers are stays known. The file is kept beside the new one, as `NAME.old`, until
+    /// somebody signs out.
+    ///
+    /// # Errors
+    /// When the file cannot be moved or written.
+    pub fn start_anew(&self) -> Result<(), SessionError> {
+        if let Some(Disk { path, .. }) = &self.disk {
+            match fs::rename(path, path.with_extension("old")) {
+                Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                    return Err(SessionError::File { verb: "set aside", path: path.clone(), cause });
+                }
+                _ => {}
+            }
+        }
+        self.change(|stored| {
+            stored.dcs.values_mut().for_each(|dc| dc.key = None);
+            (stored.me, stored.channels) = (None, BTreeMap::new());
+        })
+    }
+
     /// Has anybody signed in?
     pub fn is_signed_in(&self) -> bool {
         self.me().is_some()
     }
 
     pub(super) fn me(&self) -> Option<Me> {
-        self.stored().me
+        self.state().stored.me
     }
 
     pub(super) fn set_me(&self, me: Option<Me>) -> Result<(), SessionError> {
@@ -197,15 +229,44 @@ impl Session {
     }
 
     pub(super) fn home(&self) -> i32 {
-        self.stored().home_dc
+        self.state().stored.home_dc
     }
 
+    /// Moves to another data center, if it is one that we know the way to.
     pub(super) fn set_home(&self, dc: i32) -> Result<(), SessionError> {
+        if !self.knows(dc) {
+            return Err(SessionError::UnknownDatacenter(dc));
+        }
         self.change(|stored| stored.home_dc = dc)
     }
 
+    pub(super) fn knows(&self, dc: i32) -> bool {
+        self.state().stored.dcs.contains_key(&dc)
+    }
+
+    /// Has a key been agreed upon with this data center?
+    pub(super) fn has_key(&self, dc: i32) -> bool {
+        self.state().stored.dcs.get(&dc).is_some_and(|dc| dc.key.is_some())
+    }
+
+    /// The next connection to this data center, which is not our home, agrees upon another key.
+    pub(super) fn forget_key(&self, dc: i32) -> Result<(), SessionError> {
+        self.change(|stored| {
+            if let Some(dc) = stored.dcs.get_mut(&dc) {
+                dc.key = None;
+            }
+        })
+    }
+
     pub(super) fn channel_hash(&self, id: i64) -> Option<i64> {
-        self.stored().channels.get(&id).copied()
+        self.state().stored.channels.get(&id).copied()
+    }
+
+    /// It is out of date.
+    pub(super) fn forget_channel(&self, id: i64) -> Result<(), SessionError> {
+        self.change(|stored| {
+            stored.channels.remove(&id);
+        })
     }
 
     pub(super) fn keep_channels(
@@ -215,19 +276,24 @@ impl Session {
         self.change(|stored| stored.channels.extend(hashes))
     }
 
-    fn stored(&self) -> MutexGuard<'_, Stored> {
-        self.stored.lock().expect("nothing panics while it holds the session")
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while it holds the session")
     }
 
-    /// Changes what is stored, and writes it if that made a difference.
+    /// Changes what is stored, and writes it if that made a difference, or if an earlier write
+    /// failed.
     fn change(&self, change: impl FnOnce(&mut Stored)) -> Result<(), SessionError> {
-        let mut stored = self.stored();
-        let before = stored.clone();
-        change(&mut stored);
-        match &self.disk {
-            Some(disk) if *stored != before => disk.write(&stored),
-            _ => Ok(()),
+        let mut state = self.state();
+        let before = state.stored.clone();
+        change(&mut state.stored);
+        let Some(disk) = &self.disk else { return Ok(()) };
+        if state.stored == before && !state.is_unwritten {
+            return Ok(());
         }
+        state.is_unwritten = true;
+        disk.write(&state.stored)?;
+        state.is_unwritten = false;
+        Ok(())
     }
 }
 
@@ -240,7 +306,8 @@ impl Disk {
             let mut file = private_file(&beside, true)?;
             file.write_all(&text)?;
             file.sync_all()?;
-            fs::rename(&beside, &self.path)
+            fs::rename(&beside, &self.path)?;
+            sync_dir(&self.path)
         };
         replace().map_err(|cause| SessionError::File { verb: "write", path: self.path.clone(), cause })
     }
@@ -276,18 +343,19 @@ impl grammers_session::Session for Session {
     }
 
     fn dc_option(&self, dc_id: i32) -> Result<Option<DcOption>, SessionError> {
-        let stored = self.stored();
+        let state = self.state();
         let option = |dc: &StoredDc| DcOption { id: dc_id, ipv4: dc.ipv4, ipv6: dc.ipv6, auth_key: dc.key };
-        Ok(stored.dcs.get(&dc_id).map(option))
+        Ok(state.stored.dcs.get(&dc_id).map(option))
     }
 
-    /// A key that replaces another one is refused: grammers makes one by itself when the server
-    /// does not know ours, and taking it would silently end the login.
+    /// A key that replaces the one of our home is refused: grammers makes one by itself when the
+    /// server does not know ours, and taking it would silently end the login. Elsewhere it is
+    /// welcome, because there we are let in by our home's word, again and again.
     fn set_dc_option(&self, dc: &DcOption) -> BoxFuture<'_, Result<(), SessionError>> {
         let DcOption { id, ipv4, ipv6, auth_key: key } = dc.clone();
         Box::pin(async move {
-            let known = self.stored().dcs.get(&id).and_then(|dc| dc.key);
-            if known.is_some() && key != known {
+            let known = self.state().stored.dcs.get(&id).and_then(|dc| dc.key);
+            if id == self.home() && known.is_some() && key != known {
                 return Err(SessionError::KeyReplaced(id));
             }
             self.change(|stored| {
@@ -352,6 +420,19 @@ fn private_dir(dir: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn private_dir(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).create(dir)
+}
+
+/// Makes sure that a file's new name survives a loss of power.
+#[cfg(unix)]
+fn sync_dir(path: &Path) -> io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    File::open(dir)?.sync_all()
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "as on systems where it can fail")]
+const fn sync_dir(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// Opens a file that only the owner can read, whatever the umask says.

@@ -17,8 +17,8 @@ use std::time::Duration;
 use grammers_tl_types as tl;
 use tokio::sync::{broadcast, mpsc};
 
-use super::chat::{Chat, ChatName, VideoChatId};
-use super::client::{Client, News, Patience};
+use super::chat::{Chat, ChatKind, ChatName, VideoChatId};
+use super::client::{Client, Inner, News, Patience};
 use super::error::TelegramError;
 use super::rows;
 use super::video_chat::JoinVideoChat;
@@ -61,8 +61,12 @@ impl Signaling for TelegramSignaling {
             outbox,
         });
         let (inner, news) = (&self.client.inner, self.client.inner.subscribe());
-        inner.n_links.fetch_add(1, Ordering::Relaxed);
-        inner.tasks.spawn_on(door.run(inbox, news), &inner.runtime);
+        let counted = Counted::new(inner.clone());
+        let run = async move {
+            door.run(inbox, news).await;
+            drop(counted);
+        };
+        inner.tasks.spawn_on(run, &inner.runtime);
         Link { requests, incoming }
     }
 }
@@ -85,6 +89,23 @@ struct Place {
     /// It had not begun when it was looked at last.
     is_scheduled: bool,
     seen: Seen,
+}
+
+/// Counts among the client's links, however the link ends.
+struct Counted(Arc<Inner>);
+
+impl Counted {
+    fn new(inner: Arc<Inner>) -> Self {
+        inner.n_links.fetch_add(1, Ordering::Relaxed);
+        Self(inner)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.n_links.fetch_sub(1, Ordering::Release);
+        self.0.link_ended.notify_waiters();
+    }
 }
 
 impl Door {
@@ -114,8 +135,6 @@ impl Door {
             // News end with the client.
             () = tell => {}
         }
-        inner.n_links.fetch_sub(1, Ordering::Release);
-        inner.link_ended.notify_waiters();
     }
 
     /// Answers requests in their order.
@@ -204,6 +223,9 @@ impl Door {
     async fn find(&self, join_as: Option<&str>) -> Result<VideoChatId, TelegramError> {
         let name: ChatName = self.chat.0.parse()?;
         let chat = self.client.get_chat(&name).await?;
+        if chat.kind == ChatKind::User {
+            return Err(TelegramError::Person(chat.title));
+        }
         if join_as.is_some_and(|peer| self.client.inner.input_peer(peer).is_err()) {
             // Whom one may appear as comes with what it takes to name them.
             self.client.join_as_peers(&chat).await?;

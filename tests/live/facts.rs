@@ -40,6 +40,8 @@ pub(crate) async fn check(client: &Client, chat: &Chat, ask: Ask<'_>) -> Vec<Out
     facts.admins().await;
     facts.cable().await;
     facts.ask(20, "does `telecast play https://t.me/…` play files of an hour, and of other data centers?");
+    facts.ask(21, "does `telecast play music.ogg --chat t.me/+…` play into a chat that this account is in?");
+    facts.ask(22, "with the session ended on another device: does `telecast login` come to a new one?");
     // What was begun is ended, whatever became of the rest.
     if let Err(error) = client.end_video_chat(id).await {
         println!("the video chat was not ended: {error}");

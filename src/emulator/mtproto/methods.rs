@@ -89,6 +89,7 @@ impl Methods {
             auth::LogOut => log_out,
             auth::ExportAuthorization => export_authorization,
             auth::ImportAuthorization => import_authorization,
+            messages::CheckChatInvite => check_chat_invite,
             messages::GetMessages => get_messages,
             channels::GetMessages => get_channel_messages,
             upload::GetFile => get_file,

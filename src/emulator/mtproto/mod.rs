@@ -15,7 +15,7 @@
 //! one, a [`Fault`] plays it. Nothing but the TL types is shared with the client.
 
 use std::net::{SocketAddr, SocketAddrV4};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -29,6 +29,7 @@ mod auth;
 mod crypto;
 mod faults;
 mod files;
+mod invites;
 mod methods;
 mod objects;
 mod phone;
@@ -42,6 +43,7 @@ pub use faults::Fault;
 pub use world::ChatKind;
 
 use faults::Faults;
+use invites::Invite;
 use methods::Methods;
 use server::{Pushes, Server};
 use world::{Call, World};
@@ -108,8 +110,15 @@ impl Emulator {
         let (world, pushes) = (Arc::new(Mutex::new(World::default())), Pushes::default());
         let methods = Methods { control, world, pushes, local };
         let (hang_up, _) = broadcast::channel(1);
-        let (faults, n_accepted) = (Arc::new(Mutex::new(Faults::default())), Arc::new(AtomicU64::new(0)));
-        let server = Server { methods, faults, cancel, hang_up, n_accepted, ahead: Arc::default() };
+        let server = Server {
+            methods,
+            faults: Arc::new(Mutex::new(Faults::default())),
+            cancel,
+            hang_up,
+            n_accepted: Arc::default(),
+            n_strangers: Arc::default(),
+            ahead: Arc::default(),
+        };
         self.spawn(server.clone().accept(listener));
         self.spawn(server.clone().follow(events));
         Ok(MtprotoDoor { server })
@@ -167,6 +176,11 @@ impl MtprotoDoor {
         self.server.methods.world().revoke(crypto::AuthKey::new(*key.expose()).id());
     }
 
+    /// Forgets all keys.
+    pub fn forget_keys(&self) {
+        self.server.methods.world().forget_keys();
+    }
+
     /// Ends the session of a key, as from another device: everything answers 401 from now on.
     pub fn sign_out(&self, key: &Secret<[u8; 256]>) {
         self.server.methods.world().sign(crypto::AuthKey::new(*key.expose()).id(), None);
@@ -180,6 +194,19 @@ impl MtprotoDoor {
         chat.username = new.username.map(str::to_owned);
         chat.admins.extend(new.admins.iter().map(|account| account.0));
         TelegramChatId(id)
+    }
+
+    /// An invite link into a chat, by its hash: for accounts that are in it already, or not yet.
+    pub fn add_invite(&self, chat: TelegramChatId, hash: &str, is_member: bool) {
+        let invite = Invite { chat: chat.0, is_member };
+        self.server.methods.world().invites.insert(hash.to_owned(), invite);
+    }
+
+    /// Access hashes of this chat that were given out until now are good no more.
+    pub fn change_access_hash(&self, chat: TelegramChatId) {
+        if let Some(chat) = self.server.methods.world().chats.get_mut(&chat.0) {
+            chat.access_hash = fastrand::i64(1..);
+        }
     }
 
     /// Accounts write with so many people in private, later than in any chat: these dialogs come
@@ -301,6 +328,12 @@ impl MtprotoDoor {
     pub fn hang_up(&self) {
         // Nobody may be connected.
         let _ = self.server.hang_up.send(());
+    }
+
+    /// How many connections wanted to agree on a key, which this server does not do: Telegram's
+    /// clients encrypt what they say then for Telegram alone.
+    pub fn n_strangers(&self) -> u64 {
+        self.server.n_strangers.load(Ordering::Relaxed)
     }
 
     /// How many connections there are now.

@@ -43,6 +43,8 @@ pub(super) struct Server {
     pub(super) cancel: CancellationToken,
     pub(super) hang_up: broadcast::Sender<()>,
     pub(super) n_accepted: Arc<AtomicU64>,
+    /// Connections that came without a key.
+    pub(super) n_strangers: Arc<AtomicU64>,
     /// Seconds that our clock is ahead of the system's.
     pub(super) ahead: Arc<AtomicI64>,
 }
@@ -314,6 +316,9 @@ impl Connection {
     /// The first packet says with which key the client speaks.
     fn greet(&mut self, packet: &[u8], to: &mpsc::Sender<Vec<u8>>) -> bool {
         let id = packet.get(..8).and_then(|id| id.try_into().ok()).map_or(0, i64::from_le_bytes);
+        if id == 0 {
+            self.server.n_strangers.fetch_add(1, Ordering::Relaxed);
+        }
         let Some(key) = self.server.methods.world().key(id) else { return false };
         self.session = Some((id, Session::new(key, fastrand::i64(1..i64::MAX / 2))));
         let listener = Listener { key: id, to: to.clone(), n_dropped: 0 };

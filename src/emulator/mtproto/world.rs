@@ -7,6 +7,7 @@ use grammers_tl_types as tl;
 
 use super::crypto::AuthKey;
 use super::files::StoredFile;
+use super::invites::Invite;
 use super::srp::{Challenge, Verifier};
 use crate::emulator::RpcError;
 use crate::secret::Secret;
@@ -107,6 +108,8 @@ pub(super) struct World {
     pub(super) files_at_cdn: bool,
     /// Files in messages.
     pub(super) files: Vec<StoredFile>,
+    /// Links into chats, by hash.
+    pub(super) invites: HashMap<String, Invite>,
     /// Rights to sign in at another data center, and whose they are.
     pub(super) exported: HashMap<Vec<u8>, i64>,
 }
@@ -207,6 +210,10 @@ impl World {
     /// Forgets a key altogether.
     pub(super) fn revoke(&mut self, key: i64) {
         self.keys.remove(&key);
+    }
+
+    pub(super) fn forget_keys(&mut self) {
+        self.keys.clear();
     }
 
     pub(super) fn add_chat(&mut self, kind: ChatKind, title: &str, room: &str) -> i64 {

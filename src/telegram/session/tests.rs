@@ -89,12 +89,18 @@ async fn no_key_takes_the_place_of_another() {
     option.ipv4.set_port(9);
     session.set_dc_option(&option).await.expect("another address is fine");
     option.auth_key = Some([2; 256]);
+    assert_eq!(session.home(), 2);
     let error = session.set_dc_option(&option).await.expect_err("another key is not");
     assert!(matches!(error, SessionError::KeyReplaced(2)), "{error}");
     let option = session.dc_option(2).expect("readable").expect("known");
     assert_eq!((option.ipv4.port(), option.auth_key), (9, Some([1; 256])));
     let first = DcOption { id: 3, auth_key: Some([3; 256]), ..option };
     session.set_dc_option(&first).await.expect("the first key of a data center");
+    let another = DcOption { auth_key: Some([4; 256]), ..first };
+    session.set_dc_option(&another).await.expect("away from home a key can be made anew");
+    assert_eq!(session.dc_option(3).expect("readable").expect("known").auth_key, Some([4; 256]));
+    let error = session.set_home(9).expect_err("there is no such data center");
+    assert!(matches!(error, SessionError::UnknownDatacenter(9)) && session.home() == 2, "{error}");
 }
 
 #[test]
@@ -103,4 +109,40 @@ fn keys_cannot_be_printed() {
     session.set_datacenters(&[dc(2, 0xab)]).expect("in memory");
     let shown = format!("{session:?} {:?}", dc(2, 0xab));
     assert!(!shown.contains("171") && !shown.contains("abab"), "{shown}");
+}
+
+#[test]
+fn a_login_in_the_place_of_a_session_that_is_over_begins_with_nothing() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let path = temporary.path().join("main.json");
+    let session = Session::open(&path).expect("free");
+    session.set_datacenters(&[dc(2, 0xab)]).expect("written");
+    session.set_me(Some(Me { id: 7, bot: false })).expect("written");
+    session.keep_channels([(5, 6)]).expect("written");
+    let before = fs::read_to_string(&path).expect("it is there");
+    session.start_anew().expect("writable");
+    let kept = (session.is_signed_in(), session.has_key(2), session.channel_hash(5));
+    assert_eq!(kept, (false, false, None));
+    assert_eq!(session.dc_option(2).expect("readable").expect("known").ipv4.port(), 4430);
+    let old = path.with_extension("old");
+    assert_eq!((fs::read_to_string(&old).expect("set aside"), mode(&old)), (before, 0o600));
+    assert!(!fs::read_to_string(&path).expect("it is there").contains("abab"));
+    session.delete().expect("removable");
+    assert!(!old.exists(), "whoever signs out leaves no key behind");
+}
+
+#[test]
+fn what_could_not_be_written_is_written_with_the_next_change() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let path = temporary.path().join("main.json");
+    let session = Session::open(&path).expect("free");
+    // Nobody can write a file where a directory is, not even root.
+    let in_the_way = path.with_extension("new");
+    fs::create_dir(&in_the_way).expect("made");
+    let error = session.set_me(Some(Me { id: 7, bot: false })).expect_err("it cannot be written");
+    assert!(error.to_string().contains("cannot write"), "{error}");
+    fs::remove_dir(&in_the_way).expect("removed");
+    session.set_me(Some(Me { id: 7, bot: false })).expect("nothing new, and written all the same");
+    drop(session);
+    assert_eq!(Session::open(&path).expect("whole").me().map(|me| me.id), Some(7));
 }

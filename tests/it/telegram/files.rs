@@ -111,3 +111,17 @@ async fn a_redirection_to_a_cdn_is_refused() {
     assert!(error.to_string().contains("public caches"), "{error}");
     lab.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_lost_elsewhere_is_not_the_end_of_the_session() {
+    let lab = Lab::new().await;
+    let posted = lab.door.post_file(lab.chat, "noise.bin", bytes());
+    let file = open(&lab, posted).await.unwrap();
+    lab.door.plan("upload.getFile", Fault::Refuse(RpcError::new(303, "FILE_MIGRATE_4")), 1);
+    lab.door.plan("upload.getFile", Fault::Transport(-404), 1);
+    let error = rest(file).await.unwrap_err();
+    assert!(error.to_string().contains("data center 4"), "{error}");
+    assert!(lab.door.n_strangers() > 0, "another key was asked for");
+    assert_eq!(lab.client.chats().await.unwrap().len(), 1, "at home all is well");
+    lab.end().await;
+}

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 use telecast::call::signaling::{Edit, ParticipantRow};
-use telecast::call::{Call, CallEvent, ChatId, JoinOptions};
+use telecast::call::{Call, CallEvent, ChatId, JoinOptions, LeftReason};
 use telecast::emulator::mtproto::{ChatKind, Fault, NewCall, NewChat};
 use telecast::emulator::{RpcError, SfuEvent};
 use telecast::player::{Item, Player, PlayerOptions, Repeat};
-use telecast::telegram::{JoinVideoChat, TelegramError, VideoChatId};
+use telecast::telegram::{ChatName, JoinVideoChat, TelegramError, VideoChatId};
 use tokio::sync::broadcast;
 
 use super::{Joined, Lab, NAME, PARAMS, ROOM};
@@ -209,5 +209,48 @@ async fn a_camera_that_is_refused_is_told_once_and_the_sound_goes_on() {
     lab.hears_more().await;
     assert_eq!(lab.door.n_calls("phone.editGroupCallParticipant"), 1, "not asked for again");
     joined.leave().await;
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invite_link_leads_into_the_chat_for_those_who_are_in_it() {
+    let lab = Lab::new().await;
+    lab.door.add_invite(lab.chat, "AbCdEfGh12", true);
+    lab.door.add_invite(lab.chat, "ZyXwVuTs98", false);
+    let get = async |name: &str| lab.client.get_chat(&name.parse().unwrap()).await;
+    for link in ["https://t.me/+AbCdEfGh12", "t.me/joinchat/AbCdEfGh12", "tg://join?invite=AbCdEfGh12"] {
+        assert_eq!(get(link).await.unwrap().title, "Demo", "{link}");
+    }
+    let error = get("t.me/+ZyXwVuTs98").await.unwrap_err();
+    assert!(matches!(&error, TelegramError::NotMember(title) if title == "Demo"), "{error}");
+    assert!(error.to_string().contains("Telegram's own app"), "{error}");
+    let error = get("t.me/+NobodysLink").await.unwrap_err();
+    assert!(error.to_string().contains("ask for another"), "{error}");
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_has_no_video_chat() {
+    let lab = Lab::new().await;
+    let joined = lab.join_at("me").await;
+    let LeftReason::Failed(error) = joined.call.closed().await else { panic!("it cannot work") };
+    assert!(error.to_string().contains("groups and channels"), "{error}");
+    joined.player.close().await;
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_access_hash_that_is_out_of_date_is_found_anew() {
+    let lab = Lab::new().await;
+    let id = lab.client.get_chat(&NAME.parse().unwrap()).await.unwrap().id;
+    let by_number: ChatName = id.to_string().parse().unwrap();
+    lab.door.change_access_hash(lab.chat);
+    assert_eq!(lab.client.get_chat(&by_number).await.unwrap().id, id);
+    assert_eq!(lab.door.n_calls("messages.getDialogs"), 1);
+    lab.client.get_chat(&by_number).await.unwrap();
+    assert_eq!(lab.door.n_calls("messages.getDialogs"), 1, "and kept");
+    let nobody: ChatName = "-1009999999999".parse().unwrap();
+    let error = lab.client.get_chat(&nobody).await.unwrap_err();
+    assert!(matches!(error, TelegramError::NoChat(_)), "{error}");
     lab.end().await;
 }

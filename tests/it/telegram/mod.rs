@@ -91,10 +91,18 @@ impl Lab {
     }
 
     async fn join_as(&self, options: JoinOptions) -> Joined {
+        self.join_to(NAME, options).await
+    }
+
+    async fn join_at(&self, chat: &str) -> Joined {
+        self.join_to(chat, JoinOptions::default()).await
+    }
+
+    async fn join_to(&self, chat: &str, options: JoinOptions) -> Joined {
         let player = Player::start(PlayerOptions { repeat: Repeat::All, ..PlayerOptions::default() });
         player.enqueue(Item::file("media/music.ogg")).await.unwrap();
         let options = JoinOptions { video: false, ..options };
-        let call = Call::join(ChatId(NAME.into()), &self.signaling(false), &player, options);
+        let call = Call::join(ChatId(chat.into()), &self.signaling(false), &player, options);
         Joined { call, player }
     }
 
