@@ -93,20 +93,45 @@ fn of_join(error: &JoinError) -> Exit {
             Exit::Network
         }
         JoinError::BroadcastOnly | JoinError::Rtmp => Exit::Chat,
-        JoinError::Signaling(SignalingError::Rpc { code: 401, .. }) => Exit::Auth,
-        JoinError::Signaling(SignalingError::Rpc { code: 420, .. }) => Exit::FloodWait,
-        JoinError::Signaling(SignalingError::Rpc { code: 400 | 403 | 406, .. }) => Exit::Chat,
-        JoinError::Signaling(SignalingError::Unavailable { code: "no_connection", .. }) => Exit::Network,
-        JoinError::Signaling(SignalingError::Unavailable { .. } | SignalingError::Scheduled { .. }) => {
-            Exit::Chat
+        JoinError::Signaling(error) => of_signaling(error),
+        _ => Exit::Failure,
+    }
+}
+
+fn of_signaling(error: &SignalingError) -> Exit {
+    match error {
+        SignalingError::Rpc { code, message } => of_refusal(*code, message),
+        SignalingError::Unavailable { code, .. } => match *code {
+            "no_connection" => Exit::Network,
+            "session" => Exit::Config,
+            "bot" => Exit::Auth,
+            "bad_name" => Exit::Usage,
+            "telegram" => Exit::Failure,
+            _ => Exit::Chat,
+        },
+        SignalingError::Scheduled { .. } => Exit::Chat,
+        SignalingError::Timeout(_) => Exit::Network,
+        _ => Exit::Failure,
+    }
+}
+
+/// The exit code for what Telegram refuses with.
+fn of_refusal(code: i32, word: &str) -> Exit {
+    match code {
+        _ if word.starts_with("API_ID_") => Exit::Config,
+        _ if word == "PHONE_NUMBER_INVALID" => Exit::Usage,
+        _ if ["PHONE_", "PASSWORD_", "FROZEN_", "USER_DEACTIVATED"].iter().any(|it| word.starts_with(it)) => {
+            Exit::Auth
         }
-        JoinError::Signaling(SignalingError::Timeout(_)) => Exit::Network,
+        401 => Exit::Auth,
+        420 => Exit::FloodWait,
+        400 | 403 | 406 => Exit::Chat,
         _ => Exit::Failure,
     }
 }
 
 #[cfg(feature = "telegram")]
-const fn of_telegram(error: &TelegramError) -> Exit {
+fn of_telegram(error: &TelegramError) -> Exit {
     match error {
         TelegramError::NotSignedIn
         | TelegramError::SignedOut(_)
@@ -124,7 +149,9 @@ const fn of_telegram(error: &TelegramError) -> Exit {
         | TelegramError::Scheduled { .. }
         | TelegramError::Rtmp
         | TelegramError::Conference
-        | TelegramError::Rpc { code: 400 | 403 | 406, .. } => Exit::Chat,
+        | TelegramError::NotMember(_)
+        | TelegramError::Person(_) => Exit::Chat,
+        TelegramError::Rpc { code, message, .. } => of_refusal(*code, message),
         _ => Exit::Failure,
     }
 }
@@ -151,6 +178,24 @@ mod tests {
         assert_eq!(of(TelegramError::Connection { why: "x".into() }), Exit::Network);
         assert_eq!(of(TelegramError::Session(SessionError::InUse("x".into()))), Exit::Config);
         assert_eq!(code(&SessionError::InUse("x".into()).into()), Exit::Config);
+        let refused = |code, word: &str| {
+            of(TelegramError::Rpc { code, message: word.to_owned(), method: "auth.sendCode" })
+        };
+        assert_eq!(refused(400, "API_ID_INVALID"), Exit::Config);
+        assert_eq!(refused(400, "PHONE_NUMBER_INVALID"), Exit::Usage);
+        assert_eq!(refused(400, "PHONE_CODE_EXPIRED"), Exit::Auth);
+        assert_eq!(refused(420, "FROZEN_METHOD_INVALID"), Exit::Auth);
+        assert_eq!(refused(400, "CHANNEL_PRIVATE"), Exit::Chat);
+        // A call tells the same.
+        let joins = |error: TelegramError| {
+            code(&anyhow::Error::new(JoinError::Signaling(SignalingError::from(error))))
+        };
+        assert_eq!(joins(TelegramError::Session(SessionError::KeyReplaced(2))), Exit::Config);
+        assert_eq!(joins(TelegramError::Unreadable { method: "x" }), Exit::Failure);
+        assert_eq!(joins(TelegramError::Bot), Exit::Auth);
+        assert_eq!(joins(TelegramError::BadName("x".into())), Exit::Usage);
+        assert_eq!(joins(TelegramError::Person("Ann".into())), Exit::Chat);
+        assert_eq!(joins(TelegramError::Connection { why: "x".into() }), Exit::Network);
     }
 
     #[test]

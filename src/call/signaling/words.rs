@@ -37,6 +37,21 @@ const WORDS: &[(&str, &str)] = &[
         "AUTH_KEY_DUPLICATED",
         "two processes used this session at once, and Telegram ended it; run `telecast login`",
     ),
+    ("FROZEN_METHOD_INVALID", "Telegram has frozen the account; appeal in Telegram's own app, in Settings"),
+    (
+        "FROZEN_PARTICIPANT_MISSING",
+        "Telegram has frozen the account; appeal in Telegram's own app, in Settings",
+    ),
+    ("INVITE_HASH_EXPIRED", "the invite link is no longer valid; ask for another"),
+    ("INVITE_HASH_INVALID", "that is no invite link; copy it once more"),
+    ("INVITE_HASH_EMPTY", "that is no invite link; copy it once more"),
+    (
+        "API_ID_PUBLISHED_FLOOD",
+        "this API_ID is a public one and blocked; make one of your own at my.telegram.org",
+    ),
+    ("PHONE_NUMBER_BANNED", "Telegram has banned this number; write to recover@telegram.org"),
+    ("PHONE_NUMBER_FLOOD", "too many logins with this number today; try again tomorrow"),
+    ("PHONE_PASSWORD_FLOOD", "too many wrong passwords; try again later"),
     ("USER_DEACTIVATED", "the account was deleted"),
     ("USER_DEACTIVATED_BAN", "the account was banned; write to recover@telegram.org"),
     ("API_ID_INVALID", "API_ID and API_HASH do not belong together; see my.telegram.org"),
@@ -57,7 +72,12 @@ const PASSING: &[&str] = &["GROUPCALL_PARTICIPANTS_TOO_MUCH", "GROUPCALL_SSRC_DU
 
 /// Is it worth asking the same again later?
 pub fn passes(code: i32, word: &str) -> bool {
-    matches!(code, 420 | 500 | -503) || PASSING.contains(&word)
+    match code {
+        // FLOOD_WAIT_n, FLOOD_PREMIUM_WAIT_n, SLOWMODE_WAIT_n; whatever has no number does not pass.
+        420 => word.contains("_WAIT_"),
+        500 | -503 => true,
+        _ => PASSING.contains(&word),
+    }
 }
 
 /// The sentence that a person reads.
@@ -72,6 +92,9 @@ pub(super) fn sentence(code: i32, word: &str) -> String {
         None if code == 401 => format!(
             "the account is signed out; sign in again, with `telecast login` (Telegram answered {code} {word})"
         ),
+        None if matches!(code, 500 | -503) => {
+            format!("Telegram has trouble of its own; try again later (it answered {code} {word})")
+        }
         None => format!("Telegram answered {code} {word}"),
     }
 }
@@ -86,9 +109,16 @@ mod tests {
             assert!(WORDS[n + 1..].iter().all(|(other, _)| other != word), "{word}");
             assert!(sentence(400, word).contains(meaning), "{word}");
         }
+        assert!(sentence(-503, "Timeout").contains("later"));
         assert!(sentence(401, "SESSION_REVOKED").contains("telecast login"));
         assert!(PASSING.iter().all(|word| meaning(word).is_some()));
-        assert!(passes(400, PASSING[0]) && passes(500, "X") && !passes(403, "GROUPCALL_FORBIDDEN"));
+        assert!(
+            passes(400, PASSING[0])
+                && passes(500, "X")
+                && passes(420, "FLOOD_WAIT_3")
+                && !passes(403, "GROUPCALL_FORBIDDEN")
+        );
+        assert!(!passes(420, "FROZEN_METHOD_INVALID"), "no wait ends that");
         assert_eq!(sentence(400, "SOMETHING_NEW"), "Telegram answered 400 SOMETHING_NEW");
     }
 }

@@ -123,6 +123,45 @@ async fn from_login_to_logout() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_login_takes_the_place_of_a_session_that_is_over() {
+    let desk = Desk::new().await;
+    desk.session(true);
+    let (path, old) =
+        (desk.home.path().join("telecast/main.json"), desk.home.path().join("telecast/main.old"));
+    desk.door.forget_keys();
+    let (code, _, said) = desk.run(&["whoami"]);
+    assert!(code == Some(4) && said.contains("telecast login"), "{said}");
+    assert!(desk.door.n_strangers() > 0 && !old.exists(), "whoever does not ask for it keeps the session");
+
+    // The login begins with another key, which only Telegram itself agrees upon.
+    let before = std::fs::read_to_string(&path).unwrap();
+    let (code, _, said) = desk.run(&["login", "--phone", PHONE]);
+    assert!(code == Some(6) && said.contains("set aside") && said.contains("agrees on no key"), "{said}");
+    assert_eq!(std::fs::read_to_string(&old).unwrap(), before);
+    assert!(before.contains("\"key\"") && !std::fs::read_to_string(&path).unwrap().contains("\"key\""));
+    desk.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logins_that_are_refused_say_what_to_change() {
+    let desk = Desk::new().await;
+    desk.session(false);
+    for (code, word, exit, remedy) in [
+        (400, "API_ID_INVALID", 3, "my.telegram.org"),
+        (400, "API_ID_PUBLISHED_FLOOD", 3, "of your own"),
+        (400, "PHONE_NUMBER_INVALID", 2, "country code"),
+        (400, "PHONE_NUMBER_BANNED", 4, "recover@telegram.org"),
+        (420, "FLOOD_WAIT_3600", 9, "3600 s"),
+    ] {
+        desk.door.plan("auth.sendCode", Fault::Refuse(RpcError::new(code, word)), 1);
+        let (exited, _, said) = desk.run(&["login", "--phone", PHONE]);
+        assert_eq!(exited, Some(exit), "{word}: {said}");
+        assert!(said.contains(remedy), "{word}: {said}");
+    }
+    desk.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn chats_are_listed_with_their_video_chats() {
     let desk = Desk::new().await;
     desk.session(true);
@@ -215,6 +254,8 @@ async fn each_failure_names_its_remedy() {
         (&["play", "README.md", "--chat", "@quiet"], 7, "not a media file"),
         (&["play", "media/music.ogg", "--chat", "@quiet", "--start"], 5, "admins"),
         (&["login", "--phone", "123456:ABC-DEF"], 4, "user accounts"),
+        (&["play", "media/music.ogg", "--chat", "me"], 5, "groups and channels"),
+        (&["play", "media/music.ogg", "--chat", "t.me/+AbCdEfGh12"], 5, "ask for another"),
         (&["chats", "--account", "second"], 4, "telecast login"),
         (&["chats", "--account", "a/b"], 2, "letters"),
     ] {
@@ -291,6 +332,9 @@ async fn every_word_that_ends_a_join_has_its_exit_code_and_says_what_to_do() {
         (400, "GROUPCALL_ANONYMOUS_FORBIDDEN", 1, 5, "use --as"),
         (400, "GROUPCALL_ALREADY_DISCARDED", 1, 5, "--start"),
         (420, "FLOOD_WAIT_3600", 1, 9, "wait"),
+        (420, "FROZEN_METHOD_INVALID", 1, 4, "appeal"),
+        (500, "GROUPCALL_ADD_PARTICIPANTS_FAILED", 4, 1, "try again later"),
+        (-503, "Timeout", 4, 1, "try again later"),
         (400, "SOMETHING_NEW", 1, 5, "SOMETHING_NEW"),
     ] {
         let before = desk.door.n_calls("phone.joinGroupCall");
