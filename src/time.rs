@@ -194,6 +194,33 @@ fn saturate(value: i128) -> i64 {
     i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
 }
 
+/// Reads a length as people write it: `500ms`, `10s`, `2m`, `1h`, `1h2m`, or a bare number of seconds.
+///
+/// # Errors
+/// When it is none, in words for people.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let (mut seconds, mut rest) = (0.0, text);
+    loop {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let (number, behind) = rest.split_at(digits);
+        let number: f64 =
+            number.parse().map_err(|_| format!("`{text}` is no duration; try 500ms, 10s, 2m, 1h or 1h2m"))?;
+        let (unit, behind) =
+            behind.split_at(behind.find(|c: char| c.is_ascii_digit()).unwrap_or(behind.len()));
+        seconds += match unit.trim() {
+            "ms" => number / 1000.0,
+            "" | "s" => number,
+            "m" | "min" => number * 60.0,
+            "h" => number * 3600.0,
+            other => return Err(format!("`{other}` is no unit of time; there are ms, s, m and h")),
+        };
+        if behind.is_empty() {
+            return Duration::try_from_secs_f64(seconds).map_err(|_| format!("`{text}` is too long"));
+        }
+        rest = behind;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,5 +266,18 @@ mod tests {
         assert_eq!(MediaTime::from_millis(21).ceil_to(step), step * 2);
         assert_eq!(MediaTime::from_millis(-1).floor_to(step), -step);
         assert_eq!(MediaTime::from_millis(40).ceil_to(step), step * 2);
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        assert_eq!(parse_duration("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(parse_duration("1.5"), Ok(Duration::from_millis(1500)));
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(parse_duration("1h2m"), Ok(Duration::from_secs(3720)));
+        assert_eq!(parse_duration("1m30.5s"), Ok(Duration::from_millis(90_500)));
+        for wrong in ["", "s", "10x", "-1s", "1e300h", "ten", "1hm", "1h2x"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -16,7 +16,8 @@ pub(super) struct PictureArgs {
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(16..=2160))]
     height: Option<u32>,
 
-    /// Pictures per second at most; a faster file is transcoded
+    /// Pictures per second at most; a faster file is transcoded. Raw H.264, which has no times,
+    /// plays at this rate
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=120))]
     fps: Option<u32>,
 

@@ -34,7 +34,8 @@ Examples:
   telecast play a.mp4 b.mp4 --loop --signaling stdio --chat one --chat two --stats-every 5s")]
 pub(super) struct PlayArgs {
     /// What to play, in this order: files, folders, playlists, http addresses, `-` for standard
-    /// input, links to messages that hold a file (t.me/name/5, tg://…)
+    /// input, links to messages that hold a file (t.me/name/5, tg://…), `test:1280x720@30?for=1m`
+    /// for a test picture with numbers, flash and beep
     #[arg(required_unless_present = "journal", value_name = "SOURCE")]
     sources: Vec<PathBuf>,
 

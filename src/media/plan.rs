@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::codec::audio::{AudioDecoder, Undecodable};
 use super::codec::h264::{ReorderWatch, Reordering, Sps, nal_type, nal_units};
 use super::codec::{h264, opus};
+use super::demux::generated::FORMAT;
 use super::demux::{Packet, Track};
 use super::{Codec, MediaKind};
 use crate::time::MediaTime;
@@ -185,13 +186,22 @@ pub struct Plan {
 impl Plan {
     /// What is copied was made by FFmpeg, because of `why`.
     pub(super) fn convert(&mut self, why: &str) {
+        self.made_by("ffmpeg", &format!("FFmpeg converts it while it plays, because {why}."));
+    }
+
+    /// What is copied was encoded for a test.
+    pub(super) fn generate(&mut self) {
+        self.made_by(FORMAT, "It is made for a test, and encoded while it plays.");
+    }
+
+    fn made_by(&mut self, maker: &str, reason: &str) {
         for plan in [&mut self.audio, &mut self.video] {
             if let TrackPlan::Copy { track, codec, .. } = plan {
                 *plan = TrackPlan::Transcode {
                     track: *track,
-                    from: Codec::Unknown("ffmpeg".to_owned()),
+                    from: Codec::Unknown(maker.to_owned()),
                     to: codec.clone(),
-                    reason: format!("FFmpeg converts it while it plays, because {why}."),
+                    reason: reason.to_owned(),
                 };
             }
         }

@@ -14,7 +14,18 @@ use telecast::media::{Reader, ReaderOptions};
 
 /// Nobody waits longer.
 const PATIENCE: Duration = Duration::from_secs(5);
-const CLIPS: [&str; 6] = ["clip.mp4", "clip.mkv", "bframes.mp4", "long-gop.mp4", "music.ogg", "music.mp3"];
+const CLIPS: [&str; 10] = [
+    "clip.mp4",
+    "clip.mkv",
+    "bframes.mp4",
+    "long-gop.mp4",
+    "vp8.webm",
+    "vp9.ivf",
+    "vp8.ivf",
+    "clip.h264",
+    "music.ogg",
+    "music.mp3",
+];
 
 fn clip(name: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("media").join(name)).unwrap()

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::realtime;
 
@@ -71,6 +71,33 @@ fn every_clip_that_can_be_played_arrives_whole() {
             None => assert_eq!(report["video"], Value::Null, "{clip}"),
         }
     }
+}
+
+#[test]
+fn a_generated_picture_arrives_whole_at_any_size_and_rate() {
+    let _alone = realtime();
+    for (source, size, fps) in [
+        ("test:", (1280, 720), 30.0),
+        ("test:640x360@25", (640, 360), 25.0),
+        ("test:@15", (1280, 720), 15.0),
+        ("test:360x640@60", (360, 640), 60.0),
+        // From its end to its beginning, once a second too early for a clip.
+        ("test:320x180@24?for=3s", (320, 180), 24.0),
+    ] {
+        let (code, report) = verdict(&[source, "--for", "6s"]);
+        assert_eq!(code, Some(0), "{source}: {report:#}");
+        let video = &report["video"];
+        assert_eq!((&video["width"], &video["height"]), (&size.0.into(), &size.1.into()), "{source}");
+        assert_eq!(video["frame_numbers_missing"], 0, "{source}: {report:#}");
+        assert!((video["fps"].as_f64().unwrap() - fps).abs() < fps * 0.02, "{source}: {report:#}");
+        assert!(report["av_skew_ms"]["median"].as_f64().unwrap().abs() <= 5.0, "{source}: {report:#}");
+        assert!((report["audio"]["left_dbfs"].as_f64().unwrap() - LEFT_DBFS).abs() < 1.0, "{source}");
+        let plan = json!({ "audio": "transcode: pcm_s16le", "video": "transcode: test" });
+        assert_eq!(report["plan"], plan, "{source}");
+    }
+    let output = run(&["demo", "test:640"]);
+    assert_eq!(output.status.code(), Some(7));
+    assert!(stderr(&output).contains("for example test:1280x720@30"), "{}", stderr(&output));
 }
 
 #[test]

@@ -39,9 +39,14 @@ fn probed(folder: &Path, file: &str) -> String {
 }
 
 /// What comes out when it is played, up to the first error.
-fn played(path: &Path) -> String {
-    let bytes = std::io::Cursor::new(std::fs::read(path).unwrap());
-    let mut reader = match Reader::from_source(Box::new(bytes), "file", ReaderOptions::default()) {
+fn played(folder: &Path, file: &str) -> String {
+    let opened = if file.starts_with("test:") {
+        Reader::open(file, ReaderOptions::default())
+    } else {
+        let bytes = std::io::Cursor::new(std::fs::read(folder.join(file)).unwrap());
+        Reader::from_source(Box::new(bytes), "file", ReaderOptions::default())
+    };
+    let mut reader = match opened {
         Ok(reader) => reader,
         Err(error) => return format!("played: nothing, {error}\n"),
     };
@@ -82,9 +87,10 @@ fn every_file_has_the_plan_and_the_outcome_that_its_golden_tells() {
         std::fs::write(dir.path().join(&file), bytes).unwrap();
         files.push((format!("{file}.txt"), dir.path().to_owned(), file));
     }
+    files.push(("test.txt".to_owned(), dir.path().to_owned(), "test:320x180@25?for=3s".to_owned()));
     let (mut known, mut wrong) = (BTreeSet::new(), Vec::new());
     for (golden, folder, file) in files {
-        let found = probed(&folder, &file) + &played(&folder.join(&file));
+        let found = probed(&folder, &file) + &played(&folder, &file);
         let path = goldens.join(&golden);
         if bless {
             std::fs::create_dir_all(&goldens).unwrap();

@@ -96,6 +96,8 @@ enum Picture {
     None,
     /// The encoded pictures of another clip, which comes before this one.
     From(&'static str),
+    /// The same without sound, and no longer than this clip.
+    Alone(&'static str),
     /// The pictures of another clip, encoded once more.
     Again(&'static str, &'static [&'static str]),
     Encoded {
@@ -169,6 +171,36 @@ const CLIPS: &[Clip] = &[
         audio: OPUS,
         container: &[],
         sound_offset: OPUS_DELAY,
+    },
+    Clip {
+        name: "vp8.ivf",
+        seconds: 5,
+        picture: Picture::Alone("vp8.webm"),
+        bed: Bed::Organ,
+        sample_rate: 48_000,
+        audio: &[],
+        container: &[],
+        sound_offset: "0",
+    },
+    Clip {
+        name: "vp9.ivf",
+        seconds: 5,
+        picture: Picture::Alone("vp9.webm"),
+        bed: Bed::Organ,
+        sample_rate: 48_000,
+        audio: &[],
+        container: &[],
+        sound_offset: "0",
+    },
+    Clip {
+        name: "clip.h264",
+        seconds: 5,
+        picture: Picture::Alone("clip.mp4"),
+        bed: Bed::Organ,
+        sample_rate: 48_000,
+        audio: &[],
+        container: &[],
+        sound_offset: "0",
     },
     Clip {
         name: "music.ogg",
@@ -259,6 +291,10 @@ fn encode(clip: &Clip, root: &Path, work: &Path) -> Result<()> {
         Picture::None => {}
         Picture::From(other) => {
             ffmpeg.arg("-i").arg(media(root, other)).args(["-map", "1:v", "-map", "0:a", "-c:v", "copy"]);
+        }
+        Picture::Alone(other) => {
+            ffmpeg.arg("-i").arg(media(root, other)).args(["-map", "1:v", "-c:v", "copy"]);
+            ffmpeg.args(["-t", &clip.seconds.to_string()]);
         }
         Picture::Again(other, encoder) => {
             ffmpeg.arg("-i").arg(media(root, other)).args(["-map", "1:v", "-map", "0:a"]).args(encoder);

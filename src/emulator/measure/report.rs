@@ -31,7 +31,6 @@ const CLIP_HZ: f64 = 440.0;
 const MAX_HZ_ERROR: f64 = 1.0;
 const CLIP_DBFS: [f64; 2] = [-18.0, -24.0];
 const MAX_DB_ERROR: f64 = 1.0;
-const CLIP_FPS: f64 = 30.0;
 const MIN_FPS_SHARE: f64 = 0.9;
 
 /// Sound without pictures is that of a clip when it has so many beeps a whole second apart.
@@ -240,8 +239,9 @@ impl Judge<'_> {
             self.complain(n_lost > 0 && share > MAX_MISSING_SHARE, || {
                 format!("{n_missing} pictures are missing, {:.0} % of all", share * 100.0)
             });
-            self.complain(n_pictures >= 2 && video.fps < CLIP_FPS * MIN_FPS_SHARE, || {
-                format!("{} pictures came per second instead of {CLIP_FPS}", video.fps)
+            let fps = self.sight.numbered_fps();
+            self.complain(n_pictures >= 2 && video.fps < fps * MIN_FPS_SHARE, || {
+                format!("{} pictures came per second instead of {fps:.0}", video.fps)
             });
         }
     }

@@ -161,6 +161,16 @@ fn pictures_lost_where_the_clip_starts_again_are_missing() {
 }
 
 #[test]
+fn numbers_that_run_over_their_end_are_not_missing() {
+    let numbers = (0..300).map(|n| Some((n + 65_400) % 65_536)).collect();
+    let mut call = Call { numbers, ..Call::default() };
+    assert_eq!(call.report().video.unwrap().frame_numbers_missing, Some(0));
+    // 65 534 to 1.
+    call.numbers[134..138].fill(None);
+    assert_eq!(call.report().video.unwrap().frame_numbers_missing, Some(4));
+}
+
+#[test]
 fn repeated_pictures_are_not_missing() {
     let mut call = Call::default();
     call.numbers[100] = call.numbers[99];

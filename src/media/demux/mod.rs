@@ -12,11 +12,14 @@ use crate::time::MediaTime;
 
 mod audio;
 pub mod foreign;
+pub mod generated;
+mod ivf;
 mod matroska;
 mod mp3;
 mod mp4;
 mod ogg;
 mod plain;
+mod raw;
 mod reader;
 mod sniff;
 
@@ -104,7 +107,8 @@ pub enum Shape {
 
 /// A container being read.
 pub trait Demuxer: Send {
-    /// The container's name as FFmpeg has it: `mp4`, `matroska`, `ogg`, `mp3`, `flac`, `wav`, `aiff`.
+    /// The container's name as FFmpeg has it: `mp4`, `matroska`, `ogg`, `mp3`, `flac`, `wav`, `aiff`,
+    /// `ivf`, `h264`; `ffmpeg` for what it converts, `test` for what is made here.
     fn format(&self) -> &'static str;
 
     /// All tracks, also those nobody can play.
@@ -141,6 +145,14 @@ pub trait Demuxer: Send {
 /// When the bytes are no container that is known here, or one that is damaged, cut off, empty
 /// or of a kind that is not supported.
 pub fn open(source: Box<dyn MediaSource>) -> Result<Box<dyn Demuxer>, DemuxError> {
+    open_with(source, None)
+}
+
+/// The same; what has no times of its own has `fps` pictures per second.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(source: Box<dyn MediaSource>, fps: Option<u32>) -> Result<Box<dyn Demuxer>, DemuxError> {
     let mut reader = Reader::new(source)?;
     if reader.len() == 0 {
         return Err(DemuxError::Empty);
@@ -154,6 +166,8 @@ pub fn open(source: Box<dyn MediaSource>) -> Result<Box<dyn Demuxer>, DemuxError
         },
         Sniffed::Plain(container) => plain(reader, container),
         Sniffed::Mp3 => Ok(Box::new(mp3::Mp3::open(reader)?)),
+        Sniffed::Ivf => Ok(Box::new(ivf::Ivf::open(reader)?)),
+        Sniffed::H264 => Ok(Box::new(raw::Raw::open(reader, fps)?)),
         Sniffed::Foreign(found) => Err(DemuxError::Foreign { found: found.to_owned() }),
         Sniffed::Other(found) => Err(DemuxError::UnknownFormat { found }),
     }
@@ -176,7 +190,7 @@ pub enum DemuxError {
     Empty,
     /// No container that telecast knows.
     #[error(
-        "not a media file that telecast can read ({found}); it reads mp4, mkv, webm, ogg, mp3, flac, wav and aiff"
+        "not a media file that telecast can read ({found}); it reads mp4, mkv, webm, ogg, mp3, flac, wav, aiff, ivf and raw H.264"
     )]
     UnknownFormat {
         /// What the first bytes look like.
@@ -240,6 +254,10 @@ pub enum DemuxError {
         /// Its last words.
         what: String,
     },
+    /// Raw pictures, generated or pushed, cannot be encoded.
+    #[cfg(feature = "openh264")]
+    #[error("the pictures cannot be encoded; try smaller ones")]
+    Coder(#[source] super::codec::h264::coder::CoderError),
     /// A number in the file asks for more than any honest file needs.
     #[error("the {format} file asks for too much: {what}")]
     Limit {

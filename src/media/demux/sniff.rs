@@ -10,6 +10,9 @@ pub(super) enum Sniffed {
     Ogg,
     /// Perhaps behind an ID3 tag; the mp3 reader has the last word.
     Mp3,
+    Ivf,
+    /// Annex B without a container.
+    H264,
     /// Sound alone.
     Plain(Container),
     /// Something that FFmpeg can read, in words.
@@ -44,15 +47,14 @@ const SIGNATURES: &[(&[u8], &str)] = &[
 const FOREIGN: &[(&[u8], &str)] = &[
     (b"FLV", "Flash video"),
     (b"caff", "Core Audio"),
-    (b"DKIF", "IVF"),
     (b".RMF", "RealMedia"),
     (b"#!AMR", "AMR"),
     (b"#EXTM3U", "playlist"),
     (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "Windows Media"),
     (b"\x00\x00\x01\xba", "MPEG program stream"),
     (b"\x00\x00\x01\xb3", "raw MPEG video"),
-    (b"\x00\x00\x00\x01", "raw H.264 or H.265 without a container"),
-    (b"\x00\x00\x01", "raw H.264 or H.265 without a container"),
+    (b"\x00\x00\x00\x01", "H.265 or MPEG-4 without a container"),
+    (b"\x00\x00\x01", "H.265 or MPEG-4 without a container"),
 ];
 
 /// Looks at the start of a file; a few kilobytes are enough.
@@ -74,6 +76,12 @@ pub(super) fn sniff(head: &[u8]) -> Sniffed {
     }
     if head.starts_with(b"ID3") {
         return Sniffed::Mp3;
+    }
+    if head.starts_with(b"DKIF") {
+        return Sniffed::Ivf;
+    }
+    if is_h264(head) {
+        return Sniffed::H264;
     }
     if is_transport_stream(head) {
         return Sniffed::Foreign("an MPEG transport stream");
@@ -128,6 +136,20 @@ fn is_transport_stream(head: &[u8]) -> bool {
     synced(0, TS_PACKET) || synced(4, TS_PACKET + 4)
 }
 
+/// A start code, and behind it a NAL unit that H.264 streams begin with. In H.265 the lowest bit
+/// there is 0 in all but exotic streams, and in the others the highest is 1.
+fn is_h264(head: &[u8]) -> bool {
+    let ([0, 0, 0, 1, nal, ..] | [0, 0, 1, nal, ..]) = head else { return false };
+    match nal & 0x1f {
+        // Delimiter, messages: nothing refers to them.
+        6 | 9 => nal & 0xe0 == 0,
+        // Slices, and the sequence parameter set.
+        1 => nal & 0x80 == 0,
+        5 | 7 => nal & 0x80 == 0 && nal & 0x60 != 0,
+        _ => false,
+    }
+}
+
 fn plain(head: &[u8]) -> String {
     if head.iter().all(|byte| *byte == 0) {
         return "only zero bytes".to_owned();
@@ -166,6 +188,9 @@ mod tests {
         assert_eq!(sniff(b"RIFF\x24\0\0\0WAVEfmt "), Sniffed::Plain(Container::Wav));
         assert_eq!(sniff(b"FORM\0\0\0\x24AIFFCOMM"), Sniffed::Plain(Container::Aiff));
         assert_eq!(sniff(b"fLaC\0\0\0\x22"), Sniffed::Plain(Container::Flac));
+        assert_eq!(sniff(b"DKIF\0\0\x20\0VP80"), Sniffed::Ivf);
+        assert_eq!(sniff(b"\0\0\0\x01\x67\x42\xc0\x1f"), Sniffed::H264);
+        assert_eq!(sniff(b"\0\0\x01\x09\xf0"), Sniffed::H264);
     }
 
     #[test]
@@ -175,6 +200,11 @@ mod tests {
             ts[packet * 188] = 0x47;
         }
         assert_eq!(sniff(&ts), Sniffed::Foreign("an MPEG transport stream"));
+        let h265 = Sniffed::Foreign("H.265 or MPEG-4 without a container");
+        for parameters in [b"\0\0\0\x01\x40\x01\x0c", b"\0\0\0\x01\x46\x01\x10", b"\0\0\0\x01\x42\x01\x01"] {
+            assert_eq!(sniff(parameters), h265);
+        }
+        assert_eq!(sniff(b"\0\0\x01\xb6\x10"), h265, "a picture of MPEG-4");
         assert_eq!(sniff(b"RIFF\x24\0\0\0AVI LIST"), Sniffed::Foreign("AVI"));
         assert_eq!(sniff(b"\xff\xf1\x50\x80"), Sniffed::Foreign("AAC without a container"));
         assert_eq!(sniff("Gr\u{fc}\u{df}e,\n\tnot a film".as_bytes()), other("plain text"));

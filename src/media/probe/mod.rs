@@ -9,7 +9,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::codec::h264::{ReorderWatch, Sps, nal_type, nal_units};
-use super::demux::{self, DemuxError, Demuxer, Packet, Shape, Track};
+use super::demux::{self, DemuxError, Demuxer, Packet, Shape, Track, generated};
 use super::plan::{self, Obstacle, Plan, PlanOptions, Planner, Refusal, TrackPlan};
 use super::{Codec, MediaError, MediaKind, source};
 use crate::time::MediaTime;
@@ -26,6 +26,8 @@ const HIGH_PEAK_BPS: u64 = 4_000_000;
 const MANY_PIXELS: u64 = 1920 * 1088;
 /// How far the ends of sound and picture may be apart before it is worth a word.
 const APART: MediaTime = MediaTime::from_secs(1);
+/// A generated source that never ends is looked at for so long.
+const ENOUGH_OF_A_TEST: MediaTime = MediaTime::from_secs(5);
 /// Kinds of damage that are told; the others are only counted.
 const MAX_DAMAGE_TOLD: usize = 3;
 
@@ -160,10 +162,16 @@ impl Probe {
         progress: impl FnMut(u64, u64),
     ) -> Result<Self, MediaError> {
         let path = path.as_ref();
+        let name = path.to_string_lossy().into_owned();
+        if let Some(spec) = source::test(path)? {
+            let spec = spec.ending_after(ENOUGH_OF_A_TEST);
+            let demuxer = generated::open(&spec, options.pictures.bitrate_bps)?;
+            return Self::scan(demuxer, name, 0, options, progress);
+        }
         let mut bytes = source::open(path)?;
         let size_bytes = bytes.seek(std::io::SeekFrom::End(0)).map_err(DemuxError::from)?;
         bytes.rewind().map_err(DemuxError::from)?;
-        Self::scan(demux::open(bytes)?, path.to_string_lossy().into_owned(), size_bytes, options, progress)
+        Self::scan(demux::open_with(bytes, options.pictures.fps)?, name, size_bytes, options, progress)
     }
 
     fn scan(
@@ -205,6 +213,9 @@ impl Probe {
         }
         progress(size_bytes, size_bytes);
         let mut plan = planner.decide();
+        if demuxer.format() == generated::FORMAT {
+            plan.generate();
+        }
         let codec = |index: usize| &demuxer.tracks()[index].codec;
         let known = |index: &usize| matches!(codec(*index), Codec::H264 | Codec::Vp8 | Codec::Vp9);
         let pictures = planner.selection().video.filter(known);
@@ -240,7 +251,7 @@ impl Probe {
             playable: is_playable(&plan),
             duration_ms: duration(&scans).as_millis(),
             format: demuxer.format(),
-            remedy: remedy(&file, &plan, pictures.as_ref()),
+            remedy: remedy(&file, &plan, pictures.as_ref()).filter(|_| demuxer.format() != generated::FORMAT),
             plan: PlanProbe {
                 audio: TrackPlanProbe::of(&plan.audio),
                 video: TrackPlanProbe::of(&plan.video),
@@ -464,7 +475,7 @@ impl Viewer<'_> {
         if let Some(degrees @ 1..) = track.rotation {
             all.push(format!("The picture is to be turned by {degrees}°; viewers' programs do that."));
         }
-        if !self.plan.video.is_copy() {
+        if matches!(self.plan.video, TrackPlan::Transcode { from: Codec::H264, .. }) {
             all.push(
                 "The picture is encoded while it plays, with a keyframe for every viewer who joins."
                     .to_owned(),

@@ -14,16 +14,16 @@
 use std::path::Path;
 
 use super::codec::opus::{EncoderOptions, FRAME};
-use super::demux::foreign;
 use super::demux::{self, DemuxError, Demuxer, MediaSource, Packet, Track};
-use super::plan::{Plan, PlanOptions, Planner, Refusal, Selection, TrackPlan, remedy};
-use super::source::{self, SourceError, SourceOptions};
+use super::plan::{Plan, PlanOptions, Planner, Selection, TrackPlan, remedy};
+use super::source::SourceOptions;
 use super::{Frame, MediaError, MediaKind};
 use crate::time::MediaTime;
 
 use self::pictures::{Pictures, Setup};
 use self::sound::Sound;
 
+mod open;
 mod pictures;
 mod sound;
 
@@ -124,52 +124,13 @@ impl std::fmt::Debug for Reader {
 }
 
 impl Reader {
-    /// Opens a file.
+    /// Opens a source: a file, `-`, an address, or pictures and sound made for a test.
     ///
     /// # Errors
     /// When it cannot be opened, is damaged, has nothing to play, or has a track that cannot be
     /// played.
     pub fn open(path: impl AsRef<Path>, options: ReaderOptions) -> Result<Self, MediaError> {
-        let path = path.as_ref();
-        let input = path.to_string_lossy();
-        let foreign = || {
-            let (video, audio) = (options.plan.video, options.plan.audio);
-            foreign::Wanted { input: path.to_path_buf(), source: options.source.clone(), video, audio }
-        };
-        let demuxer = match source::open_with(path, &options.source)
-            .map_err(MediaError::from)
-            .and_then(|bytes| Ok(demux::open(bytes)?))
-        {
-            Ok(demuxer) => demuxer,
-            Err(error) if needs_ffmpeg(&error) && !source::is_stdin(path) => {
-                return Self::converted(foreign(), &input, &options, &error.to_string());
-            }
-            Err(error) => return Err(error),
-        };
-        match Self::new(demuxer, input.as_ref(), options.clone()) {
-            Err(refused) if needs_ffmpeg(&refused) && !source::is_stdin(path) => {
-                match Self::converted(foreign(), &input, &options, &refused.to_string()) {
-                    // What it is matters more than what is missing; the refusal names the way out.
-                    Err(MediaError::Demux(DemuxError::NoFfmpeg { .. })) => Err(refused),
-                    other => other,
-                }
-            }
-            other => other,
-        }
-    }
-
-    /// Opens a source through FFmpeg, because of `why`.
-    fn converted(
-        wanted: foreign::Wanted,
-        input: &str,
-        options: &ReaderOptions,
-        why: &str,
-    ) -> Result<Self, MediaError> {
-        tracing::debug!(input, why, "ffmpeg converts it");
-        let demuxer = foreign::open(wanted)?;
-        let mut reader = Self::new(demuxer, input, options.clone())?;
-        reader.plan.convert(why);
-        Ok(reader)
+        open::open(path.as_ref(), &options)
     }
 
     /// Opens anything that can be read, for example bytes in memory. `input` is what the command
@@ -182,7 +143,7 @@ impl Reader {
         input: impl Into<String>,
         options: ReaderOptions,
     ) -> Result<Self, MediaError> {
-        Self::new(demux::open(source)?, input, options)
+        Self::new(demux::open_with(source, options.plan.pictures.fps)?, input, options)
     }
 
     /// Reads the first packets of an opened container and makes the plan. `input` is what the
@@ -515,17 +476,6 @@ fn start_transcoder(pictures: &mut Pictures) -> Result<(), MediaError> {
 #[cfg(not(feature = "openh264"))]
 fn start_transcoder(_pictures: &mut Pictures) -> Result<(), MediaError> {
     Ok(())
-}
-
-/// FFmpeg can do what telecast cannot.
-fn needs_ffmpeg(error: &MediaError) -> bool {
-    match error {
-        MediaError::Demux(DemuxError::Foreign { .. }) | MediaError::Source(SourceError::Scheme { .. }) => {
-            true
-        }
-        MediaError::Refused { refusal, .. } => !matches!(refusal, Refusal::BFrames),
-        _ => false,
-    }
 }
 
 /// A refused track, or no track at all, is an error.

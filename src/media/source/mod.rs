@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::demux::MediaSource;
+use super::demux::generated::Spec;
 use crate::secret::Secret;
 
 #[cfg(feature = "http")]
@@ -118,6 +119,14 @@ pub enum SourceError {
         /// The address.
         location: String,
     },
+    /// A generated source that cannot be made.
+    #[error("`{name}` cannot be made: {what}; for example test:1280x720@30?for=10s")]
+    Test {
+        /// As given.
+        name: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// Standard input is read once.
     #[error("standard input is in use or was read already; it can be played once")]
     StdinTaken,
@@ -177,6 +186,15 @@ pub fn open_with(path: &Path, options: &SourceOptions) -> Result<Box<dyn MediaSo
         Some(address) if is_address(address) => Err(SourceError::Scheme { location: address.to_owned() }),
         _ => open_file(path),
     }
+}
+
+/// What a name asks to be made, if it means a generated source.
+///
+/// # Errors
+/// When that cannot be made.
+pub fn test(path: &Path) -> Result<Option<Spec>, SourceError> {
+    let Some(name) = path.to_str().filter(|name| Spec::is_meant(name)) else { return Ok(None) };
+    Spec::parse(name).map(Some).map_err(|what| SourceError::Test { name: name.to_owned(), what })
 }
 
 /// Whether a name means standard input.

@@ -1,0 +1,61 @@
+//! A name → an opened item: read by telecast itself, converted by FFmpeg, or made for a test.
+
+use std::path::Path;
+
+use super::{Reader, ReaderOptions};
+use crate::media::MediaError;
+use crate::media::demux::{self, DemuxError, foreign, generated};
+use crate::media::plan::Refusal;
+use crate::media::source::{self, SourceError};
+
+pub(super) fn open(path: &Path, options: &ReaderOptions) -> Result<Reader, MediaError> {
+    let input = path.to_string_lossy();
+    if let Some(spec) = source::test(path)? {
+        let demuxer = generated::open(&spec, options.plan.pictures.bitrate_bps)?;
+        let mut reader = Reader::new(demuxer, input, options.clone())?;
+        reader.plan.generate();
+        return Ok(reader);
+    }
+    let read = || -> Result<Reader, MediaError> {
+        let demuxer = demux::open_with(source::open_with(path, &options.source)?, options.plan.pictures.fps)?;
+        Reader::new(demuxer, input.as_ref(), options.clone())
+    };
+    match read() {
+        Err(error) if needs_ffmpeg(&error) && !source::is_stdin(path) => match convert(path, options, &error)
+        {
+            // What it is matters more than what is missing; a refusal names the way out.
+            Err(MediaError::Demux(DemuxError::NoFfmpeg { .. }))
+                if matches!(error, MediaError::Refused { .. }) =>
+            {
+                Err(error)
+            }
+            other => other,
+        },
+        other => other,
+    }
+}
+
+/// Opens a source through FFmpeg, because of `why`.
+fn convert(path: &Path, options: &ReaderOptions, why: &MediaError) -> Result<Reader, MediaError> {
+    tracing::debug!(input = %path.display(), %why, "ffmpeg converts it");
+    let demuxer = foreign::open(foreign::Wanted {
+        input: path.to_path_buf(),
+        source: options.source.clone(),
+        video: options.plan.video,
+        audio: options.plan.audio,
+    })?;
+    let mut reader = Reader::new(demuxer, path.to_string_lossy(), options.clone())?;
+    reader.plan.convert(&why.to_string());
+    Ok(reader)
+}
+
+/// FFmpeg can do what telecast cannot.
+fn needs_ffmpeg(error: &MediaError) -> bool {
+    match error {
+        MediaError::Demux(DemuxError::Foreign { .. }) | MediaError::Source(SourceError::Scheme { .. }) => {
+            true
+        }
+        MediaError::Refused { refusal, .. } => !matches!(refusal, Refusal::BFrames),
+        _ => false,
+    }
+}
