@@ -20,6 +20,7 @@ mod item;
 #[cfg(feature = "journal")]
 pub mod journal;
 mod listener;
+pub mod push;
 mod queue;
 mod state;
 mod task;

@@ -42,6 +42,7 @@ const STEPS: &[Step] = &[
         env: &[("RUSTDOCFLAGS", "-D warnings")],
     },
     Step { name: "example: offline_call", args: &["run", "--quiet", "--example", "offline_call"], env: &[] },
+    Step { name: "example: push", args: &["run", "--quiet", "--example", "push"], env: &[] },
     Step { name: "example: queue", args: &["run", "--quiet", "--example", "queue"], env: &[] },
     Step { name: "example: radio", args: &["run", "--quiet", "--example", "radio"], env: &[] },
     Step { name: "example: play_stdio", args: &["run", "--quiet", "--example", "play_stdio"], env: &[] },

@@ -30,6 +30,11 @@ const LAYOUTS: [Row; 16] = [
 pub struct PcmLayout(usize);
 
 impl PcmLayout {
+    /// Signed 16 bits, the low byte first.
+    pub const S16LE: Self = Self(2);
+    /// Floating point of 32 bits, the low byte first.
+    pub const F32LE: Self = Self(10);
+
     /// By the name that FFmpeg has for it.
     pub fn by_name(name: &str) -> Option<Self> {
         LAYOUTS.iter().position(|(known, ..)| *known == name).map(Self)

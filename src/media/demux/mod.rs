@@ -269,7 +269,7 @@ pub enum DemuxError {
 }
 
 /// Whether decoding can start at a packet of a codec other than H.264, by its bits.
-fn is_key(codec: &Codec, data: &[u8]) -> bool {
+pub(crate) fn is_key(codec: &Codec, data: &[u8]) -> bool {
     match (codec, data) {
         // RFC 6386, 9.1: the lowest bit of the frame tag.
         (Codec::Vp8, [tag, ..]) => tag & 1 == 0,

@@ -30,9 +30,6 @@ mod spec;
 /// The name in plans and reports.
 pub(in crate::media) const FORMAT: &str = "test";
 
-/// How samples lie in the bytes.
-const LAYOUT: &str = "pcm_s16le";
-
 /// A source that is made while it is read.
 struct Generated {
     tracks: Vec<Track>,
@@ -61,9 +58,8 @@ pub fn open(spec: &Spec, bitrate_bps: Option<u32>) -> Result<Box<dyn Demuxer>, D
         None => None,
     };
     let sound = spec.sound.then(|| {
-        let layout = PcmLayout::by_name(LAYOUT).expect("a row of the table of layouts");
         let shape = Shape::Audio { sample_rate: sound::RATE, channels: sound::CHANNELS };
-        (add(MediaKind::Audio, Codec::Pcm(layout), Bytes::new(), shape), Sound::new())
+        (add(MediaKind::Audio, Codec::Pcm(PcmLayout::S16LE), Bytes::new(), shape), Sound::new())
     });
     let length = spec.length.unwrap_or(MediaTime::MAX);
     Ok(Box::new(Generated { tracks, length, pictures, sound }))
