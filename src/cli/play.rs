@@ -12,7 +12,7 @@ use super::{stop, values};
 use crate::call::{ChatId, JoinOptions, Setup};
 #[cfg(feature = "telegram")]
 use crate::player::journal::Journal;
-use crate::player::{Item, MAX_QUEUED, MAX_VOLUME_PERCENT, PlayerOptions};
+use crate::player::{Item, MAX_QUEUED, MAX_VOLUME_PERCENT, OnFailure, PlayerOptions};
 use crate::stdio;
 use crate::time::MediaTime;
 
@@ -29,6 +29,7 @@ Examples:
   telecast play music/ --repeat --chat @mygroup --journal radio.db   and after a restart, in the same place:
   telecast play --journal radio.db
   telecast play music.ogg --loop --chat -1001234567890 --start
+  telecast play https://radio.example.org/live --on-error retry=100 --chat @mygroup
   telecast play https://t.me/mychannel/5 --chat @mygroup
   telecast play music.ogg --signaling stdio --chat -1001234
   telecast play a.mp4 b.mp4 --loop --signaling stdio --chat one --chat two --stats-every 5s")]
@@ -80,6 +81,11 @@ pub(super) struct PlayArgs {
     /// Play in random order; with a number always in the same one
     #[arg(long, num_args = 0..=1, require_equals = true, value_name = "SEED")]
     shuffle: Option<Option<u64>>,
+
+    /// What to do with an item that cannot be played further: skip it, retry it where it stopped
+    /// (five times in a row, or N), or stop
+    #[arg(long, value_name = "skip|retry[=N]|stop", default_value = "skip", value_parser = values::on_failure)]
+    on_error: OnFailure,
 
     /// How loud to play, in percent; 100 plays as recorded
     #[arg(long, value_name = "PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u16).range(0..=i64::from(MAX_VOLUME_PERCENT)))]
@@ -199,7 +205,7 @@ impl PlayArgs {
 
     fn player_options(&self) -> PlayerOptions {
         let (repeat, volume_percent) = (self.repeat.into(), self.volume);
-        PlayerOptions { repeat, volume_percent, ..PlayerOptions::default() }
+        PlayerOptions { repeat, volume_percent, on_failure: self.on_error, ..PlayerOptions::default() }
     }
 
     fn join_options(&self) -> JoinOptions {

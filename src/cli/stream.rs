@@ -18,7 +18,9 @@ use super::{say, stop, values};
 use crate::call::{Call, CallEvent, ChatId, JoinOptions, LeftReason, Property};
 use crate::media::{Reader, ReaderOptions};
 use crate::player::journal::{Journal, Saved};
-use crate::player::{EndReason, Item, ItemError, Player, PlayerEvent, PlayerOptions};
+use crate::player::{
+    AfterFailure, EndReason, Item, ItemError, OnFailure, Player, PlayerEvent, PlayerOptions,
+};
 use crate::telegram::{ChatName, Client, FileLink, SignalingOptions, TelegramSignaling};
 use crate::time::MediaTime;
 
@@ -168,6 +170,16 @@ impl Stream {
                         say::remark(format_args!("cannot play {source}: {error}"));
                         failure = Some(error);
                     }
+                    Some(PlayerEvent::ItemFailed { source, error, policy, .. }) => match policy {
+                        AfterFailure::Retry { nth, of, pause } => {
+                            let secs = pause.as_secs();
+                            say::remark(format_args!(
+                                "{source} failed: {error}; again in {secs} s (try {nth} of {of})"
+                            ));
+                        }
+                        AfterFailure::Stop => return Some(error),
+                        AfterFailure::Skip => {}
+                    },
                     Some(PlayerEvent::ItemStuck { item }) => {
                         say::remark(format_args!(
                             "nothing has come of item {item} for 3 s; it is waited for"
@@ -195,7 +207,11 @@ impl Stream {
         player.close().await;
         match unplayed {
             Some(error) => {
-                let text = format!("nothing could be played: {:#}", anyhow::Error::new(error));
+                let what = match self.player.on_failure {
+                    OnFailure::Stop => "an item failed",
+                    _ => "nothing could be played",
+                };
+                let text = format!("{what}: {:#}", anyhow::Error::new(error));
                 Err(Because(Exit::Media, text).into())
             }
             None => exit,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::player::Repeat;
+use crate::player::{OnFailure, Repeat};
 pub(super) use crate::time::parse_duration as duration;
 
 /// What happens to items that have ended.
@@ -27,6 +27,23 @@ impl From<RepeatArg> for Repeat {
             RepeatArg::One => Self::One,
             RepeatArg::All => Self::All,
         }
+    }
+}
+
+/// How often an item is tried again where no number is given.
+const TRIES: u32 = 5;
+
+/// Reads `skip`, `stop`, `retry` or `retry=10`.
+pub(super) fn on_failure(text: &str) -> Result<OnFailure, String> {
+    match text.split_once('=').unwrap_or((text, "")) {
+        ("skip", "") => Ok(OnFailure::Skip),
+        ("stop", "") => Ok(OnFailure::Stop),
+        ("retry", "") => Ok(OnFailure::Retry { times: TRIES }),
+        ("retry", times) => {
+            let times = times.parse().map_err(|_| format!("`{times}` is no number of tries"))?;
+            Ok(OnFailure::Retry { times })
+        }
+        _ => Err("use skip, retry, retry=N or stop".to_owned()),
     }
 }
 
@@ -57,6 +74,17 @@ mod tests {
     fn lengths_are_shown_as_on_a_clock() {
         assert_eq!(clock(Duration::from_secs(65)), "1:05");
         assert_eq!(clock(Duration::from_secs(3725)), "1:02:05");
+    }
+
+    #[test]
+    fn failures_are_treated_as_people_want() {
+        assert_eq!(on_failure("skip"), Ok(OnFailure::Skip));
+        assert_eq!(on_failure("retry"), Ok(OnFailure::Retry { times: 5 }));
+        assert_eq!(on_failure("retry=9"), Ok(OnFailure::Retry { times: 9 }));
+        assert_eq!(on_failure("stop"), Ok(OnFailure::Stop));
+        for wrong in ["", "again", "retry=x", "stop=1"] {
+            assert!(on_failure(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

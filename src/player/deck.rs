@@ -96,6 +96,8 @@ pub(super) struct Deck {
     generation: u32,
     seek_in_flight: bool,
     seek_wanted: Option<MediaTime>,
+    /// The seek that is under way is no more than a wish.
+    begins_anywhere: bool,
     /// A viewer waits for a keyframe.
     pub(super) key_wanted: bool,
     /// Frames asked for and not yet come.
@@ -154,6 +156,7 @@ impl Deck {
             generation: 0,
             seek_in_flight: false,
             seek_wanted: None,
+            begins_anywhere: false,
             key_wanted: false,
             credit: 0,
             landed: None,
@@ -176,6 +179,17 @@ impl Deck {
         if from > MediaTime::ZERO {
             self.seek(from);
         }
+    }
+
+    /// Begins at `position`, or where it can.
+    pub(super) fn go_on_near(&mut self, position: MediaTime) {
+        self.seek(position);
+        self.begins_anywhere = true;
+    }
+
+    /// A seek that cannot be done does no harm.
+    pub(super) fn begins_anywhere(&self) -> bool {
+        self.begins_anywhere
     }
 
     /// Where it ends at the latest.
@@ -291,6 +305,7 @@ impl Deck {
     /// Asks for another place; everything buffered is gone.
     pub(super) fn seek(&mut self, to: MediaTime) {
         self.seek_wanted = Some(to);
+        self.begins_anywhere = false;
         self.generation = self.generation.wrapping_add(1);
         self.credit = 0;
         self.landed = None;

@@ -100,14 +100,56 @@ pub struct PlayerOptions {
     /// Hold the first item until somebody listens, so that the first call hears it from its
     /// beginning however long joining takes.
     pub wait_for_listener: bool,
+    /// What happens when an item cannot be played, or not further.
+    pub on_failure: OnFailure,
     /// Volume to begin with, 0 to [`MAX_VOLUME_PERCENT`]; 100 plays as recorded.
     pub volume_percent: u16,
 }
 
 impl Default for PlayerOptions {
     fn default() -> Self {
-        Self { repeat: Repeat::Off, stay: true, wait_for_listener: true, volume_percent: 100 }
+        Self {
+            repeat: Repeat::Off,
+            stay: true,
+            wait_for_listener: true,
+            on_failure: OnFailure::Skip,
+            volume_percent: 100,
+        }
     }
+}
+
+/// What happens when an item cannot be played, or not further.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnFailure {
+    /// The next one plays.
+    #[default]
+    Skip,
+    /// It is opened again, and goes on where it stopped or, where that cannot be, where it can:
+    /// after 1 s, then 2 s and so on up to 30 s. Then the next one plays.
+    Retry {
+        /// So often in a row; failures more than a minute apart are none in a row.
+        times: u32,
+    },
+    /// The queue ends, too.
+    Stop,
+}
+
+/// What happens now that an item has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AfterFailure {
+    /// The next one plays.
+    Skip,
+    /// It is opened again.
+    Retry {
+        /// Which try this is, from 1 on …
+        nth: u32,
+        /// … of how many in a row.
+        of: u32,
+        /// How long from now.
+        pause: std::time::Duration,
+    },
+    /// The queue ends.
+    Stop,
 }
 
 /// What happens to items that have ended. One that failed is never repeated.
@@ -235,6 +277,18 @@ pub enum PlayerEvent {
         reason: EndReason,
         /// Why, when it failed.
         error: Option<ItemError>,
+    },
+    /// An item cannot be played, or not further. With [`OnFailure::Retry`] it may be played all
+    /// the same; else [`PlayerEvent::ItemEnded`] follows.
+    ItemFailed {
+        /// Which.
+        item: ItemId,
+        /// Its name.
+        source: Arc<str>,
+        /// Why.
+        error: ItemError,
+        /// What happens now.
+        policy: AfterFailure,
     },
     /// Its frames do not come in time: silence until they do.
     ItemStalled {

@@ -68,6 +68,11 @@ impl Queue {
         }
     }
 
+    /// The entry that plays.
+    pub(super) fn current(&self) -> Option<&Entry> {
+        self.current.as_ref()
+    }
+
     /// Makes the next entry current. The one before must have been retired.
     pub(super) fn advance(&mut self) -> Option<&Entry> {
         debug_assert!(self.current.is_none(), "an entry is retired before the next one begins");

@@ -9,6 +9,7 @@
 //! Events wait until what they speak of has left: they carry a programme time and come out when
 //! it has passed.
 
+mod failure;
 mod slots;
 
 use std::collections::VecDeque;
@@ -17,14 +18,15 @@ use std::time::{Duration, Instant};
 
 use tracing::debug;
 
+use self::failure::Tries;
 use super::deck::{Deck, Want};
 use super::item::{Item, ItemError};
 use super::queue::{Entry, Queue};
 use super::timeline::{Placement, Timeline};
 use super::worker::{Report, WorkerEvent, WorkerId};
 use super::{
-    DueFrame, EndReason, ItemId, Line, MAX_VOLUME_PERCENT, PlayError, PlayerEvent, PlayerOptions,
-    PlayerState, PlayerStatus, QueuedItem, Repeat,
+    AfterFailure, DueFrame, EndReason, ItemId, Line, MAX_VOLUME_PERCENT, OnFailure, PlayError, PlayerEvent,
+    PlayerOptions, PlayerState, PlayerStatus, QueuedItem, Repeat,
 };
 use crate::time::MediaTime;
 
@@ -95,6 +97,7 @@ pub(super) struct State {
     stalling: bool,
     /// How long nothing has come of an item that should play.
     starved_for: MediaTime,
+    tries: Tries,
     next_report: MediaTime,
     last_video_at: Option<MediaTime>,
     pending: VecDeque<(MediaTime, Pending)>,
@@ -126,6 +129,7 @@ impl State {
             last_ticket: 0,
             stalling: false,
             starved_for: MediaTime::ZERO,
+            tries: Tries::default(),
             next_report: MediaTime::ZERO,
             last_video_at: None,
             pending: VecDeque::new(),
@@ -283,6 +287,9 @@ impl State {
     /// Goes to a place in the current item; the answer comes as [`Output::Sought`].
     pub(super) fn seek(&mut self, to: MediaTime) -> Result<Ticket, PlayError> {
         let Some(deck) = &mut self.current else { return Err(PlayError::NothingPlaying) };
+        if self.tries.is_waiting() && (deck.opened.is_none() || deck.is_abandoned()) {
+            return Ok(self.retry_from(to));
+        }
         if deck.is_abandoned() {
             return Err(PlayError::Seek(ItemError::Crashed));
         }
@@ -291,14 +298,22 @@ impl State {
         let to = to.max(MediaTime::ZERO).min(end);
         debug!(item = deck.id.0, ?to, "seek");
         deck.seek(to);
+        // Whoever could not be read on may be readable there.
+        self.tries.end_waiting();
         self.timeline.cue();
         (self.stalling, self.starved_for) = (false, MediaTime::ZERO);
+        let ticket = self.new_ticket();
+        self.arrange();
+        Ok(ticket)
+    }
+
+    /// For the seek that counts from now on.
+    fn new_ticket(&mut self) -> Ticket {
         self.answer_seek(Err(PlayError::Superseded));
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         self.ticket = Some(ticket);
-        self.arrange();
-        Ok(ticket)
+        ticket
     }
 
     /// Goes that far from what is heard now; back before the beginning means the beginning.
@@ -384,6 +399,8 @@ impl State {
                     match result {
                         // The next one begins where it is to begin.
                         Ok(_) if !is_current => {}
+                        // What failed goes on where it can: a live source has one place only.
+                        Err(_) if deck.begins_anywhere() => {}
                         Ok(landed) => {
                             self.status.position = landed;
                             self.answer_seek(Ok(landed));
@@ -434,15 +451,9 @@ impl State {
         Some(event.filter(|event| event.0 < slot.0).unwrap_or(slot))
     }
 
-    /// The current item has come to its end, good or bad.
-    fn finish_by_itself(&mut self) {
-        let error = self.current.as_mut().and_then(|deck| deck.failed.take());
-        let reason = if error.is_some() { EndReason::Failed } else { EndReason::Finished };
-        self.finish(reason, error);
-    }
-
     fn finish(&mut self, reason: EndReason, error: Option<ItemError>) {
         let Some(deck) = self.current.take() else { return };
+        self.forget_tries();
         self.timeline.cue();
         (self.stalling, self.starved_for) = (false, MediaTime::ZERO);
         self.status.n_dropped += deck.n_dropped;
@@ -506,6 +517,9 @@ impl State {
 
     /// True when it has to be asked again.
     fn arrange_current(&mut self) -> bool {
+        if self.tries.is_waiting() {
+            return self.retry();
+        }
         if let Some(deck) = &self.current {
             let is_cued = self.timeline.placement() == Placement::Cued && !deck.is_seeking();
             let is_over = is_cued && deck.is_exhausted() && (deck.failed.is_some() || !self.is_held());
@@ -541,6 +555,10 @@ impl State {
         }
         // One that cannot be played is reported at once, so that the one after it is ready in time.
         // A looping item that is its own successor is judged when its turn comes.
+        // With another policy than to skip, each is judged when its turn comes.
+        if self.options.on_failure != OnFailure::Skip {
+            return false;
+        }
         let Some(mut deck) = self
             .next
             .take_if(|deck| deck.is_exhausted() && deck.failed.is_some() && Some(deck.id) != playing_id)
@@ -549,6 +567,10 @@ impl State {
         };
         self.out.push_back(Output::Retire { worker: deck.worker });
         self.queue.remove(deck.id);
+        if let Some(error) = deck.failed.clone() {
+            let (item, source) = (deck.id, Arc::clone(&deck.source));
+            self.tell(PlayerEvent::ItemFailed { item, source, error, policy: AfterFailure::Skip });
+        }
         self.tell_end(deck.id, deck.source, EndReason::Failed, deck.failed.take());
         true
     }

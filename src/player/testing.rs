@@ -32,6 +32,8 @@ pub(super) struct Clip {
     pub(super) fails_at: Option<MediaTime>,
     /// It cannot even be opened.
     pub(super) unreadable: bool,
+    /// It comes as it comes.
+    pub(super) cannot_seek: bool,
 }
 
 impl Clip {
@@ -46,6 +48,7 @@ impl Clip {
             gop: 25,
             fails_at: None,
             unreadable: false,
+            cannot_seek: false,
         }
     }
 
@@ -58,12 +61,14 @@ impl Clip {
     }
 
     pub(super) fn item(self, source: &str) -> Item {
-        Item::from_reader(source, move || {
-            if self.unreadable {
-                return Err(broken());
-            }
-            Ok(Box::new(ClipReader { clip: self, audio_idx: 0, video_idx: 0 }))
-        })
+        Item::from_reader(source, move || self.open())
+    }
+
+    pub(super) fn open(self) -> Result<Box<dyn FrameReader>, ItemError> {
+        if self.unreadable {
+            return Err(broken());
+        }
+        Ok(Box::new(ClipReader { clip: self, audio_idx: 0, video_idx: 0 }))
     }
 }
 
@@ -119,6 +124,9 @@ impl FrameReader for ClipReader {
 
     fn seek(&mut self, to: MediaTime) -> Result<MediaTime, ItemError> {
         let clip = self.clip;
+        if clip.cannot_seek {
+            return Err(broken());
+        }
         let mut landed = to;
         if let Some(n) = clip.n_video {
             let key = (0..n).rev().find(|idx| idx % clip.gop == 0 && clip.video_pts(*idx) <= to).unwrap_or(0);

@@ -57,6 +57,7 @@ fn clip() -> impl Strategy<Value = Clip> {
             gop,
             fails_at,
             unreadable: dice == 0,
+            cannot_seek: dice == 1,
         },
     )
 }
@@ -96,9 +97,15 @@ fn whatever_people_do() {
     let cases = std::env::var(CASES_VARIABLE).ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES);
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     let repeat = prop_oneof![2 => Just(Repeat::Off), 1 => Just(Repeat::All), 1 => Just(Repeat::One)];
-    let story = (repeat, pace(), prop::collection::vec(step(), 1..40));
-    let told = TestRunner::new(config).run(&story, |(repeat, pace, steps)| {
-        let options = PlayerOptions { repeat, wait_for_listener: false, ..PlayerOptions::default() };
+    let on_failure = prop_oneof![
+        2 => Just(OnFailure::Skip),
+        1 => (0_u32..3).prop_map(|times| OnFailure::Retry { times }),
+        1 => Just(OnFailure::Stop),
+    ];
+    let story = (repeat, on_failure, pace(), prop::collection::vec(step(), 1..40));
+    let told = TestRunner::new(config).run(&story, |(repeat, on_failure, pace, steps)| {
+        let options =
+            PlayerOptions { repeat, on_failure, wait_for_listener: false, ..PlayerOptions::default() };
         let mut story = Story::new(options, pace);
         for step in steps {
             story.take(step);
@@ -130,6 +137,8 @@ struct Story {
     last_due: BTreeMap<ItemId, Instant>,
     playing: BTreeSet<ItemId>,
     n_ends: BTreeMap<ItemId, usize>,
+    /// It has failed for good, and its end is still to be told.
+    given_up: Option<ItemId>,
     /// Something has been queued since the queue was said to have ended.
     queued: bool,
     /// Items may be played more than once.
@@ -154,6 +163,7 @@ impl Story {
             last_due: BTreeMap::new(),
             playing: BTreeSet::new(),
             n_ends: BTreeMap::new(),
+            given_up: None,
             queued: false,
         }
     }
@@ -314,7 +324,9 @@ impl Story {
 
         let number = number(&due.frame);
         if let Some(expected) = self.expected.get(&(item, kind)) {
-            let begins_anew = self.again && number == 0;
+            // What was opened again goes on where it stopped, or at a key before that.
+            let retries = matches!(self.options.on_failure, OnFailure::Retry { .. });
+            let begins_anew = (self.again && number == 0) || (retries && due.frame.key);
             assert!(number == *expected || begins_anew, "{number} after {expected} of {kind:?}");
         } else {
             assert!(due.frame.key, "a decoder can begin here");
@@ -329,6 +341,9 @@ impl Story {
             }
             PlayerEvent::ItemEnded { item, reason, error, .. } => {
                 assert_eq!(error.is_some(), *reason == EndReason::Failed);
+                if error.is_some() {
+                    assert_eq!(self.given_up.take(), Some(*item), "a failure is told before the end");
+                }
                 self.playing.remove(item);
                 *self.n_ends.entry(*item).or_default() += 1;
                 if !self.again {
@@ -344,6 +359,12 @@ impl Story {
             }
             PlayerEvent::ItemStuck { item } => assert!(self.clips.contains_key(item)),
             PlayerEvent::QueueChanged => {}
+            PlayerEvent::ItemFailed { policy: AfterFailure::Retry { nth, of, .. }, .. } => {
+                assert!(nth <= of, "as often as was asked for");
+            }
+            PlayerEvent::ItemFailed { item, .. } => {
+                assert_eq!(self.given_up.replace(*item), None, "each is given up once");
+            }
             PlayerEvent::ItemStalled { item } => assert!(self.clips.contains_key(item)),
         }
     }

@@ -95,7 +95,7 @@ impl State {
     /// What the current item, or the one after it, has for the next slot.
     fn play_slot(&mut self) -> (Option<Frame>, Vec<Frame>) {
         loop {
-            let is_held = self.is_held();
+            let is_held = self.is_held() || self.tries.is_waiting();
             let Some(deck) = self.current.as_mut().filter(|_| !is_held) else {
                 return (None, Vec::new());
             };

@@ -175,3 +175,121 @@ fn whoever_changes_the_queue_is_heard_of_once() {
     run(&mut rig, 6000);
     assert_eq!((changes(&rig), starts(&rig)), (4, vec![first.0, third.0]), "a turn that comes is no change");
 }
+
+/// A clip that stops at one second so often before it can be read to its end.
+fn healing(clip: Clip, n_bad: usize) -> Item {
+    let opened = std::sync::atomic::AtomicUsize::new(0);
+    Item::from_reader("healing", move || {
+        let nth = opened.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let fails_at = (nth < n_bad).then(|| ms(1000));
+        Clip { fails_at, ..clip }.open()
+    })
+}
+
+fn rig_that(on_failure: OnFailure) -> Rig {
+    let options = PlayerOptions { wait_for_listener: false, on_failure, ..PlayerOptions::default() };
+    Rig::new(options, Pace::default())
+}
+
+fn failures(rig: &Rig) -> Vec<(u64, AfterFailure)> {
+    let events = rig.events.iter().map(|(_, event)| event);
+    events
+        .filter_map(|event| match event {
+            PlayerEvent::ItemFailed { item, policy, .. } => Some((item.0, *policy)),
+            _ => None,
+        })
+        .collect()
+}
+
+const fn retry(nth: u32, secs: u64) -> AfterFailure {
+    AfterFailure::Retry { nth, of: 3, pause: Duration::from_secs(secs) }
+}
+
+#[test]
+fn what_fails_is_tried_again_where_it_stopped() {
+    let mut rig = rig_that(OnFailure::Retry { times: 3 });
+    let item = rig.state.enqueue(healing(Clip { n_video: None, ..Clip::of_secs(2) }, 2));
+    let next = rig.state.enqueue(Clip::of_secs(1).item("next"));
+    run(&mut rig, 8000);
+    assert_eq!(sounds(&rig, item), (0..100).collect::<Vec<_>>(), "nothing twice, nothing lost");
+    assert_eq!(failures(&rig), [(item.0, retry(1, 1)), (item.0, retry(2, 2))]);
+    assert_eq!(starts(&rig), [item.0, next.0], "each begins once");
+    let ends =
+        count(&rig, |event| matches!(event, PlayerEvent::ItemEnded { reason: EndReason::Finished, .. }));
+    assert_eq!(ends, 2);
+    let at: Vec<_> =
+        rig.frames.iter().map(|(_, due)| due).filter(|due| due.frame.kind == MediaKind::Audio).collect();
+    assert!(at.windows(2).all(|pair| pair[1].at - pair[0].at == ms(20)), "silence meanwhile");
+}
+
+#[test]
+fn what_fails_again_and_again_is_given_up() {
+    let mut rig = rig_that(OnFailure::Retry { times: 3 });
+    let bad = rig.state.enqueue(Clip { unreadable: true, ..Clip::of_secs(1) }.item("bad"));
+    let good = rig.state.enqueue(Clip::of_secs(1).item("good"));
+    run(&mut rig, 10_000);
+    let expected = [retry(1, 1), retry(2, 2), retry(3, 4), AfterFailure::Skip];
+    assert_eq!(failures(&rig), expected.map(|policy| (bad.0, policy)));
+    assert_eq!(starts(&rig), [good.0]);
+    let failed = |event: &PlayerEvent| matches!(event, PlayerEvent::ItemEnded { item, reason: EndReason::Failed, .. } if *item == bad);
+    assert_eq!(count(&rig, failed), 1);
+    assert_eq!(rig.n_workers(), 0);
+}
+
+#[test]
+fn a_live_source_that_comes_back_is_heard_from_there() {
+    let mut rig = rig_that(OnFailure::Retry { times: 3 });
+    let clip = Clip { n_video: None, cannot_seek: true, ..Clip::of_secs(2) };
+    let item = rig.state.enqueue(healing(clip, 1));
+    run(&mut rig, 6000);
+    let expected: Vec<i64> = (0..50).chain(0..100).collect();
+    assert_eq!(sounds(&rig, item), expected);
+    assert_eq!(failures(&rig), [(item.0, retry(1, 1))]);
+}
+
+#[test]
+fn a_person_may_go_elsewhere_while_it_waits() {
+    let mut rig = rig_that(OnFailure::Retry { times: 3 });
+    let bad = rig.state.enqueue(healing(Clip { n_video: None, ..Clip::of_secs(3) }, 1));
+    run(&mut rig, 1500);
+    assert_eq!(failures(&rig).len(), 1);
+    let ticket = rig.state.seek(ms(200)).expect("there is an item");
+    run(&mut rig, 300);
+    assert!(rig.sought.iter().any(|(of, result)| *of == ticket && result.is_ok()));
+    assert_eq!(rig.status.state, PlayerState::Playing, "it need not wait");
+    rig.state.skip().expect("there is an item");
+    run(&mut rig, 3000);
+    assert_eq!(count(&rig, |event| matches!(event, PlayerEvent::ItemEnded { item, .. } if *item == bad)), 1);
+    assert_eq!((rig.n_workers(), rig.status.state), (0, PlayerState::Idle));
+    // One that could never be opened begins there when it can.
+    let closed = rig.state.enqueue(Clip { unreadable: true, ..Clip::of_secs(1) }.item("closed"));
+    run(&mut rig, 500);
+    let ticket = rig.state.seek(ms(200)).expect("there is an item");
+    run(&mut rig, 100);
+    assert_eq!(rig.sought.last().map(|(of, result)| (*of, result.is_ok())), Some((ticket, true)));
+    rig.state.stop();
+    run(&mut rig, 500);
+    assert_eq!(
+        count(&rig, |event| matches!(event, PlayerEvent::ItemEnded { item, .. } if *item == closed)),
+        1
+    );
+}
+
+#[test]
+fn a_failure_may_end_the_programme() {
+    let mut rig = rig_that(OnFailure::Stop);
+    let bad = rig.state.enqueue(Clip { fails_at: Some(ms(500)), ..Clip::of_secs(1) }.item("bad"));
+    let good = rig.state.enqueue(Clip::of_secs(1).item("good"));
+    run(&mut rig, 3000);
+    assert_eq!(failures(&rig), [(bad.0, AfterFailure::Stop)]);
+    let reasons: Vec<_> = rig
+        .events
+        .iter()
+        .filter_map(|(_, event)| match event {
+            PlayerEvent::ItemEnded { item, reason, .. } => Some((item.0, *reason)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(reasons, [(bad.0, EndReason::Failed), (good.0, EndReason::Stopped)]);
+    assert_eq!(count(&rig, |event| matches!(event, PlayerEvent::QueueEnded)), 1);
+}

@@ -242,6 +242,63 @@ async fn a_programme_begins_where_it_is_told_to() {
     desk.end().await;
 }
 
+/// A web server with one file that is away from the second to the `until`th time that somebody
+/// asks for it; gives its address.
+fn moody_server(until: usize) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/music.ogg", listener.local_addr().unwrap());
+    let file = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("media/music.ogg")).unwrap();
+    std::thread::spawn(move || {
+        for (nth, connection) in listener.incoming().enumerate() {
+            let mut connection = connection.unwrap();
+            let request = BufReader::new(&connection).lines().map_while(Result::ok);
+            request.take_while(|line| !line.is_empty()).for_each(drop);
+            let answer = if (1..until).contains(&nth) {
+                b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec()
+            } else {
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", file.len());
+                [head.as_bytes(), &file].concat()
+            };
+            // Whoever has heard enough goes away.
+            let _ = connection.write_all(&answer);
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_that_fails_is_skipped_retried_or_ends_the_program() {
+    let desk = Desk::new().await;
+    desk.session(true);
+    desk.chat("lively", Some(NewCall::default()));
+    let play = |address: &str, policy: &str| {
+        desk.command(&["play", address, "media/music.ogg", "--chat", "@lively", "--on-error", policy])
+    };
+    let (code, _, said) = told(play(&moody_server(99), "stop").output().unwrap());
+    assert!(code == Some(7) && said.contains("an item failed: ") && said.contains("503"), "{said}");
+    assert!(!said.contains("playing media/music.ogg"), "{said}");
+    let (code, _, said) = told(play("media/music.ogg", "again").output().unwrap());
+    assert!(code == Some(2) && said.contains("retry=N"), "{said}");
+    for (address, policy, lines) in [
+        (moody_server(2), "retry", &["again in 1 s (try 1 of 5)", "playing http://127.0.0.1"][..]),
+        (
+            moody_server(99),
+            "retry=1",
+            &["try 1 of 1", "cannot play http://127.0.0.1", "playing media/music.ogg"],
+        ),
+        (moody_server(99), "skip", &["cannot play http://127.0.0.1", "playing media/music.ogg"]),
+    ] {
+        let mut play = play(&address, policy).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(play.stderr.take().unwrap()).lines().map(Result::unwrap);
+        for words in lines {
+            assert!(said.any(|line| line.contains(words)), "{policy}: {words}");
+        }
+        stop(play);
+    }
+    desk.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_failure_names_its_remedy() {
     let desk = Desk::new().await;
