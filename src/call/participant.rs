@@ -86,6 +86,8 @@ pub(super) struct Participant {
     told_no_video: bool,
     /// Frames that came while there was nothing to send them with.
     frames_unsent: u64,
+    /// Connections so far.
+    attempts: u32,
     requests: Outbox,
     effects: VecDeque<Effect>,
 }
@@ -118,6 +120,7 @@ impl Participant {
             n_participants: 0,
             told_no_video: false,
             frames_unsent: 0,
+            attempts: 0,
             requests: Outbox::default(),
             effects: VecDeque::new(),
         }
@@ -135,6 +138,7 @@ impl Participant {
         match self.connect(attempt, setup, local, now) {
             Ok(params) => {
                 self.milestones.restart(now);
+                self.attempts = self.attempts.saturating_add(1);
                 let source =
                     self.connection.as_ref().map_or(0, |connection| connection.ssrcs.audio.cast_signed());
                 self.state.handle_offer(attempt, source, params, now);
@@ -270,9 +274,14 @@ impl Participant {
     }
 
     /// What has happened so far.
-    pub(super) fn stats(&self) -> CallStats {
+    pub(super) fn stats(&mut self, now: Instant) -> CallStats {
+        let connection = self.connection.as_mut();
+        let connection = connection.map(|connection| (connection.peer.stats(now), connection.setup));
         let sender = self.connection.as_ref().and_then(|connection| connection.sender.as_ref());
         CallStats {
+            at: self.config.anchor.unix_at(now),
+            connection,
+            attempts: self.attempts,
             media: sender.map(Sender::stats).unwrap_or_default(),
             milestones: self.milestones,
             ideal_height: self.ideal_height,

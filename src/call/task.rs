@@ -236,7 +236,7 @@ impl Driver {
             Some(Command::RaiseHand(raised)) => self.participant.raise_hand(raised, now),
             Some(Command::Stats(reply)) => {
                 // Whoever asked may have gone.
-                let _ = reply.send(self.participant.stats());
+                let _ = reply.send(self.participant.stats(now));
             }
             Some(Command::Leave(reason)) => self.participant.leave(reason, now),
             // Nobody holds the call any more.

@@ -20,6 +20,7 @@ mod local;
 mod log;
 #[cfg(feature = "telegram")]
 mod login;
+mod metrics;
 mod pictures;
 mod play;
 mod prepare;
@@ -67,7 +68,7 @@ struct Cli {
 enum Command {
     Demo(demo::DemoArgs),
     Local(local::LocalArgs),
-    Play(play::PlayArgs),
+    Play(Box<play::PlayArgs>),
     #[cfg(feature = "telegram")]
     Ctl(ctl::CtlArgs),
     Probe(probe::ProbeArgs),
@@ -109,7 +110,7 @@ pub fn main() -> ExitCode {
     match cli.command {
         Command::Demo(args) => exit::report(demo::run(args)),
         Command::Local(args) => exit::report(local::run(args)),
-        Command::Play(args) => exit::report(play::run(args)),
+        Command::Play(args) => exit::report(play::run(*args)),
         #[cfg(feature = "telegram")]
         Command::Ctl(args) => exit::report(ctl::run(&args)),
         Command::Probe(args) => exit::report(probe::run(&args)),

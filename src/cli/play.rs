@@ -1,14 +1,17 @@
 //! `telecast play`: streams into chats, with an account of one's own, or steered by another
 //! program that speaks to Telegram itself.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use tokio::io::BufReader;
+use tokio::sync::watch;
 
 use super::exit::{self, Because, Exit};
-use super::{stop, values};
+use super::metrics::Metrics;
+use super::{metrics, stop, values};
 use crate::call::{ChatId, JoinOptions, Setup};
 #[cfg(feature = "telegram")]
 use crate::player::journal::Journal;
@@ -102,6 +105,10 @@ pub(super) struct PlayArgs {
     /// Tell statistics this often, for example 5s
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     stats_every: Option<Duration>,
+
+    /// Serve statistics for Prometheus at http://ADDR/metrics; a port alone is meant on this machine
+    #[arg(long, value_name = "ADDR", value_parser = metrics::addr)]
+    metrics: Option<SocketAddr>,
 
     /// Enter with the microphone off
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
@@ -255,6 +262,7 @@ fn run_telegram(args: PlayArgs) -> anyhow::Result<Exit> {
         chats,
         player,
         journal,
+        metrics: args.metrics,
         start_at: args.start_at.filter(|_| saved.is_none()),
         resume: saved,
         account: args.account.name().to_owned(),
@@ -304,14 +312,23 @@ fn run_stdio(args: PlayArgs) -> anyhow::Result<Exit> {
         separate: args.separate,
         stay: args.stay.unwrap_or_default(),
         stats_every: args.stats_every,
+        seats: watch::Sender::default(),
         reader,
         join,
     };
     let runtime = super::runtime_for(options.chats.len())?;
     let failed = runtime.block_on(async {
         let stop = stop::on_signal()?;
+        let metrics = match args.metrics {
+            Some(addr) => Some(Metrics::open(addr, options.seats.subscribe()).await?),
+            None => None,
+        };
         let input = BufReader::new(tokio::io::stdin());
-        anyhow::Ok(stdio::run(options, input, tokio::io::stdout(), stop.cancelled_owned()).await)
+        let failed = stdio::run(options, input, tokio::io::stdout(), stop.cancelled_owned()).await;
+        if let Some(metrics) = metrics {
+            metrics.close().await;
+        }
+        anyhow::Ok(failed)
     })?;
     // A read of stdin that is under way cannot be ended; nobody has to wait for it.
     runtime.shutdown_background();

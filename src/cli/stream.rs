@@ -1,5 +1,6 @@
 //! `telecast play` with an account of one's own: one programme, any number of chats.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,11 +8,13 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::control::{self, Door, Find, Programme};
 use super::exit::{self, Because, Exit};
+use super::metrics::Metrics;
 use super::play::begin_at;
 use super::sources::SourceArgs;
 use super::{say, stop, values};
@@ -32,6 +35,8 @@ pub(super) struct Stream {
     pub(super) start_at: Option<Duration>,
     /// Where the programme is kept.
     pub(super) journal: Option<Journal>,
+    /// Where Prometheus may ask.
+    pub(super) metrics: Option<SocketAddr>,
     /// What it was when the last process ended.
     pub(super) resume: Option<Saved>,
     /// Whose `telecast ctl` steers this.
@@ -120,11 +125,17 @@ impl Stream {
     pub(super) async fn run(mut self, client: &Client) -> anyhow::Result<Exit> {
         let stop = stop::on_signal()?;
         let items = self.items(client).await?;
+        let (seats, seen) = watch::channel(Vec::new());
+        let metrics = match self.metrics {
+            Some(addr) => Some(Metrics::open(addr, seen).await?),
+            None => None,
+        };
         let signaling = TelegramSignaling::new(client.clone(), SignalingOptions { start: self.start });
         let player = Player::start(self.player.clone());
         let mut events = player.follow().await;
         let join = |chat: &String| Call::join(ChatId(chat.clone()), &signaling, &player, self.join.clone());
         let calls: Vec<Call> = self.chats.iter().map(join).collect();
+        seats.send_replace(calls.iter().map(|call| (call.clone(), player.clone())).collect());
         let mut watched = JoinSet::new();
         for call in &calls {
             watched.spawn(watch(call.clone()));
@@ -204,6 +215,9 @@ impl Stream {
         let exit = leave(&calls, &stop).await;
         watched.shutdown().await;
         steered.shutdown().await;
+        if let Some(metrics) = metrics {
+            metrics.close().await;
+        }
         player.close().await;
         match unplayed {
             Some(error) => {

@@ -21,10 +21,11 @@ use rtc::rtp_transceiver::rtp_sender::{
 };
 use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 use rtc::shared::error::Error;
+use rtc::statistics::StatsSelector;
 
-use super::names::{ABS_SEND_TIME, AUDIO_LEVEL, H264_FMTP, TRANSPORT_CC, VIDEO_ORIENTATION};
+use super::names::{ABS_SEND_TIME, AUDIO_LEVEL, CHANNEL_LABEL, H264_FMTP, TRANSPORT_CC, VIDEO_ORIENTATION};
 use super::tap::Tap;
-use super::{ExtensionIds, PeerError, Ssrcs};
+use super::{ExtensionIds, IceChecks, PeerError, Ssrcs};
 use crate::rtp;
 
 /// Opus as the SFU lists it.
@@ -33,9 +34,6 @@ const OPUS: u8 = 111;
 const H264: u8 = 104;
 /// Retransmitted H.264 as the SFU lists it.
 const H264_RTX: u8 = 105;
-
-/// Our one data channel's label; the SFU knows no other.
-const CHANNEL_LABEL: &str = "data";
 
 /// ICE checks and the nomination happen on ticks of this length. The engine's own 200 ms would
 /// cost two of them before DTLS can start.
@@ -99,6 +97,20 @@ pub(super) fn add_local_candidate(pc: &mut RTCPeerConnection, local: SocketAddr)
     let candidate = candidate.new_candidate_host().map_err(failed("name the local address"))?;
     let candidate = RTCIceCandidate::from(&candidate).to_json().map_err(failed("name the local address"))?;
     pc.add_local_candidate(candidate).map_err(failed("use the local address"))
+}
+
+/// What ICE has measured on the pair that it has chosen.
+pub(super) fn ice_checks(pc: &mut RTCPeerConnection, now: Instant) -> Option<IceChecks> {
+    let report = pc.get_stats(now, StatsSelector::None);
+    // The engine fills in its checks for the chosen pair only.
+    let pair = report.candidate_pairs().max_by_key(|pair| pair.requests_sent)?;
+    let seconds = |value: f64| Duration::try_from_secs_f64(value).unwrap_or_default();
+    Some(IceChecks {
+        requests_sent: pair.requests_sent,
+        responses_received: pair.responses_received,
+        round_trip_time: seconds(pair.current_round_trip_time),
+        total_round_trip_time: seconds(pair.total_round_trip_time),
+    })
 }
 
 /// Our packet in the engine's type, with its header extensions written.

@@ -13,6 +13,7 @@
 mod engine;
 mod handshake;
 pub mod names;
+mod stats;
 mod tap;
 
 use std::collections::VecDeque;
@@ -33,6 +34,7 @@ use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 use crate::rtp;
 use crate::rtp::clock::NtpAnchor;
 use handshake::{Handshake, Inbound};
+pub use stats::{IceChecks, PeerStats, Traffic};
 
 /// The SSRCs of everything we send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +126,10 @@ pub struct Peer {
     video_ids: ExtensionIds,
     ssrcs: Ssrcs,
     transport_sequence: u16,
+    traffic: Traffic,
+    channel_traffic: Traffic,
+    ice_state: &'static str,
+    dtls_state: &'static str,
 }
 
 impl std::fmt::Debug for Peer {
@@ -159,6 +165,10 @@ impl Peer {
             video_ids: ExtensionIds::default(),
             ssrcs,
             transport_sequence: 0,
+            traffic: Traffic::default(),
+            channel_traffic: Traffic::default(),
+            ice_state: "new",
+            dtls_state: "new",
         })
     }
 
@@ -192,6 +202,7 @@ impl Peer {
 
     /// A datagram from the network.
     pub fn handle_datagram(&mut self, from: SocketAddr, payload: &[u8], now: Instant) {
+        self.traffic.count_received(payload.len());
         let payload = BytesMut::from(payload);
         if Handshake::is_dtls(&payload) {
             match self.handshake.handle_inbound(payload, now) {
@@ -223,7 +234,9 @@ impl Peer {
 
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.transmits.pop_front()
+        let transmit = self.transmits.pop_front()?;
+        self.traffic.count_sent(transmit.payload.len());
+        Some(transmit)
     }
 
     /// The next event.
@@ -268,8 +281,23 @@ impl Peer {
         }
         let mut channel = self.pc.data_channel(self.channel).ok_or(PeerError::NoDataChannel)?;
         channel.send_text(now, text).map_err(engine::failed("send on the data channel"))?;
+        self.channel_traffic.count_sent(text.len());
         self.drain(now);
         Ok(())
+    }
+
+    /// What it has counted so far, and how far it is.
+    pub fn stats(&mut self, now: Instant) -> PeerStats {
+        PeerStats {
+            transport: self.traffic,
+            channel: self.channel_traffic,
+            channel_open: self.channel_open,
+            ice_state: self.ice_state,
+            dtls_state: self.dtls_state,
+            local: self.local,
+            remote: self.remote,
+            checks: engine::ice_checks(&mut self.pc, now),
+        }
     }
 
     /// Ends the connection: the last datagrams (DTLS close) are in [`poll_transmit`](Self::poll_transmit).
@@ -305,6 +333,7 @@ impl Peer {
             }
             while let Some(TaggedRTCMessage { message, .. }) = self.pc.poll_read() {
                 if let RTCMessage::DataChannelMessage(_, text) = message {
+                    self.channel_traffic.count_received(text.data.len());
                     // Telegram's channel carries JSON; what is not text has no meaning.
                     if let Ok(text) = String::from_utf8(text.data.to_vec()) {
                         self.events.push_back(PeerEvent::Text(text));
@@ -335,6 +364,9 @@ impl Peer {
                     self.events.push_back(PeerEvent::WrongCertificate);
                 }
                 self.remote = Some(transport.peer_addr);
+                if self.dtls_state == "new" {
+                    self.dtls_state = "connecting";
+                }
                 self.handshake.handle_outbound(&message, now);
             }
             self.transmits.push_back(Transmit { to: transport.peer_addr, payload: message });
@@ -348,7 +380,7 @@ impl Peer {
 
     fn handle_event(&mut self, event: RTCPeerConnectionEvent, now: Instant) {
         let event = match event {
-            RTCPeerConnectionEvent::OnIceConnectionStateChangeEvent(state) => match state {
+            RTCPeerConnectionEvent::OnIceConnectionStateChangeEvent(state) => match self.see_ice(state) {
                 RTCIceConnectionState::Connected | RTCIceConnectionState::Completed => {
                     PeerEvent::IceConnected
                 }
@@ -359,9 +391,14 @@ impl Peer {
             RTCPeerConnectionEvent::OnConnectionStateChangeEvent(state) => match state {
                 RTCPeerConnectionState::Connected => {
                     self.handshake.handle_connected(now);
+                    self.dtls_state = "connected";
                     PeerEvent::Connected
                 }
-                RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed => PeerEvent::Failed,
+                RTCPeerConnectionState::Failed | RTCPeerConnectionState::Closed => {
+                    self.dtls_state =
+                        if state == RTCPeerConnectionState::Failed { "failed" } else { "closed" };
+                    PeerEvent::Failed
+                }
                 _ => return,
             },
             RTCPeerConnectionEvent::OnDataChannel(RTCDataChannelEvent::OnOpen(id)) if id == self.channel => {
@@ -375,5 +412,18 @@ impl Peer {
             _ => return,
         };
         self.events.push_back(event);
+    }
+
+    /// Remembers how ICE stands, in W3C's words.
+    fn see_ice(&mut self, state: RTCIceConnectionState) -> RTCIceConnectionState {
+        self.ice_state = match state {
+            RTCIceConnectionState::Checking => "checking",
+            RTCIceConnectionState::Connected | RTCIceConnectionState::Completed => "connected",
+            RTCIceConnectionState::Disconnected => "disconnected",
+            RTCIceConnectionState::Failed => "failed",
+            RTCIceConnectionState::Closed => "closed",
+            _ => "new",
+        };
+        state
     }
 }

@@ -8,6 +8,9 @@
 /// another format than the one it offered; the answer has to say the same.
 pub const H264_FMTP: &str = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f";
 
+/// Our one data channel's label; the SFU knows no other.
+pub const CHANNEL_LABEL: &str = "data";
+
 /// Loudness of the sound in a packet (RFC 6464).
 pub const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 /// Absolute send time, 24 bits of NTP.

@@ -42,6 +42,14 @@ impl NtpAnchor {
             self.ntp.wrapping_sub(earlier.as_secs() << 32).wrapping_sub(fraction(earlier))
         }
     }
+
+    /// How long `now` is after 1970, up to 2106.
+    pub fn unix_at(&self, now: Instant) -> Duration {
+        let ntp = self.ntp_at(now);
+        let seconds = (ntp >> 32).wrapping_sub(UNIX_EPOCH_IN_NTP) & 0xffff_ffff;
+        let nanos = ((ntp & 0xffff_ffff) * 1_000_000_000) >> 32;
+        Duration::from_secs(seconds) + Duration::from_nanos(nanos)
+    }
 }
 
 /// What a duration has beyond whole seconds, in 2⁻³² s, rounded.
@@ -125,6 +133,9 @@ mod tests {
         assert_eq!(anchor.ntp_at(start), ((UNIX_EPOCH_IN_NTP + 1) << 32) + (1 << 31));
         assert_eq!(anchor.ntp_at(start + Duration::from_millis(500)), (UNIX_EPOCH_IN_NTP + 2) << 32);
         assert_eq!(anchor.ntp_at(start - Duration::from_millis(500)), (UNIX_EPOCH_IN_NTP + 1) << 32);
+        assert_eq!(anchor.unix_at(start + Duration::from_millis(250)), Duration::from_millis(1750));
+        let after_2036 = NtpAnchor::new(start, UNIX_EPOCH + Duration::from_secs(2_200_000_000));
+        assert_eq!(after_2036.unix_at(start), Duration::from_secs(2_200_000_000));
     }
 
     #[test]

@@ -136,6 +136,7 @@ impl Lane {
         let sent = self.stream.counters();
         StreamStats {
             ssrc: self.stream.config().ssrc,
+            format: Some(self.stream.format()),
             packets_sent: sent.packets + sent.retransmitted_packets,
             bytes_sent: sent.octets + sent.retransmitted_octets,
             retransmitted_packets_sent: sent.retransmitted_packets,

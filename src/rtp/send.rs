@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::Packet;
 use super::clock::rtp_timestamp;
 use super::packetize::{self, MAX_PAYLOAD, Payload};
+use super::stats::StreamFormat;
 use crate::media::{AudioLevel, Codec, Frame, MediaKind};
 use crate::time::MediaTime;
 
@@ -145,6 +146,18 @@ impl SendStream {
     /// What was settled.
     pub fn config(&self) -> &StreamConfig {
         &self.config
+    }
+
+    /// What is sent now, or would be first.
+    pub fn format(&self) -> StreamFormat {
+        let payload_type = self.current.map_or(self.config.payload_type, |head| head.payload_type);
+        let other = self.config.others.iter().find(|format| format.payload_type == payload_type);
+        let first = match self.config.kind {
+            MediaKind::Audio => Codec::Opus,
+            MediaKind::Video => Codec::H264,
+        };
+        let codec = other.map_or(first, |format| format.codec.clone());
+        StreamFormat { codec, payload_type, clock_rate: self.config.clock_rate }
     }
 
     /// What has left.

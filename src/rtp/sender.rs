@@ -129,7 +129,12 @@ impl Sender {
                 let anchor = self.anchor;
                 if let Some(lane) = self.lane_mut(report.ssrc) {
                     let clock_rate = lane.stream.config().clock_rate;
-                    lane.counted.remote = Some(RemoteView::new(report, clock_rate, &anchor, now));
+                    let view = RemoteView::new(report, clock_rate, &anchor, now);
+                    if let Some(round_trip) = view.round_trip_time {
+                        lane.counted.round_trips += 1;
+                        lane.counted.total_round_trip_time += round_trip;
+                    }
+                    lane.counted.remote = Some(view);
                 }
             }
             Feedback::Remb { bitrate_bps, .. } => self.stats.available_outgoing_bitrate = Some(*bitrate_bps),

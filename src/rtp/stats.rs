@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::report::RemoteView;
+use crate::media::Codec;
 
 /// Both streams of a call.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +25,8 @@ pub struct SenderStats {
 pub struct StreamStats {
     /// Its SSRC.
     pub ssrc: u32,
+    /// What is in its packets, and how the answer numbers it.
+    pub format: Option<StreamFormat>,
     /// RTP packets that left, retransmissions included, also those on the RTX SSRC.
     pub packets_sent: u64,
     /// Bytes of payload in them.
@@ -55,4 +58,19 @@ pub struct StreamStats {
     pub max_key_frame_wait: Duration,
     /// How the stream arrives, by the last receiver report.
     pub remote: Option<RemoteView>,
+    /// Round trips that were measured, by reports that answer one of ours.
+    pub round_trips: u64,
+    /// All of them together.
+    pub total_round_trip_time: Duration,
+}
+
+/// What is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamFormat {
+    /// Of the frames sent last.
+    pub codec: Codec,
+    /// In the packets.
+    pub payload_type: u8,
+    /// Ticks per second of the timestamps.
+    pub clock_rate: u32,
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use self::commands::answer;
@@ -53,6 +53,8 @@ pub struct Options {
     pub stay: bool,
     /// How often statistics are told.
     pub stats_every: Option<Duration>,
+    /// The calls of the moment and their programmes are shown here.
+    pub seats: watch::Sender<Vec<(Call, Player)>>,
     /// How files are read that are queued by command.
     pub reader: ReaderOptions,
     /// How to enter. With `video`, a camera is announced where there is a picture to play;
@@ -280,9 +282,9 @@ impl Session {
                 self.tell_status(&chat, &status).await;
                 if let (CallStatus::Left(reason), Some(seat)) = (status, self.chats.get_mut(&chat)) {
                     seat.over = true;
-                    let rejoin = seat.rejoin;
+                    let (rejoin, player) = (seat.rejoin, seat.player.clone());
+                    self.show_seats();
                     if self.programme.is_none() {
-                        let player = seat.player.clone();
                         self.tasks.spawn(close(player));
                     }
                     self.note_failure(reason);
@@ -405,7 +407,7 @@ impl Session {
         };
         let options = JoinOptions { video_stopped: !self.pictures, ..self.options.join.clone() };
         let call = Call::join(chat.clone(), &self.door, &player, options);
-        self.tasks.spawn(watch(call.events(), chat.clone(), self.notes.clone()));
+        self.tasks.spawn(note_events(call.events(), chat.clone(), self.notes.clone()));
         let (mut status, notes, name) = (call.status(), self.notes.clone(), chat.clone());
         self.tasks.spawn(async move {
             let mut told = None;
@@ -433,6 +435,12 @@ impl Session {
                 sound_only: !self.options.join.video,
             },
         );
+        self.show_seats();
+    }
+
+    fn show_seats(&self) {
+        let seats = self.chats.values().filter(|seat| !seat.over);
+        self.options.seats.send_replace(seats.map(|seat| (seat.call.clone(), seat.player.clone())).collect());
     }
 
     async fn tell_status(&self, chat: &ChatId, status: &CallStatus) {
@@ -477,7 +485,7 @@ impl Session {
 }
 
 /// Puts into the log what the lines have no words for, until the call is over.
-async fn watch(mut events: broadcast::Receiver<CallEvent>, chat: ChatId, notes: mpsc::Sender<Note>) {
+async fn note_events(mut events: broadcast::Receiver<CallEvent>, chat: ChatId, notes: mpsc::Sender<Note>) {
     loop {
         match events.recv().await {
             Ok(CallEvent::Status(CallStatus::Left(_))) | Err(RecvError::Closed) => return,

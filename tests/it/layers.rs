@@ -25,7 +25,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("rtc", &["peer"]),
     ("str0m", &["emulator"]),
-    ("axum", &["emulator"]),
+    ("axum", &["emulator", "cli"]),
     ("clap", &["cli", "main"]),
     ("anyhow", &["cli", "main"]),
     ("rusqlite", &["player"]),

@@ -36,6 +36,7 @@ fn options(chats: &[&str], files: &[&str]) -> stdio::Options {
         player: PlayerOptions::default(),
         stay: false,
         stats_every: None,
+        seats: Default::default(),
         reader: ReaderOptions::default(),
         join: JoinOptions::default(),
     }

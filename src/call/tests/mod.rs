@@ -6,5 +6,6 @@ mod driver;
 mod edits;
 mod flapping;
 mod lab;
+mod statistics;
 mod staying;
 mod storm;

@@ -22,6 +22,8 @@ mod local;
 mod login;
 mod methods;
 #[cfg(feature = "cli")]
+mod metrics;
+#[cfg(feature = "cli")]
 mod program;
 #[cfg(feature = "cli")]
 mod steering;
