@@ -21,6 +21,8 @@ pub enum LeftReason {
     Elsewhere,
     /// We were told to leave.
     Command,
+    /// Nobody else was there for [`leave_when_empty`](super::JoinOptions::leave_when_empty).
+    Empty,
     /// It never came about, or broke for good.
     Failed(JoinError),
 }
@@ -34,6 +36,7 @@ impl LeftReason {
             Self::Kicked => "kicked",
             Self::Elsewhere => "elsewhere",
             Self::Command => "command",
+            Self::Empty => "empty",
             Self::Failed(_) => "failed",
         }
     }

@@ -19,6 +19,7 @@ pub mod participants;
 pub mod sdp;
 pub mod signaling;
 
+mod company;
 mod error;
 mod outbox;
 mod participant;
@@ -64,6 +65,9 @@ pub struct JoinOptions {
     pub setup: Setup,
     /// Wait for a video chat that is scheduled, instead of failing; see [`CallEvent::Waiting`].
     pub wait_for_start: bool,
+    /// Leave when nobody else has been there for this long. Only a list of participants that has
+    /// come can say so: whoever does not know stays.
+    pub leave_when_empty: Option<Duration>,
     /// How long a call that was up tries to come back after its transport was lost.
     pub reconnect_for: Duration,
     /// How long all flood waits before the call is up may take together. A wait that goes beyond
@@ -83,6 +87,7 @@ impl Default for JoinOptions {
             join_as: None,
             invite_hash: None,
             setup: Setup::Passive,
+            leave_when_empty: None,
             reconnect_for: Duration::from_secs(300),
             flood_wait_budget: Duration::from_secs(60),
         }
@@ -133,6 +138,11 @@ pub enum CallEvent {
     VideoNotAccepted {
         /// The codecs that it does take.
         listed: Vec<String>,
+    },
+    /// Nobody else is there; see [`JoinOptions::leave_when_empty`].
+    Alone {
+        /// The call is left after this time, unless somebody comes.
+        leaves_in: Duration,
     },
     /// Somebody came or went.
     Participants {

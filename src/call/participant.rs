@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::colibri::{self, ServerMessage};
+use super::company::{Alone, Company};
 use super::error::LeftReason;
 use super::outbox::Outbox;
 use super::params::{RemoteParams, Setup, random_ssrcs};
@@ -82,6 +83,7 @@ pub(super) struct Participant {
     /// Pages of the list that were asked for.
     fetches: HashMap<RequestId, Fetch>,
     n_participants: usize,
+    company: Company,
     /// The user knows that the server takes no H.264.
     told_no_video: bool,
     /// Frames that came while there was nothing to send them with.
@@ -108,6 +110,7 @@ impl Participant {
     pub(super) fn new(config: Config) -> Self {
         Self {
             state: State::new(config.options.clone()),
+            company: Company::new(config.options.leave_when_empty),
             rng: fastrand::Rng::with_seed(config.seed),
             config,
             pending: None,
@@ -243,7 +246,8 @@ impl Participant {
             [connection.peer.poll_timeout(), sender.filter(|_| connection.up)]
         });
         let list = self.list.poll_timeout().filter(|_| self.wants_frames());
-        connection.into_iter().flatten().chain([self.state.poll_timeout(), list]).flatten().min()
+        let company = self.company.poll_timeout();
+        connection.into_iter().flatten().chain([self.state.poll_timeout(), list, company]).flatten().min()
     }
 
     /// The next datagram to send.
@@ -374,11 +378,29 @@ impl Participant {
                 moved = true;
                 self.handle_list(output);
             }
+            moved |= self.company.matters() && self.mind_company(now);
             if !moved {
                 break;
             }
         }
         self.send_due(now);
+    }
+
+    /// Leaves a chat where nobody else has been for long; true when it does.
+    fn mind_company(&mut self, now: Instant) -> bool {
+        let is_known = self.wants_frames() && self.list.version().is_some();
+        let n_others = is_known.then(|| self.list.len() - usize::from(self.list.own().is_some()));
+        match self.company.handle(n_others, now) {
+            Some(Alone::Since { leaves_in }) => {
+                self.effects.push_back(Effect::Event(CallEvent::Alone { leaves_in }));
+                false
+            }
+            Some(Alone::Enough) => {
+                self.state.leave(LeftReason::Empty);
+                true
+            }
+            None => false,
+        }
     }
 
     fn drive_peer(&mut self, now: Instant) -> bool {

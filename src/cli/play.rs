@@ -102,6 +102,10 @@ pub(super) struct PlayArgs {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     stay: Option<bool>,
 
+    /// Leave a chat in which nobody else has been for this long [default when given alone: 60s]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "60s", value_name = "DURATION", value_parser = values::duration)]
+    leave_when_empty: Option<Duration>,
+
     /// Tell statistics this often, for example 5s
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     stats_every: Option<Duration>,
@@ -220,6 +224,7 @@ impl PlayArgs {
             muted: self.muted.unwrap_or_default(),
             raise_hand: self.raise_hand.unwrap_or_default(),
             video: !self.no_video,
+            leave_when_empty: self.leave_when_empty,
             join_as: self.join_as.clone(),
             wait_for_start: true,
             setup: match self.dtls {

@@ -378,6 +378,9 @@ async fn watch(call: Call) {
                 )
             }
             Ok(CallEvent::Retrying { why, .. }) => format!("trying again, because {why}"),
+            Ok(CallEvent::Alone { leaves_in }) => {
+                format!("nobody else is here; leaves in {} s", leaves_in.as_secs())
+            }
             Ok(CallEvent::MutedByAdmin { muted: true }) => {
                 "muted by an admin; nobody hears anything until one allows it".to_owned()
             }

@@ -201,6 +201,21 @@ impl Lab {
         self.sfu.stats(CHAT, now).len()
     }
 
+    /// Somebody else joins and sends nothing; the server bears that for 20 s.
+    pub(super) fn seat_guest(&mut self) {
+        let params = r#"{"ssrc":7,"ufrag":"k8Qz","pwd":"Y1nVb0oXw7c3Lr5TgJ2uKeHs","fingerprints":[{"hash":"sha-256",
+            "setup":"passive","fingerprint":"3B:91:0C:5E:77:AA:14:D2:60:8F:E1:49:B3:02:CD:7A:95:6E:2F:18:C4:8D:31:F0:5B:A6:E9:13:70:4C:DE:28"}]}"#;
+        let request = JoinRequest {
+            chat: CHAT.into(),
+            name: "guest".into(),
+            params: params.into(),
+            muted: true,
+            video_stopped: true,
+            observer: false,
+        };
+        self.sfu.join(&request, self.now).expect("a guest is welcome");
+    }
+
     fn run_until(&mut self, end: Instant, done: impl Fn(&Self) -> bool) -> bool {
         // Far more turns than any honest second needs: a machine that spins fails here.
         let allowance = 20_000 + 20_000 * usize::try_from((end - self.now).as_secs()).expect("a short test");

@@ -1,6 +1,7 @@
 //! The life of a call as stories, each in a fraction of a second of real time.
 
 mod bad_input;
+mod company;
 mod connecting;
 mod driver;
 mod edits;
