@@ -68,6 +68,9 @@ pub struct JoinOptions {
     /// Leave when nobody else has been there for this long. Only a list of participants that has
     /// come can say so: whoever does not know stays.
     pub leave_when_empty: Option<Duration>,
+    /// The SSRC of the sound of an earlier process ([`Call::ssrc`]) that may still stand in the
+    /// chat with the same account: it is made to leave before the join.
+    pub ghost: Option<u32>,
     /// How long a call that was up tries to come back after its transport was lost.
     pub reconnect_for: Duration,
     /// How long all flood waits before the call is up may take together. A wait that goes beyond
@@ -88,6 +91,7 @@ impl Default for JoinOptions {
             invite_hash: None,
             setup: Setup::Passive,
             leave_when_empty: None,
+            ghost: None,
             reconnect_for: Duration::from_secs(300),
             flood_wait_budget: Duration::from_secs(60),
         }
@@ -162,6 +166,7 @@ pub struct Call {
     chat: ChatId,
     commands: mpsc::Sender<Command>,
     status: watch::Receiver<CallStatus>,
+    ssrc: watch::Receiver<Option<u32>>,
     events: broadcast::Sender<CallEvent>,
 }
 
@@ -180,17 +185,19 @@ impl Call {
     pub fn join(chat: ChatId, signaling: &dyn Signaling, player: &Player, options: JoinOptions) -> Self {
         let (commands, command_receiver) = mpsc::channel(COMMAND_CAPACITY);
         let (status_sender, status) = watch::channel(CallStatus::Joining);
+        let (ssrc_sender, ssrc) = watch::channel(None);
         let (events, _) = broadcast::channel(EVENT_CAPACITY);
         let link = signaling.open(&chat);
         let ends = task::Ends {
             commands: command_receiver,
             status: status_sender,
+            ssrc: ssrc_sender,
             events: events.clone(),
             link,
             player: player.clone(),
         };
         task::spawn(chat.clone(), options, ends);
-        Self { chat, commands, status, events }
+        Self { chat, commands, status, ssrc, events }
     }
 
     /// The chat.
@@ -201,6 +208,13 @@ impl Call {
     /// The status, now and whenever it changes.
     pub fn status(&self) -> watch::Receiver<CallStatus> {
         self.status.clone()
+    }
+
+    /// The SSRC of our sound, by which Telegram knows the connection; every connection has a new
+    /// one, told before the join. Whoever remembers it can remove what a crash leaves in the chat
+    /// ([`JoinOptions::ghost`]).
+    pub fn ssrc(&self) -> watch::Receiver<Option<u32>> {
+        self.ssrc.clone()
     }
 
     /// What happens from now on.

@@ -61,6 +61,8 @@ pub(super) enum Effect {
     /// Close the socket, open a new one, and say so with [`Participant::handle_socket`]. A new
     /// port tells the server's packets for the old connection from those for the new one.
     NewSocket,
+    /// A connection with this SSRC is about to be announced.
+    Ssrc(u32),
     /// The status has changed.
     Status(CallStatus),
     /// The user may want to know.
@@ -142,9 +144,9 @@ impl Participant {
             Ok(params) => {
                 self.milestones.restart(now);
                 self.attempts = self.attempts.saturating_add(1);
-                let source =
-                    self.connection.as_ref().map_or(0, |connection| connection.ssrcs.audio.cast_signed());
-                self.state.handle_offer(attempt, source, params, now);
+                let ssrc = self.connection.as_ref().map_or(0, |connection| connection.ssrcs.audio);
+                self.effects.push_back(Effect::Ssrc(ssrc));
+                self.state.handle_offer(attempt, ssrc.cast_signed(), params, now);
             }
             Err(error) => self.state.handle_peer_error(error, now),
         }

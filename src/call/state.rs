@@ -320,6 +320,10 @@ impl State {
             (self.edits.wants(Property::Microphone), self.edits.wants(Property::Camera));
         self.edits.restart(microphone, camera);
         (self.camera.video_joined, self.camera.is_refused, self.has_begun) = (None, false, false);
+        if let Some(ghost) = self.options.ghost.take() {
+            // Whether it still stood there is nothing that we could act upon.
+            self.request(Method::Leave { source: ghost.cast_signed() });
+        }
         let id = self.request(Method::Join(Join {
             attempt,
             source,

@@ -31,6 +31,7 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) struct Ends {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) status: watch::Sender<CallStatus>,
+    pub(super) ssrc: watch::Sender<Option<u32>>,
     pub(super) events: broadcast::Sender<CallEvent>,
     pub(super) link: Link,
     pub(super) player: Player,
@@ -134,6 +135,9 @@ impl Driver {
             let Some(effect) = self.participant.poll_effect() else { return over };
             match effect {
                 Effect::NewSocket => self.open_socket(),
+                Effect::Ssrc(ssrc) => {
+                    self.ends.ssrc.send_replace(Some(ssrc));
+                }
                 Effect::Status(status @ CallStatus::Left(_)) => over = Some(status),
                 Effect::Status(status) => self.publish(status),
                 Effect::Event(event) => {

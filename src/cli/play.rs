@@ -255,7 +255,7 @@ fn run_telegram(args: PlayArgs) -> anyhow::Result<Exit> {
     if let Some(saved) = &saved {
         (player.repeat, player.volume_percent) = (saved.repeat, saved.volume_percent);
         if chats.is_empty() {
-            chats.clone_from(&saved.chats);
+            chats = saved.chats.iter().map(|chat| chat.name.clone()).collect();
         }
     }
     if sources.is_empty() || chats.is_empty() {

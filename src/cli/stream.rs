@@ -20,7 +20,7 @@ use super::sources::SourceArgs;
 use super::{say, stop, values};
 use crate::call::{Call, CallEvent, ChatId, JoinOptions, LeftReason, Property};
 use crate::media::{Reader, ReaderOptions};
-use crate::player::journal::{Journal, Saved};
+use crate::player::journal::{Journal, Saved, SavedChat};
 use crate::player::{
     AfterFailure, EndReason, Item, ItemError, OnFailure, Player, PlayerEvent, PlayerOptions,
 };
@@ -133,12 +133,14 @@ impl Stream {
         let signaling = TelegramSignaling::new(client.clone(), SignalingOptions { start: self.start });
         let player = Player::start(self.player.clone());
         let mut events = player.follow().await;
-        let join = |chat: &String| Call::join(ChatId(chat.clone()), &signaling, &player, self.join.clone());
-        let calls: Vec<Call> = self.chats.iter().map(join).collect();
+        let calls: Vec<Call> =
+            self.chats.iter().map(|chat| self.join_chat(chat, &signaling, &player)).collect();
         seats.send_replace(calls.iter().map(|call| (call.clone(), player.clone())).collect());
         let mut watched = JoinSet::new();
-        for call in &calls {
+        let (listening, listeners) = watch::channel(self.chats.iter().map(|chat| self.ghost(chat)).collect());
+        for (nth, call) in calls.iter().enumerate() {
             watched.spawn(watch(call.clone()));
+            watched.spawn(remember(call.ssrc(), nth, listening.clone()));
         }
         // The beginning is for those who are there: nothing plays before somebody has joined.
         let nothing_joined = tokio::select! {
@@ -152,7 +154,7 @@ impl Stream {
                 () = stop.cancelled() => false,
             };
         let keeper = match self.journal.take() {
-            Some(journal) if begun => Some(journal.keep(&player, self.chats.clone()).await?),
+            Some(journal) if begun => Some(journal.keep(&player, listeners).await?),
             _ => None,
         };
         let mut steered = JoinSet::new();
@@ -234,6 +236,17 @@ impl Stream {
 }
 
 impl Stream {
+    fn join_chat(&self, chat: &str, signaling: &TelegramSignaling, player: &Player) -> Call {
+        let options = JoinOptions { ghost: self.ghost(chat).ssrc, ..self.join.clone() };
+        Call::join(ChatId(chat.to_owned()), signaling, player, options)
+    }
+
+    /// What an earlier process may have left in a chat.
+    fn ghost(&self, chat: &str) -> SavedChat {
+        let saved = self.resume.iter().flat_map(|saved| &saved.chats).find(|saved| saved.name == chat);
+        saved.cloned().unwrap_or_else(|| SavedChat { name: chat.to_owned(), ssrc: None })
+    }
+
     /// Queues everything, and goes to where the last process was.
     async fn begin(&self, player: &Player, items: Vec<Item>) -> anyhow::Result<()> {
         let Some(saved) = &self.resume else {
@@ -358,6 +371,18 @@ const fn thing(property: Property) -> &'static str {
         Property::Microphone => "the microphone",
         Property::Camera => "the camera",
         Property::Hand => "the raised hand",
+    }
+}
+
+/// Keeps in mind by which SSRC the `nth` chat knows us.
+async fn remember(
+    mut ssrc: watch::Receiver<Option<u32>>,
+    nth: usize,
+    listening: watch::Sender<Vec<SavedChat>>,
+) {
+    while ssrc.changed().await.is_ok() {
+        let now = *ssrc.borrow_and_update();
+        listening.send_modify(|chats| chats[nth].ssrc = now);
     }
 }
 

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use rusqlite::Connection;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
@@ -37,8 +37,17 @@ pub struct Saved {
     pub volume_percent: u16,
     /// What happens to items that end.
     pub repeat: Repeat,
-    /// Who listens, by whatever name they were joined under.
-    pub chats: Vec<String>,
+    /// Who listens.
+    pub chats: Vec<SavedChat>,
+}
+
+/// A chat that listens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SavedChat {
+    /// By whatever name it was joined under.
+    pub name: String,
+    /// The SSRC of the sound of the last connection: what a crash leaves there is known by it.
+    pub ssrc: Option<u32>,
 }
 
 /// Why a journal cannot be used.
@@ -110,16 +119,21 @@ impl Journal {
         self.set_aside.as_deref()
     }
 
-    /// Writes down what `player` does, until it is over, or the [`Keeper`] stops or is dropped.
+    /// Writes down what `player` does, and who listens, until it is over, or the [`Keeper`] stops
+    /// or is dropped.
     ///
     /// # Errors
     /// When there is no thread for it.
-    pub async fn keep(self, player: &Player, chats: Vec<String>) -> Result<Keeper, JournalError> {
+    pub async fn keep(
+        self,
+        player: &Player,
+        chats: watch::Receiver<Vec<SavedChat>>,
+    ) -> Result<Keeper, JournalError> {
         let (moments, inbox) = mpsc::channel(WAITING);
         let writer = thread::Builder::new().name("journal".into()).spawn(move || write(self, inbox));
         let writer = writer.map_err(JournalError::Thread)?;
         let stop = CancellationToken::new();
-        let watching = watch(player.clone(), player.follow().await, chats, moments, stop.clone());
+        let watching = follow(player.clone(), player.follow().await, chats, moments, stop.clone());
         Ok(Keeper { stop, task: tokio::spawn(watching), writer: Some(writer) })
     }
 }
@@ -166,10 +180,10 @@ enum Moment {
     Position(MediaTime),
 }
 
-async fn watch(
+async fn follow(
     player: Player,
     mut events: mpsc::Receiver<PlayerEvent>,
-    chats: Vec<String>,
+    mut chats: watch::Receiver<Vec<SavedChat>>,
     moments: mpsc::Sender<Moment>,
     stop: CancellationToken,
 ) {
@@ -186,7 +200,7 @@ async fn watch(
             let Ok(line) = player.line().await else { return };
             let (_, paused, volume_percent, repeat, _) = now;
             let sources = line.items.iter().map(|item| item.source.to_string()).collect();
-            let (position, chats) = (line.position, chats.clone());
+            let (position, chats) = (line.position, chats.borrow_and_update().clone());
             Moment::Whole(Box::new(Saved { sources, position, paused, volume_percent, repeat, chats }))
         } else {
             Moment::Position(status.borrow().position)
@@ -197,6 +211,8 @@ async fn watch(
         tokio::select! {
             () = stop.cancelled() => {}
             changed = status.changed() => if changed.is_err() { return },
+            // Once nobody is left who could say so, they stay as they are.
+            Ok(()) = chats.changed() => last = None,
             event = events.recv() => match event {
                 // The status says the rest.
                 Some(PlayerEvent::QueueChanged) => last = None,

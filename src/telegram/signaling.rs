@@ -86,6 +86,8 @@ struct Place {
     id: Option<VideoChatId>,
     invite_hash: Option<String>,
     source: i32,
+    /// Somebody has looked for the video chat.
+    has_looked: bool,
     /// It had not begun when it was looked at last.
     is_scheduled: bool,
     seen: Seen,
@@ -162,8 +164,13 @@ impl Door {
                 Ok(Reply::Participants(page))
             }
             Method::Leave { source } => {
-                // Whoever never got as far as a video chat has none to leave.
-                let id = self.place().id;
+                let (id, has_looked) = {
+                    let place = self.place();
+                    (place.id, place.has_looked)
+                };
+                // Whoever never got as far as a video chat has none to leave, unless an earlier
+                // process had.
+                let id = if has_looked { id } else { self.find_ghostly().await };
                 if let Some(id) = id {
                     inner.leave(id, source).await?;
                 }
@@ -219,8 +226,15 @@ impl Door {
         Ok(Reply::Joined { params: joined?.params.into() })
     }
 
+    /// Where an earlier process may have left something. The join looks for itself: it begins what
+    /// has not begun, and says what is wrong.
+    async fn find_ghostly(&self) -> Option<VideoChatId> {
+        self.client.get_chat(&self.chat.0.parse().ok()?).await.ok()?.video_chat
+    }
+
     /// Finds the chat's video chat, or begins one if that is wanted.
     async fn find(&self, join_as: Option<&str>) -> Result<VideoChatId, TelegramError> {
+        self.place().has_looked = true;
         let name: ChatName = self.chat.0.parse()?;
         let chat = self.client.get_chat(&name).await?;
         if chat.kind == ChatKind::User {

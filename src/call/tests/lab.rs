@@ -39,6 +39,8 @@ pub(super) struct Lab {
     pub(super) statuses: Vec<(Duration, CallStatus)>,
     pub(super) events: Vec<CallEvent>,
     pub(super) requests: Vec<Request>,
+    /// What the bot's connections were announced with.
+    pub(super) ssrcs: Vec<u32>,
     pub(super) tamper: Tamper,
     /// Nothing passes in either direction while this holds.
     pub(super) cut: bool,
@@ -109,6 +111,7 @@ impl Lab {
             statuses: Vec::new(),
             events: Vec::new(),
             requests: Vec::new(),
+            ssrcs: Vec::new(),
             tamper: Box::new(|answer| Some(Ok(answer))),
             cut: false,
             without_dtls: false,
@@ -296,6 +299,7 @@ impl Lab {
                 self.bot.handle_socket(self.local, self.now);
             }
             Effect::Status(status) => self.statuses.push((self.now - self.begin, status)),
+            Effect::Ssrc(ssrc) => self.ssrcs.push(ssrc),
             Effect::Event(event) => self.events.push(event),
         }
     }

@@ -6,6 +6,7 @@ mod connecting;
 mod driver;
 mod edits;
 mod flapping;
+mod ghosts;
 mod lab;
 mod statistics;
 mod staying;

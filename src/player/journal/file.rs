@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
-use super::Saved;
+use super::{Saved, SavedChat};
 use crate::player::Repeat;
 use crate::time::MediaTime;
 
 /// `PRAGMA user_version` of what is written here. A later one is somebody else's to read.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// Another process may be about to end.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -25,8 +25,11 @@ const SCHEMA: &str = "
         repeat TEXT NOT NULL
     );
     CREATE TABLE item (nth INTEGER PRIMARY KEY, source TEXT NOT NULL);
-    CREATE TABLE chat (nth INTEGER PRIMARY KEY, name TEXT NOT NULL);
+    CREATE TABLE chat (nth INTEGER PRIMARY KEY, name TEXT NOT NULL, ssrc INTEGER);
 ";
+
+/// Version 1 knew no SSRCs.
+const FROM_VERSION_1: &str = "ALTER TABLE chat ADD COLUMN ssrc INTEGER";
 
 /// Opens the file for this process alone and reads what is in it.
 pub(super) fn open(path: &Path) -> rusqlite::Result<(Connection, Option<Saved>)> {
@@ -44,10 +47,14 @@ pub(super) fn open(path: &Path) -> rusqlite::Result<(Connection, Option<Saved>)>
             transaction.execute_batch(SCHEMA)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
         }
-        VERSION => {
+        1..=VERSION => {
             let sound: String = transaction.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
             if sound != "ok" {
                 return Err(broken(&sound));
+            }
+            if version == 1 {
+                transaction.execute_batch(FROM_VERSION_1)?;
+                transaction.pragma_update(None, "user_version", VERSION)?;
             }
         }
         later => return Err(broken(&format!("version {later}, of a later telecast"))),
@@ -64,12 +71,11 @@ fn read(connection: &Connection) -> rusqlite::Result<Option<Saved>> {
         })
         .optional()?;
     let Some((position, paused, volume_percent, repeat)) = state else { return Ok(None) };
-    let column = |query| {
-        let mut rows = connection.prepare(query)?;
-        rows.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
-    };
+    let mut items = connection.prepare("SELECT source FROM item ORDER BY nth")?;
+    let mut chats = connection.prepare("SELECT name, ssrc FROM chat ORDER BY nth")?;
+    let chat = |row: &rusqlite::Row<'_>| Ok(SavedChat { name: row.get(0)?, ssrc: row.get(1)? });
     Ok(Some(Saved {
-        sources: column("SELECT source FROM item ORDER BY nth")?,
+        sources: items.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?,
         position: MediaTime::from_millis(position),
         paused,
         volume_percent,
@@ -78,7 +84,7 @@ fn read(connection: &Connection) -> rusqlite::Result<Option<Saved>> {
             "all" => Repeat::All,
             _ => Repeat::Off,
         },
-        chats: column("SELECT name FROM chat ORDER BY nth")?,
+        chats: chats.query_map([], chat)?.collect::<rusqlite::Result<_>>()?,
     }))
 }
 
@@ -90,13 +96,15 @@ pub(super) fn write(connection: &mut Connection, saved: &Saved) -> rusqlite::Res
         "INSERT INTO state VALUES (1, ?1, ?2, ?3, ?4)",
         params![saved.position.as_millis(), saved.paused, saved.volume_percent, saved.repeat.as_str()],
     )?;
-    for (query, texts) in [
-        ("INSERT INTO item VALUES (?1, ?2)", &saved.sources),
-        ("INSERT INTO chat VALUES (?1, ?2)", &saved.chats),
-    ] {
-        let mut insert = transaction.prepare(query)?;
-        for (nth, text) in texts.iter().enumerate() {
-            insert.execute(params![i64::try_from(nth).unwrap_or(i64::MAX), text])?;
+    let number = |nth| i64::try_from(nth).unwrap_or(i64::MAX);
+    {
+        let mut insert = transaction.prepare("INSERT INTO item VALUES (?1, ?2)")?;
+        for (nth, source) in saved.sources.iter().enumerate() {
+            insert.execute(params![number(nth), source])?;
+        }
+        let mut insert = transaction.prepare("INSERT INTO chat VALUES (?1, ?2, ?3)")?;
+        for (nth, chat) in saved.chats.iter().enumerate() {
+            insert.execute(params![number(nth), chat.name, chat.ssrc])?;
         }
     }
     transaction.commit()

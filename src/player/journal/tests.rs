@@ -4,6 +4,10 @@ use super::*;
 use crate::player::testing::Clip;
 use crate::player::{Item, PlayerOptions, PlayerState};
 
+fn chat(name: &str, ssrc: Option<u32>) -> SavedChat {
+    SavedChat { name: name.into(), ssrc }
+}
+
 fn saved() -> Saved {
     Saved {
         sources: vec!["a".into(), "b b".into(), "ä".into()],
@@ -11,7 +15,7 @@ fn saved() -> Saved {
         paused: true,
         volume_percent: 80,
         repeat: Repeat::All,
-        chats: vec!["@one".into(), "-100".into()],
+        chats: vec![chat("@one", Some(u32::MAX)), chat("-100", None)],
     }
 }
 
@@ -29,6 +33,23 @@ fn what_was_written_is_read_by_the_next_process() {
     let journal = Journal::open(&path).unwrap();
     let expected = Saved { position: MediaTime::from_secs(5), ..shorter };
     assert_eq!((journal.saved(), journal.set_aside()), (Some(&expected), None));
+}
+
+#[test]
+fn a_journal_of_version_1_is_read_and_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("radio.db");
+    let mut journal = Journal::open(&path).unwrap();
+    file::write(&mut journal.connection, &saved()).unwrap();
+    journal.connection.execute_batch("ALTER TABLE chat DROP COLUMN ssrc").unwrap();
+    journal.connection.pragma_update(None, "user_version", 1).unwrap();
+    drop(journal);
+    let chats = vec![chat("@one", None), chat("-100", None)];
+    let mut journal = Journal::open(&path).unwrap();
+    assert_eq!((journal.saved(), journal.set_aside()), (Some(&Saved { chats, ..saved() }), None));
+    file::write(&mut journal.connection, &saved()).unwrap();
+    drop(journal);
+    assert_eq!(Journal::open(&path).unwrap().saved(), Some(&saved()));
 }
 
 #[test]
@@ -120,7 +141,8 @@ async fn a_programme_is_followed_until_the_keeper_stops() {
     let options = PlayerOptions { wait_for_listener: false, ..PlayerOptions::default() };
     let player = Player::start(options);
     let item = |name: &str| -> Item { Clip::of_secs(60).item(name) };
-    let keeper = Journal::open(&path).unwrap().keep(&player, vec!["@one".into()]).await.unwrap();
+    let (chats, listening) = watch::channel(vec![chat("@one", None)]);
+    let keeper = Journal::open(&path).unwrap().keep(&player, listening).await.unwrap();
     let first = player.enqueue(item("a")).await.unwrap();
     player.enqueue(item("b")).await.unwrap();
     let third = player.enqueue(item("c")).await.unwrap();
@@ -135,9 +157,11 @@ async fn a_programme_is_followed_until_the_keeper_stops() {
     until_written(&path, |saved| {
         is(saved, &["c", "b"])
             && (saved.paused, saved.volume_percent, saved.repeat) == (true, 30, Repeat::One)
-            && saved.chats == ["@one"]
+            && saved.chats == [chat("@one", None)]
     })
     .await;
+    chats.send_modify(|chats| chats[0].ssrc = Some(7));
+    until_written(&path, |saved| saved.chats == [chat("@one", Some(7))]).await;
     player.seek(MediaTime::from_secs(20)).await.unwrap();
     until_written(&path, |saved| saved.position == MediaTime::from_secs(20)).await;
     keeper.stop().await;

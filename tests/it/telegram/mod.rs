@@ -26,6 +26,8 @@ mod metrics;
 #[cfg(feature = "cli")]
 mod program;
 #[cfg(feature = "cli")]
+mod restart;
+#[cfg(feature = "cli")]
 mod steering;
 mod storm;
 
