@@ -13,8 +13,8 @@ mod wire;
 
 use std::path::PathBuf;
 
-pub(super) use server::{Door, Find, Programme};
-pub(super) use wire::{Answer, Place, Request, Shown};
+pub(super) use server::{Door, Find, Programmes};
+pub(super) use wire::{Answer, Asked, Place, Request, Shown};
 
 /// Where the `play` of an account listens. There is one at a time: its session is locked.
 pub(super) fn socket_path(account: &str) -> anyhow::Result<PathBuf> {

@@ -9,7 +9,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 
 use super::account::AccountArgs;
-use super::control::{self, Answer, Place, Request, Shown};
+use super::control::{self, Answer, Asked, Place, Request, Shown};
 use super::exit::{Because, Exit};
 use super::{say, values};
 
@@ -34,6 +34,10 @@ pub(super) struct CtlArgs {
     /// The answer as JSON
     #[arg(long, global = true)]
     json: bool,
+
+    /// Whose programme, where each chat has one of its own (`play --separate`)
+    #[arg(long, global = true, value_name = "CHAT", allow_hyphen_values = true)]
+    chat: Option<String>,
 
     #[command(subcommand)]
     command: Option<Ctl>,
@@ -135,7 +139,7 @@ pub(super) fn run(args: &CtlArgs) -> anyhow::Result<Exit> {
     let account = args.account.name();
     let mut line = Line::open(&control::socket_path(account)?, account)?;
     for request in requests(args.command.as_ref()) {
-        let (text, answer) = line.ask(&request)?;
+        let (text, answer) = line.ask(&Asked { chat: args.chat.clone(), request })?;
         if let Some(why) = answer.error {
             return Err(Because(Exit::Failure, why).into());
         }
@@ -219,11 +223,9 @@ impl Line {
         Ok(Self(BufReader::new(stream)))
     }
 
-    fn ask(&mut self, request: &Request) -> anyhow::Result<(String, Answer)> {
+    fn ask(&mut self, asked: &Asked) -> anyhow::Result<(String, Answer)> {
         const LOST: &str = "no answer from `telecast play`; see whether it is still running";
-        let mut text = serde_json::to_string(request)?;
-        text.push('\n');
-        self.0.get_mut().write_all(text.as_bytes()).context(LOST)?;
+        self.0.get_mut().write_all(asked.to_line()?.as_bytes()).context(LOST)?;
         let mut answer = String::new();
         self.0.read_line(&mut answer).context(LOST)?;
         let read = serde_json::from_str(&answer).context(LOST)?;

@@ -73,7 +73,7 @@ pub(super) struct PlayArgs {
     #[arg(long = "chat", value_name = "CHAT", allow_hyphen_values = true)]
     chats: Vec<String>,
 
-    /// One programme for each chat instead of one for all
+    /// A programme for each chat instead of one for all; `telecast ctl --chat` steers one of them
     #[arg(long)]
     separate: bool,
 
@@ -238,8 +238,16 @@ impl PlayArgs {
 
 #[cfg(feature = "telegram")]
 fn run_telegram(args: PlayArgs) -> anyhow::Result<Exit> {
-    if args.separate || args.stats_every.is_some() {
-        let text = "--separate and --stats-every belong to --signaling stdio";
+    let wrong = if args.stats_every.is_some() {
+        Some("--stats-every belongs to --signaling stdio; --metrics serves statistics")
+    } else if args.separate && args.journal.is_some() {
+        Some("--journal keeps one programme; leave --separate out, or run `telecast play` for each chat")
+    } else if args.separate && args.sources.iter().any(|source| source.as_os_str() == "-") {
+        Some("standard input can be read for one programme only; leave --separate out")
+    } else {
+        None
+    };
+    if let Some(text) = wrong {
         return Err(Because(Exit::Usage, text.into()).into());
     }
     let join = args.join_options();
@@ -274,6 +282,7 @@ fn run_telegram(args: PlayArgs) -> anyhow::Result<Exit> {
         from: args.from.clone(),
         stay: args.stay.unwrap_or_default(),
         start: args.start.unwrap_or_default(),
+        separate: args.separate,
         reader: args.from.apply(args.pictures.reader(!args.no_video)),
         join,
     };

@@ -1,4 +1,7 @@
-//! `telecast play` with an account of one's own: one programme, any number of chats.
+//! `telecast play` with an account of one's own: one programme for any number of chats, or one for
+//! each of them.
+
+mod tell;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,23 +10,21 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::Handle;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::control::{self, Door, Find, Programme};
+use self::tell::{Outcome, until_ended};
+use super::control::{self, Door, Find, Programmes};
 use super::exit::{self, Because, Exit};
 use super::metrics::Metrics;
 use super::play::begin_at;
 use super::sources::SourceArgs;
 use super::{say, stop, values};
-use crate::call::{Call, CallEvent, ChatId, JoinOptions, LeftReason, Property};
+use crate::call::{Call, ChatId, JoinOptions, LeftReason};
 use crate::media::{Reader, ReaderOptions};
 use crate::player::journal::{Journal, Saved, SavedChat};
-use crate::player::{
-    AfterFailure, EndReason, Item, ItemError, OnFailure, Player, PlayerEvent, PlayerOptions,
-};
+use crate::player::{Item, ItemError, OnFailure, Player, PlayerOptions};
 use crate::telegram::{ChatName, Client, FileLink, SignalingOptions, TelegramSignaling};
 use crate::time::MediaTime;
 
@@ -45,6 +46,8 @@ pub(super) struct Stream {
     pub(super) from: SourceArgs,
     pub(super) stay: bool,
     pub(super) start: bool,
+    /// A programme for each chat.
+    pub(super) separate: bool,
     pub(super) reader: ReaderOptions,
     pub(super) join: JoinOptions,
 }
@@ -131,15 +134,29 @@ impl Stream {
             None => None,
         };
         let signaling = TelegramSignaling::new(client.clone(), SignalingOptions { start: self.start });
-        let player = Player::start(self.player.clone());
-        let mut events = player.follow().await;
+        let n_players = if self.separate { self.chats.len() } else { 1 };
+        let players: Arc<[Player]> = (0..n_players).map(|_| Player::start(self.player.clone())).collect();
+        // Whoever has no programme of its own hears the one that there is.
+        let heard = || self.chats.iter().zip(players.iter().cycle());
         let calls: Vec<Call> =
-            self.chats.iter().map(|chat| self.join_chat(chat, &signaling, &player)).collect();
-        seats.send_replace(calls.iter().map(|call| (call.clone(), player.clone())).collect());
+            heard().map(|(chat, player)| self.join_chat(chat, &signaling, player)).collect();
+        seats.send_replace(calls.iter().cloned().zip(players.iter().cycle().cloned()).collect());
+        let mut endings = JoinSet::new();
+        for (player, call) in players.iter().zip(&calls) {
+            let own = self.separate.then(|| call.clone());
+            let (events, stay) = (player.follow().await, self.stay);
+            endings.spawn(async move {
+                let outcome = until_ended(events, stay).await;
+                if let Some(call) = own {
+                    call.leave(LeftReason::Ended).await;
+                }
+                outcome
+            });
+        }
         let mut watched = JoinSet::new();
         let (listening, listeners) = watch::channel(self.chats.iter().map(|chat| self.ghost(chat)).collect());
         for (nth, call) in calls.iter().enumerate() {
-            watched.spawn(watch(call.clone()));
+            watched.spawn(tell::watch(call.clone()));
             watched.spawn(remember(call.ssrc(), nth, listening.clone()));
         }
         // The beginning is for those who are there: nothing plays before somebody has joined.
@@ -150,66 +167,28 @@ impl Stream {
         // One that is stopped before it is where it was must not write that down.
         let begun = !nothing_joined
             && tokio::select! {
-                begun = self.begin(&player, items) => begun.map(|()| true)?,
+                begun = self.begin(&players, items) => begun.map(|()| true)?,
                 () = stop.cancelled() => false,
             };
         let keeper = match self.journal.take() {
-            Some(journal) if begun => Some(journal.keep(&player, listeners).await?),
+            Some(journal) if begun => Some(journal.keep(&players[0], listeners).await?),
             _ => None,
         };
         let mut steered = JoinSet::new();
         match control::socket_path(&self.account).and_then(|path| Ok(Door::open(path)?)) {
             Ok(door) => {
                 let find = self.find(client);
-                let programme = Programme { player: player.clone(), calls: calls.clone().into(), find };
-                steered.spawn(door.serve(programme));
+                let programmes = Programmes { players: players.clone(), calls: calls.clone().into(), find };
+                steered.spawn(door.serve(programmes));
             }
             Err(error) => say::remark(format_args!("`telecast ctl` cannot steer this: {error}")),
         }
-        let ended = async {
-            let (mut played, mut failure) = (false, None);
-            loop {
-                match events.recv().await {
-                    Some(PlayerEvent::QueueEnded) if self.stay && played => {}
-                    Some(PlayerEvent::QueueEnded) | None => {
-                        return failure.filter(|_| !played);
-                    }
-                    Some(PlayerEvent::ItemEnded {
-                        source,
-                        reason: EndReason::Failed,
-                        error: Some(error),
-                        ..
-                    }) => {
-                        say::remark(format_args!("cannot play {source}: {error}"));
-                        failure = Some(error);
-                    }
-                    Some(PlayerEvent::ItemFailed { source, error, policy, .. }) => match policy {
-                        AfterFailure::Retry { nth, of, pause } => {
-                            let secs = pause.as_secs();
-                            say::remark(format_args!(
-                                "{source} failed: {error}; again in {secs} s (try {nth} of {of})"
-                            ));
-                        }
-                        AfterFailure::Stop => return Some(error),
-                        AfterFailure::Skip => {}
-                    },
-                    Some(PlayerEvent::ItemStuck { item }) => {
-                        say::remark(format_args!(
-                            "nothing has come of item {item} for 3 s; it is waited for"
-                        ));
-                    }
-                    Some(PlayerEvent::ItemStarted { source, .. }) => {
-                        played = true;
-                        say::remark(format_args!("playing {source}"));
-                    }
-                    Some(_) => {}
-                }
-            }
-        };
         let unplayed = tokio::select! {
+            biased;
+            // Calls that are left because a programme has ended come after its end.
+            failure = all_ended(&mut endings) => failure,
             () = all_closed(&calls) => None,
             () = stop.cancelled() => None,
-            failure = ended => failure,
         };
         if let Some(keeper) = keeper {
             keeper.stop().await;
@@ -220,7 +199,10 @@ impl Stream {
         if let Some(metrics) = metrics {
             metrics.close().await;
         }
-        player.close().await;
+        endings.shutdown().await;
+        for player in &players[..] {
+            player.close().await;
+        }
         match unplayed {
             Some(error) => {
                 let what = match self.player.on_failure {
@@ -248,13 +230,17 @@ impl Stream {
     }
 
     /// Queues everything, and goes to where the last process was.
-    async fn begin(&self, player: &Player, items: Vec<Item>) -> anyhow::Result<()> {
+    async fn begin(&self, players: &[Player], items: Vec<Item>) -> anyhow::Result<()> {
         let Some(saved) = &self.resume else {
-            for item in items {
-                player.enqueue(item).await?;
+            for player in players {
+                for item in &items {
+                    player.enqueue(item.clone()).await?;
+                }
             }
             return Ok(());
         };
+        // A journal keeps one programme.
+        let player = &players[0];
         // Nothing is heard before the place is found.
         player.pause().await?;
         for item in items {
@@ -340,6 +326,22 @@ async fn leave(calls: &[Call], stop: &CancellationToken) -> anyhow::Result<Exit>
     worst
 }
 
+/// Why nothing could be played, when all programmes have ended, or what ended one of them.
+async fn all_ended(endings: &mut JoinSet<Result<Outcome, ItemError>>) -> Option<ItemError> {
+    let (mut played, mut failure) = (false, None);
+    while let Some(ended) = endings.join_next().await {
+        let outcome = match ended {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(error)) => return Some(error),
+            // A panic has been told.
+            Err(_) => continue,
+        };
+        played |= outcome.played;
+        failure = failure.or(outcome.failure);
+    }
+    failure.filter(|_| !played)
+}
+
 /// True when one has joined, false when all have failed.
 async fn any_joined(calls: &[Call]) -> bool {
     let mut waiting = JoinSet::new();
@@ -361,19 +363,6 @@ async fn all_closed(calls: &[Call]) {
     }
 }
 
-fn no_camera(limit: Option<u32>) -> String {
-    let of = limit.map_or_else(String::new, |limit| format!(" of at most {limit}"));
-    format!("there is no room for one more camera{of}; sound only, until another is switched off")
-}
-
-const fn thing(property: Property) -> &'static str {
-    match property {
-        Property::Microphone => "the microphone",
-        Property::Camera => "the camera",
-        Property::Hand => "the raised hand",
-    }
-}
-
 /// Keeps in mind by which SSRC the `nth` chat knows us.
 async fn remember(
     mut ssrc: watch::Receiver<Option<u32>>,
@@ -383,41 +372,5 @@ async fn remember(
     while ssrc.changed().await.is_ok() {
         let now = *ssrc.borrow_and_update();
         listening.send_modify(|chats| chats[nth].ssrc = now);
-    }
-}
-
-/// Tells what a person may want to know of a call.
-async fn watch(call: Call) {
-    let mut events = call.events();
-    let chat = call.chat().clone();
-    loop {
-        let text = match events.recv().await {
-            Ok(CallEvent::Status(status)) => status.word().to_owned(),
-            Ok(CallEvent::FloodWait { wait }) => {
-                format!("Telegram asks to wait {} s before joining", wait.as_secs())
-            }
-            Ok(CallEvent::Waiting { until }) => {
-                format!(
-                    "waits for the video chat, which is to begin at {}; --start begins it now, if this account may",
-                    values::moment(until)
-                )
-            }
-            Ok(CallEvent::Retrying { why, .. }) => format!("trying again, because {why}"),
-            Ok(CallEvent::Alone { leaves_in }) => {
-                format!("nobody else is here; leaves in {} s", leaves_in.as_secs())
-            }
-            Ok(CallEvent::MutedByAdmin { muted: true }) => {
-                "muted by an admin; nobody hears anything until one allows it".to_owned()
-            }
-            Ok(CallEvent::MutedByAdmin { muted: false }) => "an admin allows to speak".to_owned(),
-            Ok(CallEvent::CameraNotAllowed { limit }) => no_camera(limit),
-            Ok(CallEvent::EditRefused { property, error }) => {
-                format!("{} could not be switched: {error}", thing(property))
-            }
-            Ok(CallEvent::VideoNotAccepted { .. }) => "no H.264 here, sound only".to_owned(),
-            Ok(_) | Err(RecvError::Lagged(_)) => continue,
-            Err(RecvError::Closed) => return,
-        };
-        say::remark(format_args!("{chat}: {text}"));
     }
 }

@@ -4,12 +4,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::{Context, bail};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tracing::warn;
 
-use super::wire::{Answer, Heard, Place, Request, Shown};
+use super::wire::{Answer, Asked, Heard, Place, Request, Shown};
 use crate::call::Call;
 use crate::player::{Item, ItemId, Player};
 use crate::time::MediaTime;
@@ -24,8 +25,9 @@ pub(in crate::cli) type Find = dyn Fn(&str) -> anyhow::Result<Vec<Item>> + Send 
 
 /// What is steered.
 #[derive(Clone)]
-pub(in crate::cli) struct Programme {
-    pub(in crate::cli) player: Player,
+pub(in crate::cli) struct Programmes {
+    /// One for all calls, or one for each of them, in the same order.
+    pub(in crate::cli) players: Arc<[Player]>,
     pub(in crate::cli) calls: Arc<[Call]>,
     pub(in crate::cli) find: Arc<Find>,
 }
@@ -50,14 +52,14 @@ impl Door {
     }
 
     /// Serves whoever comes, until it is dropped.
-    pub(in crate::cli) async fn serve(self, programme: Programme) {
+    pub(in crate::cli) async fn serve(self, programmes: Programmes) {
         let mut guests = JoinSet::new();
         loop {
             tokio::select! {
                 Some(_) = guests.join_next() => {}
                 came = self.listener.accept(), if guests.len() < MAX_CONNECTIONS => match came {
                     Ok((stream, _)) => {
-                        guests.spawn(converse(stream, programme.clone()));
+                        guests.spawn(converse(stream, programmes.clone()));
                     }
                     Err(error) => {
                         warn!(%error, "nobody can steer any more");
@@ -78,7 +80,7 @@ impl Drop for Door {
 }
 
 /// Answers line after line, until the guest goes or says something endless.
-async fn converse(stream: UnixStream, programme: Programme) {
+async fn converse(stream: UnixStream, programmes: Programmes) {
     let (input, mut output) = stream.into_split();
     let mut input = BufReader::new(input);
     loop {
@@ -88,8 +90,8 @@ async fn converse(stream: UnixStream, programme: Programme) {
             Ok(_) => {}
         }
         let is_whole = line.ends_with(b"\n");
-        let answer = match serde_json::from_slice(&line) {
-            Ok(request) => programme.answer(request).await,
+        let answer = match Asked::read(&line) {
+            Ok(asked) => programmes.answer(asked).await,
             Err(error) => Err(anyhow::anyhow!("this is no request: {error}; docs/radio.md lists them")),
         };
         let answer =
@@ -102,16 +104,36 @@ async fn converse(stream: UnixStream, programme: Programme) {
     }
 }
 
-impl Programme {
-    async fn answer(&self, request: Request) -> anyhow::Result<Answer> {
-        let player = &self.player;
+impl Programmes {
+    /// The programme that is meant, and who hears it.
+    fn of(&self, chat: Option<&str>) -> anyhow::Result<(&Player, &[Call])> {
+        let nth = match chat {
+            Some(chat) => {
+                let found = self.calls.iter().position(|call| call.chat().0 == chat);
+                found.with_context(|| format!("{chat} is not among the chats: {}", self.names()))?
+            }
+            None if self.players.len() == 1 => 0,
+            None => bail!("each chat has a programme of its own; name one with --chat: {}", self.names()),
+        };
+        Ok(match &self.players[..] {
+            [player] => (player, &self.calls),
+            players => (&players[nth], &self.calls[nth..=nth]),
+        })
+    }
+
+    fn names(&self) -> String {
+        self.calls.iter().map(|call| call.chat().to_string()).collect::<Vec<_>>().join(", ")
+    }
+
+    async fn answer(&self, Asked { chat, request }: Asked) -> anyhow::Result<Answer> {
+        let (player, calls) = self.of(chat.as_deref())?;
         let mut answer = Answer { ok: true, ..Answer::default() };
         match request {
             Request::Status => {}
             Request::List => {
                 answer.queue = Some(player.queue().await?.into_iter().map(Into::into).collect());
             }
-            Request::Add { source, place } => answer.items = self.add(source, place).await?,
+            Request::Add { source, place } => answer.items = self.add(player, source, place).await?,
             Request::Remove { item } => player.remove(ItemId(item)).await?,
             Request::Move { item, to } => player.move_to(ItemId(item), to).await?,
             Request::Clear => player.clear().await?,
@@ -127,7 +149,7 @@ impl Programme {
             Request::Repeat { what } => player.set_repeat(what.into()).await?,
             Request::Stop => player.stop().await?,
         }
-        let chats = self.calls.iter().map(|call| Heard {
+        let chats = calls.iter().map(|call| Heard {
             chat: call.chat().to_string(),
             status: call.status().borrow().word().to_owned(),
         });
@@ -135,18 +157,18 @@ impl Programme {
         Ok(answer)
     }
 
-    async fn add(&self, source: String, place: Place) -> anyhow::Result<Vec<u64>> {
+    async fn add(&self, player: &Player, source: String, place: Place) -> anyhow::Result<Vec<u64>> {
         let find = Arc::clone(&self.find);
         let items = tokio::task::spawn_blocking(move || find(&source)).await??;
         let mut ids = Vec::new();
         for (nth, item) in items.into_iter().enumerate() {
             let id = match place {
-                Place::End => self.player.enqueue(item).await?,
-                Place::Now if nth == 0 => self.player.play_now(item).await?,
+                Place::End => player.enqueue(item).await?,
+                Place::Now if nth == 0 => player.play_now(item).await?,
                 // Behind the one that plays now.
-                Place::Now => self.player.insert(nth - 1, item).await?,
-                Place::Next => self.player.insert(nth, item).await?,
-                Place::At(idx) => self.player.insert(idx.saturating_add(nth), item).await?,
+                Place::Now => player.insert(nth - 1, item).await?,
+                Place::Next => player.insert(nth, item).await?,
+                Place::At(idx) => player.insert(idx.saturating_add(nth), item).await?,
             };
             ids.push(id.0);
         }

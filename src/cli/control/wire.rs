@@ -1,9 +1,35 @@
 //! What is said: requests and answers, each a line of JSON.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::cli::values::RepeatArg;
 use crate::player::{ItemId, PlayerState, PlayerStatus, QueuedItem};
+
+/// What somebody wants, and of whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::cli) struct Asked {
+    /// Whose programme is meant, where each chat has one of its own.
+    pub(in crate::cli) chat: Option<String>,
+    pub(in crate::cli) request: Request,
+}
+
+impl Asked {
+    pub(super) fn read(line: &[u8]) -> serde_json::Result<Self> {
+        let mut value: Value = serde_json::from_slice(line)?;
+        let chat = value.as_object_mut().and_then(|keys| keys.remove("chat"));
+        let chat = chat.map(serde_json::from_value).transpose()?;
+        Ok(Self { chat, request: serde_json::from_value(value)? })
+    }
+
+    pub(in crate::cli) fn to_line(&self) -> serde_json::Result<String> {
+        let mut value = serde_json::to_value(&self.request)?;
+        if let Some(chat) = &self.chat {
+            value["chat"] = chat.as_str().into();
+        }
+        Ok(format!("{value}\n"))
+    }
+}
 
 /// What somebody wants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,7 +176,11 @@ mod tests {
 
     #[test]
     fn requests_are_read_as_they_are_documented() {
-        let read = |text: &str| serde_json::from_str::<Request>(text).map_err(|error| error.to_string());
+        let read = |text: &str| {
+            let asked = Asked::read(text.as_bytes()).map_err(|error| error.to_string())?;
+            assert_eq!(asked.chat, None);
+            Ok::<_, String>(asked.request)
+        };
         assert_eq!(read(r#"{"command":"list"}"#), Ok(Request::List));
         let add = Request::Add { source: "b.mp4".into(), place: Place::Next };
         assert_eq!(read(r#"{"command":"add","source":"b.mp4","place":"next"}"#), Ok(add));
@@ -161,5 +191,14 @@ mod tests {
         for wrong in [r#"{"command":"dance"}"#, r#"{"command":"volume"}"#, "list", "{}", "[1]", ""] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_request_may_name_a_chat() {
+        for chat in [None, Some("@one".to_owned())] {
+            let asked = Asked { chat, request: Request::Volume { percent: 5 } };
+            assert_eq!(Asked::read(asked.to_line().unwrap().as_bytes()).unwrap(), asked);
+        }
+        assert!(Asked::read(br#"{"command":"list","chat":7}"#).is_err());
     }
 }

@@ -28,6 +28,8 @@ mod program;
 #[cfg(feature = "cli")]
 mod restart;
 #[cfg(feature = "cli")]
+mod separate;
+#[cfg(feature = "cli")]
 mod steering;
 mod storm;
 
