@@ -17,7 +17,7 @@ Examples:
   telecast probe film.mp4 --height 480 --fps 25
   telecast probe --json film.mkv | jq .plan")]
 pub(super) struct ProbeArgs {
-    /// The file; `test:` and what may follow it is a generated picture
+    /// The file, `-` for standard input, or `test:` and what may follow it
     file: PathBuf,
 
     #[command(flatten)]

@@ -35,6 +35,14 @@ impl End {
     pub(crate) fn last_words(&self) -> String {
         if self.last_line.is_empty() { String::new() } else { format!(": {}", self.last_line) }
     }
+
+    /// Why it failed, ready to be put behind a sentence: its last words, or how it ended without any.
+    pub(crate) fn reason(&self) -> String {
+        match self.status {
+            Some(status) if self.last_line.is_empty() => format!(": it ended with {status}"),
+            _ => self.last_words(),
+        }
+    }
 }
 
 impl Child {

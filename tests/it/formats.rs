@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use telecast::media::codec::opus::Decoder;
-use telecast::media::{MediaKind, Reader, ReaderOptions};
+use telecast::media::{MediaKind, Probe, Reader, ReaderOptions};
 use telecast::time::MediaTime;
 
 /// Runs FFmpeg, which the setup installs.
@@ -138,5 +138,42 @@ fn a_seek_in_sound_alone_lands_where_it_was_asked_for() {
         decoder.decode(&first.data).unwrap();
         let off = (first.pts - MediaTime::from_secs(6)).abs();
         assert!(off <= MediaTime::from_millis(20), "{name}: the tone begins at {:?}", first.pts);
+    }
+}
+
+#[test]
+fn pictures_that_no_receiver_decodes_say_why_and_go_through_ffmpeg() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = ["-f", "lavfi", "-i", "testsrc2=d=2:s=128x72:r=25", "-c:v", "libx264", "-bf", "0"];
+    let cases: &[(&str, &[&str], &str)] = &[
+        (
+            "fields.mp4",
+            &["-flags", "+ilme+ildct", "-x264-params", "tff=1", "-pix_fmt", "yuv420p"],
+            "interlaced",
+        ),
+        ("ten-bits.mkv", &["-pix_fmt", "yuv420p10le"], "H.264 High 10"),
+        ("colors.mp4", &["-pix_fmt", "yuv444p"], "High 4:4:4 Predictive"),
+        (
+            "no-idr.mkv",
+            &["-pix_fmt", "yuv420p", "-bsf:v", "filter_units=remove_types=5"],
+            "no keyframe (IDR)",
+        ),
+    ];
+    for (name, options, why) in cases {
+        let path = dir.path().join(name);
+        ffmpeg(&[&source[..], options].concat(), &path);
+        let probe = Probe::of(&path).unwrap();
+        assert_eq!(probe.plan.video.plan, "refused: h264", "{name}");
+        assert!(probe.plan.video.reason.contains(why) && !probe.playable, "{name}: {probe:?}");
+        assert!(probe.remedy.is_some_and(|command| command.starts_with("ffmpeg ")), "{name}");
+        let Ok(mut reader) = Reader::open(&path, ReaderOptions::default()) else {
+            // Nor can FFmpeg begin to decode where nothing begins.
+            assert_eq!(*name, "no-idr.mkv");
+            continue;
+        };
+        assert_eq!(reader.plan().video.to_string(), "transcode: ffmpeg", "{name}");
+        assert!(reader.plan().video.reason().contains(why), "{name}: {}", reader.plan().video.reason());
+        let n_pictures = std::iter::from_fn(|| reader.next_frame().unwrap()).count();
+        assert!((45..=50).contains(&n_pictures) || *name == "no-idr.mkv", "{name}: {n_pictures} pictures");
     }
 }

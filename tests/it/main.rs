@@ -9,9 +9,11 @@ mod clips;
 mod corpus;
 #[cfg(feature = "cli")]
 mod demo;
+mod ffprobe;
 #[cfg(all(feature = "emulator", any(feature = "openh264", feature = "telegram")))]
 mod foreign;
 mod formats;
+mod fuzz;
 #[cfg(all(feature = "cli", feature = "openh264"))]
 mod goldens;
 #[cfg(all(feature = "emulator", feature = "openh264"))]
@@ -28,6 +30,8 @@ mod sources;
 mod stdio;
 #[cfg(all(feature = "emulator", feature = "telegram"))]
 mod telegram;
+#[cfg(feature = "openh264")]
+mod tracks;
 #[cfg(feature = "emulator")]
 mod watcher;
 #[cfg(feature = "emulator")]

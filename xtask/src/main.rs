@@ -2,6 +2,7 @@
 
 mod check;
 mod media;
+mod seeds;
 mod setup;
 
 use std::path::Path;
@@ -12,6 +13,7 @@ const USAGE: &str = "cargo xtask setup build   install what a build needs and is
 cargo xtask setup test    the same for the tests
 cargo xtask check         the whole gate: format, lints, tests, documentation, examples
 cargo xtask media [CLIP…]   make the clips in media/ anew (needs ffmpeg)
+cargo xtask seeds         make the seeds of the fuzz targets anew (needs ffmpeg)
 cargo xtask media --check   compare the clips with their checksums";
 
 fn main() -> Result<()> {
@@ -21,6 +23,7 @@ fn main() -> Result<()> {
         ["setup", what] => setup::run(root, what),
         ["check"] => check::run(root),
         ["media", "--check"] => media::verify(root),
+        ["seeds"] => seeds::make(root),
         ["media", ..] => media::make(root, &args[1..]),
         [] | ["help" | "--help" | "-h", ..] => {
             println!("{USAGE}");

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{DemuxError, Demuxer, Packet, Track};
 use crate::media::child::{Child, End};
+use crate::media::plan::TrackChoice;
 use crate::media::source::stream::Stream;
 use crate::media::source::{SourceOptions, is_address};
 use crate::time::MediaTime;
@@ -73,6 +74,10 @@ pub struct Wanted {
     pub video: bool,
     /// The same for sound.
     pub audio: bool,
+    /// Which picture; the first otherwise.
+    pub video_track: Option<TrackChoice>,
+    /// Which sound; the first otherwise.
+    pub audio_track: Option<TrackChoice>,
 }
 
 /// A child that converts while it is read.
@@ -167,9 +172,15 @@ impl Read for Output {
 
 fn start(wanted: &Wanted, from: MediaTime) -> Result<(Box<dyn Demuxer>, Running), DemuxError> {
     let mut command = Command::new(PROGRAM);
-    command.args(arguments(wanted, from)).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.args(arguments(wanted, from));
+    read_from(command, &wanted.input)
+}
+
+/// Starts a program that writes Matroska.
+fn read_from(mut command: Command, input: &Path) -> Result<(Box<dyn Demuxer>, Running), DemuxError> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = Child::spawn(command).map_err(|cause| match cause.kind() {
-        io::ErrorKind::NotFound => DemuxError::NoFfmpeg { input: shown(&wanted.input) },
+        io::ErrorKind::NotFound => DemuxError::NoFfmpeg { input: shown(input) },
         _ => DemuxError::Io(cause),
     })?;
     let stdout = child.take_stdout().expect("it was asked for");
@@ -182,13 +193,13 @@ fn start(wanted: &Wanted, from: MediaTime) -> Result<(Box<dyn Demuxer>, Running)
             let mut child = running.0.lock().unwrap_or_else(PoisonError::into_inner);
             child.kill();
             let end = child.wait();
-            Err(crashed(&wanted.input, &end))
+            Err(crashed(input, &end))
         }
     }
 }
 
 fn crashed(input: &Path, end: &End) -> DemuxError {
-    DemuxError::Ffmpeg { input: shown(input), what: end.last_words() }
+    DemuxError::Ffmpeg { input: shown(input), what: end.reason() }
 }
 
 fn shown(input: &Path) -> String {
@@ -240,16 +251,25 @@ fn arguments(wanted: &Wanted, from: MediaTime) -> Vec<OsString> {
     all.push(source);
     let mut add = |words: &[&str]| all.extend(words.iter().map(OsString::from));
     if wanted.video {
-        add(&["-map", "0:V:0?"]);
+        add(&["-map", &stream("V", wanted.video_track)]);
         add(PICTURES);
     }
     if wanted.audio {
-        add(&["-map", "0:a:0?"]);
+        add(&["-map", &stream("a", wanted.audio_track)]);
         add(SOUND);
     }
     add(&["-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1"]);
     add(&["-f", "matroska", "-live", "1", "-flush_packets", "1", "-cluster_time_limit", "500", "pipe:1"]);
     all
+}
+
+/// FFmpeg's word for a track; one that is not there is left out.
+fn stream(kind: &str, choice: Option<TrackChoice>) -> String {
+    match choice {
+        None => format!("0:{kind}:0?"),
+        Some(TrackChoice::Number(number)) => format!("0:{kind}:{}?", number.saturating_sub(1)),
+        Some(language @ TrackChoice::Language(_)) => format!("0:{kind}:m:language:{language}?"),
+    }
 }
 
 /// How FFmpeg is told of a source: a path is never taken for an option or a protocol.
@@ -276,4 +296,72 @@ fn probe_duration(wanted: &Wanted) -> Option<MediaTime> {
     let seconds: f64 = text.trim().parse().ok()?;
     let nanos = (seconds * 1e9).clamp(0.0, 1e18);
     child.wait().success().then(|| MediaTime::from_nanos(nanos as i64))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    const CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/media/clip.mkv");
+
+    /// A program in FFmpeg's place.
+    fn foreign(script: &str) -> Result<Foreign, DemuxError> {
+        let input = PathBuf::from("film.avi");
+        let mut command = Command::new("sh");
+        command.args(["-c", script, CLIP]);
+        let (inner, running) = read_from(command, &input)?;
+        let (source, tracks) = (SourceOptions::default(), inner.tracks().to_vec());
+        let wanted = Wanted { input, source, video: true, audio: true, video_track: None, audio_track: None };
+        Ok(Foreign { wanted, tracks, inner, running, offset: MediaTime::ZERO, ended: false })
+    }
+
+    fn play(mut foreign: Foreign) -> (usize, Option<DemuxError>) {
+        let mut n_packets = 0;
+        loop {
+            match foreign.next_packet() {
+                Ok(Some(_)) => n_packets += 1,
+                Ok(None) => return (n_packets, None),
+                Err(error) => {
+                    assert!(matches!(foreign.next_packet(), Ok(None)), "nothing more comes");
+                    return (n_packets, Some(error));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_end_is_told_from_a_crash() {
+        let (whole, error) = play(foreign("cat \"$0\"").unwrap());
+        assert!(whole > 1500 && error.is_none(), "{whole} packets, {error:?}");
+        // In the middle, without a word.
+        let (n_packets, error) = play(foreign("head -c 1000000 \"$0\"; kill -SEGV $$").unwrap());
+        assert!((100..whole).contains(&n_packets), "{n_packets}");
+        let error = error.expect("it crashed").to_string();
+        assert_eq!(
+            error.split(" (").next(),
+            Some("ffmpeg cannot read film.avi: it ended with signal: 11"),
+            "{error}"
+        );
+        // At the very end, with a last word.
+        let (n_packets, error) = play(foreign("cat \"$0\"; echo out of luck >&2; exit 1").unwrap());
+        assert_eq!(n_packets, whole, "all that came plays");
+        assert_eq!(error.unwrap().to_string(), "ffmpeg cannot read film.avi: out of luck");
+    }
+
+    #[test]
+    fn a_crash_at_once_and_no_program_at_all_are_told() {
+        let error = foreign("echo no such codec >&2; exit 1").err().unwrap().to_string();
+        assert_eq!(error, "ffmpeg cannot read film.avi: no such codec");
+        let missing = read_from(Command::new("no-such-program"), Path::new("film.avi"));
+        let error = missing.err().unwrap();
+        assert!(matches!(error, DemuxError::NoFfmpeg { .. }), "{error}");
+    }
+
+    #[test]
+    fn tracks_are_named_as_ffmpeg_does() {
+        let language = "deu".parse().ok();
+        assert_eq!(stream("a", None), "0:a:0?");
+        assert_eq!(stream("V", Some(TrackChoice::Number(2))), "0:V:1?");
+        assert_eq!(stream("a", language), "0:a:m:language:deu?");
+    }
 }

@@ -1,5 +1,6 @@
+use super::planner::{MAX_PACKETS, WAIT_FOR_KEY};
 use super::*;
-use crate::media::demux::{Demuxer, Shape};
+use crate::media::demux::{Demuxer, Packet, Shape, Track};
 use crate::media::script::{
     Picture, Script, baseline, h264_track, in_order, opus_packets, opus_track, pictures, sps,
 };

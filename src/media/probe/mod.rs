@@ -3,29 +3,28 @@
 //! Unlike the plan of a [`Reader`](super::Reader), which looks at the first packets only, a probe
 //! reads the whole file: it finds the B-frame in the middle and the longest wait for a keyframe.
 
-use std::collections::VecDeque;
 use std::path::Path;
 
 use serde::Serialize;
 
-use super::codec::h264::{ReorderWatch, Sps, nal_type, nal_units};
-use super::demux::{self, DemuxError, Demuxer, Packet, Shape, Track, generated};
+use super::demux::{self, DemuxError, Demuxer, foreign, generated};
 use super::plan::{self, Obstacle, Plan, PlanOptions, Planner, Refusal, TrackPlan};
-use super::{Codec, MediaError, MediaKind, source};
+use super::{Codec, MediaError, source};
 use crate::time::MediaTime;
 
-mod report;
+use self::loudness::Meter;
+use self::scan::Scan;
+use self::viewer::Viewer;
 
-/// The window in which the peak of a bitrate is measured.
-const PEAK_WINDOW: MediaTime = MediaTime::from_secs(1);
+mod loudness;
+mod report;
+mod scan;
+mod viewer;
+
 /// A wait for a picture that nobody minds; the command that repairs a file makes keyframes this often.
 const SHORT_WAIT: MediaTime = MediaTime::from_secs(2);
-/// Bits per second over one second that a viewer's connection may not carry.
-const HIGH_PEAK_BPS: u64 = 4_000_000;
-/// Pixels that receivers in a call decode everywhere: 1920 × 1088.
-const MANY_PIXELS: u64 = 1920 * 1088;
-/// How far the ends of sound and picture may be apart before it is worth a word.
-const APART: MediaTime = MediaTime::from_secs(1);
+/// What FFmpeg converts is looked at for so long: the rest is converted the same way.
+const ENOUGH_OF_FFMPEG: MediaTime = MediaTime::from_secs(10);
 /// A generated source that never ends is looked at for so long.
 const ENOUGH_OF_A_TEST: MediaTime = MediaTime::from_secs(5);
 /// Kinds of damage that are told; the others are only counted.
@@ -37,9 +36,9 @@ const MAX_DAMAGE_TOLD: usize = 3;
 pub struct Probe {
     /// The path as it was given.
     pub file: String,
-    /// Length in bytes.
+    /// Length in bytes; 0 where nobody knows, as of standard input.
     pub size_bytes: u64,
-    /// The container: `mp4`, `matroska`, `ogg`, `mp3`.
+    /// The container: `mp4`, `matroska`, `ogg`, `mp3` …, `ffmpeg` for what only that reads, `test`.
     pub format: &'static str,
     /// From the first sound or picture to the last.
     pub duration_ms: i64,
@@ -52,6 +51,10 @@ pub struct Probe {
     /// The pictures that are played or refused; `null` when they are not H.264,
     /// VP8 or VP9.
     pub pictures: Option<PictureProbe>,
+    /// How loud the sound is that is played, by EBU R 128 in LUFS; `null` for none, and for silence.
+    pub loudness_lufs: Option<f64>,
+    /// What playing costs.
+    pub cpu: CpuClass,
     /// What people in the call will notice, in sentences.
     pub viewer: Vec<String>,
     /// Places where the container is damaged.
@@ -135,10 +138,60 @@ pub struct PictureProbe {
     pub gop_median_ms: i64,
     /// The longest time from a keyframe to the next one: what a viewer may have to wait.
     pub gop_max_ms: i64,
+    /// How many groups of pictures are how long, from short to long; lengths that do not occur are
+    /// left out.
+    pub gop_histogram: Vec<GopCount>,
     /// Pictures are shown in another order than they are decoded in.
     pub b_frames: bool,
     /// Where that begins.
     pub first_b_frame_ms: Option<i64>,
+}
+
+/// Groups of pictures of about one length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct GopCount {
+    /// So long at most, and longer than the entry before; `null` is any length.
+    pub up_to_ms: Option<i64>,
+    /// How many there are.
+    pub n_gops: u64,
+}
+
+/// What playing costs, from least to most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum CpuClass {
+    /// Packets are passed on.
+    Copy,
+    /// Sound is encoded, which a small part of a core does.
+    Sound,
+    /// Pictures are decoded and encoded by telecast.
+    Picture,
+    /// `ffmpeg` decodes and encodes.
+    Ffmpeg,
+}
+
+impl CpuClass {
+    fn of(plan: &Plan) -> Self {
+        let is_made_by_ffmpeg = |plan: &TrackPlan| matches!(plan, TrackPlan::Transcode { from: Codec::Unknown(maker), .. } if maker == "ffmpeg");
+        match (&plan.video, &plan.audio) {
+            (video, audio) if is_made_by_ffmpeg(video) || is_made_by_ffmpeg(audio) => Self::Ffmpeg,
+            (TrackPlan::Transcode { .. }, _) => Self::Picture,
+            (_, TrackPlan::Transcode { .. }) => Self::Sound,
+            _ => Self::Copy,
+        }
+    }
+
+    /// For people.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Copy => "least: packets are passed on as they are",
+            Self::Sound => "little: only the sound is decoded and encoded",
+            Self::Picture => "much: pictures are decoded and encoded while they play",
+            Self::Ffmpeg => "most: ffmpeg decodes and encodes everything while it plays",
+        }
+    }
 }
 
 impl Probe {
@@ -169,25 +222,64 @@ impl Probe {
             return Self::scan(demuxer, name, 0, options, progress);
         }
         let mut bytes = source::open(path)?;
-        let size_bytes = bytes.seek(std::io::SeekFrom::End(0)).map_err(DemuxError::from)?;
-        bytes.rewind().map_err(DemuxError::from)?;
-        Self::scan(demux::open_with(bytes, options.pictures.fps)?, name, size_bytes, options, progress)
+        let size_bytes = match bytes.seek(std::io::SeekFrom::End(0)) {
+            Ok(size_bytes) => {
+                bytes.rewind().map_err(DemuxError::from)?;
+                size_bytes
+            }
+            // A pipe.
+            Err(error) if error.kind() == std::io::ErrorKind::NotSeekable => 0,
+            Err(error) => return Err(DemuxError::from(error).into()),
+        };
+        match demux::open_with(bytes, options.pictures.fps) {
+            Err(why @ DemuxError::Foreign { .. }) if !source::is_stdin(path) => {
+                let demuxer = foreign::open(foreign::Wanted {
+                    input: path.to_path_buf(),
+                    source: source::SourceOptions::default(),
+                    video: options.video,
+                    audio: options.audio,
+                    video_track: options.video_track,
+                    audio_track: options.audio_track,
+                })?;
+                let (size, why) = (size_bytes, why.to_string());
+                Self::scan_with(demuxer, name, size, options, progress, Some(&why))
+            }
+            demuxer => Self::scan(demuxer?, name, size_bytes, options, progress),
+        }
     }
 
     fn scan(
+        demuxer: Box<dyn Demuxer>,
+        file: String,
+        size_bytes: u64,
+        options: PlanOptions,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<Self, MediaError> {
+        Self::scan_with(demuxer, file, size_bytes, options, progress, None)
+    }
+
+    /// The same. What `converted` says is why FFmpeg converts it; of that the beginning is enough.
+    fn scan_with(
         mut demuxer: Box<dyn Demuxer>,
         file: String,
         size_bytes: u64,
         options: PlanOptions,
         mut progress: impl FnMut(u64, u64),
+        converted: Option<&str>,
     ) -> Result<Self, MediaError> {
         let mut planner = Planner::new(demuxer.tracks(), options);
         let mut scans: Vec<Scan> = demuxer.tracks().iter().map(Scan::new).collect();
         let (mut done, mut damaged_places, mut damage) = (0, 0, Vec::new());
         let mut last_error = None;
+        let mut meter =
+            planner.selection().audio.and_then(|index| Some((index, Meter::new(&demuxer.tracks()[index])?)));
         loop {
             match demuxer.next_packet() {
+                Ok(Some(packet)) if converted.is_some() && packet.pts > ENOUGH_OF_FFMPEG => break,
                 Ok(Some(packet)) => {
+                    if let Some((_, meter)) = meter.as_mut().filter(|(index, _)| *index == packet.track) {
+                        meter.add(&packet);
+                    }
                     if !planner.is_sure() {
                         planner.look_at(&packet);
                     }
@@ -197,7 +289,12 @@ impl Probe {
                         scan.add(&packet);
                     }
                 }
-                Ok(None) => break,
+                Ok(None) => {
+                    if !planner.is_sure() {
+                        planner.end();
+                    }
+                    break;
+                }
                 Err(error) => {
                     damaged_places += 1;
                     let text = error.to_string();
@@ -215,6 +312,9 @@ impl Probe {
         let mut plan = planner.decide();
         if demuxer.format() == generated::FORMAT {
             plan.generate();
+        }
+        if let Some(why) = converted {
+            plan.convert(why);
         }
         let codec = |index: usize| &demuxer.tracks()[index].codec;
         let known = |index: &usize| matches!(codec(*index), Codec::H264 | Codec::Vp8 | Codec::Vp9);
@@ -249,7 +349,13 @@ impl Probe {
             Viewer { plan: &plan, tracks: &tracks, pictures: pictures.as_ref(), scans: &scans }.sentences();
         Ok(Self {
             playable: is_playable(&plan),
-            duration_ms: duration(&scans).as_millis(),
+            // Of what was only begun, the tracks know the length.
+            duration_ms: converted
+                .and_then(|_| demuxer.tracks().iter().filter_map(|track| track.duration).max())
+                .unwrap_or_else(|| duration(&scans))
+                .as_millis(),
+            loudness_lufs: meter.and_then(|(_, meter)| meter.loudness()),
+            cpu: CpuClass::of(&plan),
             format: demuxer.format(),
             remedy: remedy(&file, &plan, pictures.as_ref()).filter(|_| demuxer.format() != generated::FORMAT),
             plan: PlanProbe {
@@ -277,143 +383,6 @@ impl TrackPlanProbe {
     }
 }
 
-/// What the packets of one track tell.
-#[derive(Debug)]
-struct Scan {
-    kind: MediaKind,
-    /// Of sound; what is trimmed is counted in it.
-    sample_rate: u32,
-    n_packets: u64,
-    n_bytes: u64,
-    /// The first instant that is heard or seen.
-    start: Option<MediaTime>,
-    end: MediaTime,
-    /// Packets of the last second and their bytes.
-    window: VecDeque<(MediaTime, u64)>,
-    window_bytes: u64,
-    peak_bytes: u64,
-    keys: Vec<MediaTime>,
-    watch: ReorderWatch,
-    first_reordered: Option<MediaTime>,
-    /// How long the pictures before zero are, which are decoded but not shown.
-    hidden: MediaTime,
-}
-
-impl Scan {
-    fn new(track: &Track) -> Self {
-        let sample_rate = match track.shape {
-            Shape::Audio { sample_rate, .. } => sample_rate,
-            Shape::Video { .. } => 0,
-        };
-        Self {
-            kind: track.kind,
-            sample_rate,
-            n_packets: 0,
-            n_bytes: 0,
-            start: None,
-            end: MediaTime::ZERO,
-            window: VecDeque::new(),
-            window_bytes: 0,
-            peak_bytes: 0,
-            keys: Vec::new(),
-            watch: ReorderWatch::new(),
-            first_reordered: None,
-            hidden: MediaTime::ZERO,
-        }
-    }
-
-    fn add(&mut self, packet: &Packet) {
-        let n_bytes = packet.data.len() as u64;
-        self.n_packets += 1;
-        self.n_bytes += n_bytes;
-        let begin = packet.pts.max(MediaTime::ZERO);
-        self.start = Some(self.start.map_or(begin, |start| start.min(begin)));
-        let padding = MediaTime::from_ticks(i64::from(packet.trim_end), self.sample_rate);
-        self.end = self.end.max(packet.pts + packet.duration - padding);
-        let at = packet.dts.unwrap_or(packet.pts);
-        self.window.push_back((at, n_bytes));
-        self.window_bytes += n_bytes;
-        while let Some((first, n_bytes)) = self.window.front().copied()
-            && at - first >= PEAK_WINDOW
-        {
-            self.window_bytes -= n_bytes;
-            self.window.pop_front();
-        }
-        self.peak_bytes = self.peak_bytes.max(self.window_bytes);
-        if self.kind == MediaKind::Video {
-            self.hidden = self.hidden.max(-packet.pts);
-            if packet.key {
-                self.keys.push(packet.pts);
-            }
-            let known = self.watch.found().is_some();
-            if !known && self.watch.push(packet.pts, &packet.data).is_some() {
-                self.first_reordered = Some(packet.pts);
-            }
-        }
-    }
-
-    fn length(&self) -> MediaTime {
-        self.start.map_or(MediaTime::ZERO, |start| (self.end - start).max(MediaTime::ZERO))
-    }
-
-    fn pictures(&self, order_is_promised: bool) -> PictureProbe {
-        let ends = self.keys.iter().skip(1).copied().chain([self.end]);
-        let mut gops: Vec<MediaTime> = self.keys.iter().zip(ends).map(|(from, to)| to - *from).collect();
-        gops.sort_unstable();
-        let ms = |gop: Option<&MediaTime>| gop.map_or(0, |gop| gop.as_millis());
-        let first_reordered = self.first_reordered.filter(|_| !order_is_promised);
-        PictureProbe {
-            n_pictures: self.n_packets,
-            n_keyframes: self.keys.len() as u64,
-            gop_min_ms: ms(gops.first()),
-            gop_median_ms: ms(gops.get(gops.len() / 2)),
-            gop_max_ms: ms(gops.last()),
-            b_frames: first_reordered.is_some(),
-            first_b_frame_ms: first_reordered.map(MediaTime::as_millis),
-        }
-    }
-
-    fn track(&self, track: &Track) -> TrackProbe {
-        let seconds = self.length().as_secs_f64();
-        let (width, height, rotation, sample_rate, channels) = match track.shape {
-            Shape::Video { width, height, rotation } => {
-                (Some(width), Some(height), Some(rotation), None, None)
-            }
-            Shape::Audio { sample_rate, channels } => (None, None, None, Some(sample_rate), Some(channels)),
-        };
-        let is_video = track.kind == MediaKind::Video;
-        let bitrate_bps = per_second(self.n_bytes as f64 * 8.0, seconds) as u64;
-        TrackProbe {
-            kind: if is_video { "video" } else { "audio" },
-            codec: track.codec.name().to_owned(),
-            profile: (track.codec == Codec::H264).then(|| profile_of(&track.config)).flatten(),
-            language: track.language.clone(),
-            start_ms: self.start.unwrap_or_default().as_millis(),
-            duration_ms: self.length().as_millis(),
-            n_packets: self.n_packets,
-            bitrate_bps,
-            // The average is over what is heard, which is less than what is sent where sound is
-            // trimmed; a track shorter than a second has all of it in one.
-            peak_bps: (self.peak_bytes * 8).max(bitrate_bps),
-            width,
-            height,
-            rotation,
-            fps: is_video.then(|| (per_second(self.n_packets as f64, seconds) * 1000.0).round() / 1000.0),
-            sample_rate,
-            channels,
-        }
-    }
-}
-
-fn per_second(amount: f64, seconds: f64) -> f64 {
-    if seconds > 0.0 { amount / seconds } else { 0.0 }
-}
-
-fn profile_of(annex_b: &[u8]) -> Option<&'static str> {
-    let mut sets = nal_units(annex_b).filter(|nal| nal_type(nal) == super::codec::h264::NAL_SPS);
-    sets.find_map(Sps::parse).map(|sps| sps.profile_name())
-}
-
 /// From the earliest start to the latest end.
 fn duration(scans: &[Scan]) -> MediaTime {
     let start = scans.iter().filter_map(|scan| scan.start).min().unwrap_or_default();
@@ -437,103 +406,6 @@ fn remedy(file: &str, plan: &Plan, pictures: Option<&PictureProbe>) -> Option<St
     }
     let right = |track: &TrackPlan| matches!(track, TrackPlan::Copy { .. } | TrackPlan::None { .. });
     if right(&plan.audio) && right(&plan.video) { None } else { plan::remedy(file, &plan) }
-}
-
-/// What the people in the call see and hear of it.
-struct Viewer<'a> {
-    plan: &'a Plan,
-    tracks: &'a [TrackProbe],
-    pictures: Option<&'a PictureProbe>,
-    scans: &'a [Scan],
-}
-
-impl Viewer<'_> {
-    fn sentences(&self) -> Vec<String> {
-        if !is_playable(self.plan) {
-            let refused = [&self.plan.video, &self.plan.audio];
-            let refused = refused.into_iter().filter(|track| matches!(track, TrackPlan::Refused { .. }));
-            let reasons = refused.map(TrackPlan::reason);
-            return ["It does not play as it is.".to_owned()].into_iter().chain(reasons).collect();
-        }
-        let mut all = Vec::new();
-        let sound = self.plan.audio.played_track();
-        let picture = self.plan.video.played_track();
-        match (picture, self.pictures) {
-            (Some(index), Some(pictures)) => self.about_pictures(&self.tracks[index], pictures, &mut all),
-            (Some(_), None) => {}
-            (None, _) => all.push("There is no picture, only sound.".to_owned()),
-        }
-        match (sound, picture) {
-            (Some(sound), Some(picture)) => self.about_both(sound, picture, &mut all),
-            (None, _) => all.push("There is no sound, only a picture.".to_owned()),
-            _ => {}
-        }
-        all
-    }
-
-    fn about_pictures(&self, track: &TrackProbe, pictures: &PictureProbe, all: &mut Vec<String>) {
-        if let Some(degrees @ 1..) = track.rotation {
-            all.push(format!("The picture is to be turned by {degrees}°; viewers' programs do that."));
-        }
-        if matches!(self.plan.video, TrackPlan::Transcode { from: Codec::H264, .. }) {
-            all.push(
-                "The picture is encoded while it plays, with a keyframe for every viewer who joins."
-                    .to_owned(),
-            );
-            return;
-        }
-        let seconds = |ms: i64| seconds(MediaTime::from_millis(ms));
-        let wait = seconds(pictures.gop_max_ms);
-        if pictures.gop_max_ms > SHORT_WAIT.as_millis()
-            && plan::can_transcode()
-            && track.codec == Codec::H264.name()
-        {
-            all.push(format!(
-                "The file has a keyframe only every {}: for a viewer who joins between two, pictures are encoded up to the next one, so the wait is about half a second.",
-                seconds(pictures.gop_median_ms)
-            ));
-        } else if pictures.gop_max_ms > SHORT_WAIT.as_millis() {
-            all.push(format!(
-                "A viewer who joins waits up to {wait} for a picture, because the file has a keyframe only every {}.",
-                seconds(pictures.gop_median_ms)
-            ));
-        } else {
-            all.push(format!("A viewer who joins sees a picture within {wait}."));
-        }
-        if track.peak_bps > HIGH_PEAK_BPS {
-            all.push(format!(
-                "The picture takes up to {:.1} Mbit/s; it freezes for a viewer whose connection carries less.",
-                track.peak_bps as f64 / 1e6
-            ));
-        }
-        let (width, height) = (track.width.unwrap_or(0), track.height.unwrap_or(0));
-        if u64::from(width) * u64::from(height) > MANY_PIXELS {
-            all.push(format!("The picture of {width}×{height} is more than some phones decode in time."));
-        }
-    }
-
-    fn about_both(&self, sound: usize, picture: usize, all: &mut Vec<String>) {
-        let (heard, seen) = (&self.scans[sound], &self.scans[picture]);
-        if seen.hidden > MediaTime::ZERO {
-            all.push(format!(
-                "It begins in the middle of a group of pictures: {} run past quickly before it really starts.",
-                seconds(seen.hidden)
-            ));
-        }
-        let (heard_from, seen_from) = (heard.start.unwrap_or_default(), seen.start.unwrap_or_default());
-        let gap = heard_from - seen_from;
-        if gap.abs() > APART {
-            let (first, second) =
-                if gap > MediaTime::ZERO { ("picture", "sound") } else { ("sound", "picture") };
-            all.push(format!("The {second} begins {} after the {first}.", seconds(gap.abs())));
-        }
-        let gap = heard.end - seen.end;
-        if gap.abs() > APART {
-            let (first, last) =
-                if gap > MediaTime::ZERO { ("picture", "sound") } else { ("sound", "picture") };
-            all.push(format!("The {first} ends {} before the {last}.", seconds(gap.abs())));
-        }
-    }
 }
 
 /// For people.

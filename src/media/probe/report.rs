@@ -20,11 +20,18 @@ impl Probe {
         }
         if let Some(pictures) = &self.pictures {
             writeln!(out, "          {}", keyframes(pictures))?;
+            if pictures.gop_histogram.len() > 1 {
+                writeln!(out, "          groups of pictures: {}", histogram(pictures))?;
+            }
         }
         writeln!(out)?;
         for (kind, plan) in [("picture", &self.plan.video), ("sound", &self.plan.audio)] {
             write_plan(out, kind, plan)?;
         }
+        if let Some(lufs) = self.loudness_lufs {
+            writeln!(out, "  loudness {lufs:.1} LUFS")?;
+        }
+        writeln!(out, "  CPU     {}", self.cpu.words())?;
         writeln!(out)?;
         writeln!(out, "  In the call:")?;
         for sentence in &self.viewer {
@@ -92,6 +99,18 @@ fn keyframes(pictures: &PictureProbe) -> String {
         None => "no B-frames".to_owned(),
     };
     format!("{} pictures, {n_keyframes} {noun}, {every}; {reordered}", pictures.n_pictures)
+}
+
+fn histogram(pictures: &PictureProbe) -> String {
+    let group = |count: &super::GopCount| match count.up_to_ms {
+        Some(ms) => format!("{} up to {}", count.n_gops, seconds_or_less(ms)),
+        None => format!("{} longer", count.n_gops),
+    };
+    pictures.gop_histogram.iter().map(group).collect::<Vec<_>>().join(", ")
+}
+
+fn seconds_or_less(ms: i64) -> String {
+    if ms % 1000 == 0 { format!("{} s", ms / 1000) } else { format!("{ms} ms") }
 }
 
 fn bitrate(bps: u64) -> String {

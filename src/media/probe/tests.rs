@@ -31,23 +31,25 @@ fn the_usual_clip() {
     check(
         "clip.mp4",
         &expect![[r#"
-        media/clip.mp4: mp4, 20.0 s, 3.3 MB
+            media/clip.mp4: mp4, 20.0 s, 3.3 MB
 
-          1 video h264 Constrained Baseline, 1280×720, 30 fps, 20.0 s, 1.19 Mbit/s (peak 1.34 Mbit/s)
-          2 audio aac, 48000 Hz, stereo, 20.0 s, 129 kbit/s (peak 131 kbit/s)
-                  600 pictures, 20 keyframes, every 1.0 s; no B-frames
+              1 video h264 Constrained Baseline, 1280×720, 30 fps, 20.0 s, 1.19 Mbit/s (peak 1.34 Mbit/s)
+              2 audio aac, 48000 Hz, stereo, 20.0 s, 129 kbit/s (peak 131 kbit/s)
+                      600 pictures, 20 keyframes, every 1.0 s; no B-frames
 
-          picture copy
-                  The picture is H.264 Constrained Baseline without B-frames, which receivers decode as it is, so it is copied.
-          sound   transcode: aac
-                  The sound is AAC, which a call does not carry, so it is decoded and encoded as Opus in packets of 20 ms.
+              picture copy
+                      The picture is H.264 Constrained Baseline without B-frames, which receivers decode as it is, so it is copied.
+              sound   transcode: aac
+                      The sound is AAC, which a call does not carry, so it is decoded and encoded as Opus in packets of 20 ms.
+              loudness -15.5 LUFS
+              CPU     little: only the sound is decoded and encoded
 
-          In the call:
-            - A viewer who joins sees a picture within 1.0 s.
+              In the call:
+                - A viewer who joins sees a picture within 1.0 s.
 
-          To have it copied, with a picture at once:
-            ffmpeg -i media/clip.mp4 -c:v copy -c:a libopus -b:a 128k -ac 2 media/clip-telecast.mp4
-    "#]],
+              To have it copied, with a picture at once:
+                ffmpeg -i media/clip.mp4 -c:v copy -c:a libopus -b:a 128k -ac 2 media/clip-telecast.mp4
+        "#]],
     );
 }
 
@@ -66,6 +68,8 @@ fn a_clip_that_is_copied_altogether() {
                       The picture is H.264 Constrained Baseline without B-frames, which receivers decode as it is, so it is copied.
               sound   copy
                       The sound is Opus in packets of 20 ms without output gain, which is exactly what a call carries, so it is copied.
+              loudness -15.5 LUFS
+              CPU     least: packets are passed on as they are
 
               In the call:
                 - A viewer who joins sees a picture within 1.0 s.
@@ -88,6 +92,8 @@ fn a_long_gop() {
                       The picture is H.264 Main without B-frames, which receivers decode as it is, so it is copied.
               sound   transcode: aac
                       The sound is AAC, which a call does not carry, so it is decoded and encoded as Opus in packets of 20 ms.
+              loudness -15.5 LUFS
+              CPU     little: only the sound is decoded and encoded
 
               In the call:
                 - The file has a keyframe only every 10.0 s: for a viewer who joins between two, pictures are encoded up to the next one, so the wait is about half a second.
@@ -113,6 +119,8 @@ fn b_frames() {
                       The picture has B-frames, which a live call cannot carry, so it is decoded and encoded as H.264.
               sound   transcode: aac
                       The sound is AAC, which a call does not carry, so it is decoded and encoded as Opus in packets of 20 ms.
+              loudness -15.5 LUFS
+              CPU     much: pictures are decoded and encoded while they play
 
               In the call:
                 - The picture is encoded while it plays, with a keyframe for every viewer who joins.
@@ -128,21 +136,23 @@ fn sound_alone() {
     check(
         "music.mp3",
         &expect![[r#"
-        media/music.mp3: mp3, 16.0 s, 108.8 kB
+            media/music.mp3: mp3, 16.0 s, 108.8 kB
 
-          1 audio mp3, 44100 Hz, stereo, 16.0 s, 54 kbit/s (peak 61 kbit/s)
+              1 audio mp3, 44100 Hz, stereo, 16.0 s, 54 kbit/s (peak 61 kbit/s)
 
-          picture none
-                  The file has no picture.
-          sound   transcode: mp3
-                  The sound is mp3, which a call does not carry, so it is decoded and encoded as Opus in packets of 20 ms.
+              picture none
+                      The file has no picture.
+              sound   transcode: mp3
+                      The sound is mp3, which a call does not carry, so it is decoded and encoded as Opus in packets of 20 ms.
+              loudness -15.5 LUFS
+              CPU     little: only the sound is decoded and encoded
 
-          In the call:
-            - There is no picture, only sound.
+              In the call:
+                - There is no picture, only sound.
 
-          To have it copied, with a picture at once:
-            ffmpeg -i media/music.mp3 -vn -c:a libopus -b:a 128k -ac 2 media/music-telecast.ogg
-    "#]],
+              To have it copied, with a picture at once:
+                ffmpeg -i media/music.mp3 -vn -c:a libopus -b:a 128k -ac 2 media/music-telecast.ogg
+        "#]],
     );
 }
 
@@ -210,9 +220,17 @@ fn programs_read_json() {
             "gop_min_ms": 2000,
             "gop_median_ms": 2000,
             "gop_max_ms": 2000,
+            "gop_histogram": [
+              {
+                "up_to_ms": 2000,
+                "n_gops": 5
+              }
+            ],
             "b_frames": true,
             "first_b_frame_ms": 33
           },
+          "loudness_lufs": -15.5,
+          "cpu": "picture",
           "viewer": [
             "The picture is encoded while it plays, with a keyframe for every viewer who joins."
           ],

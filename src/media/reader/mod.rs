@@ -169,6 +169,7 @@ impl Reader {
                 }
                 Ok(None) => {
                     at_end = true;
+                    planner.end();
                     break;
                 }
                 Err(error) => {

@@ -43,8 +43,13 @@ fn convert(path: &Path, options: &ReaderOptions, why: &MediaError) -> Result<Rea
         source: options.source.clone(),
         video: options.plan.video,
         audio: options.plan.audio,
+        video_track: options.plan.video_track,
+        audio_track: options.plan.audio_track,
     })?;
-    let mut reader = Reader::new(demuxer, path.to_string_lossy(), options.clone())?;
+    // FFmpeg has chosen the tracks; of what it gives there is one of each kind.
+    let mut chosen = options.clone();
+    (chosen.plan.audio_track, chosen.plan.video_track) = (None, None);
+    let mut reader = Reader::new(demuxer, path.to_string_lossy(), chosen)?;
     reader.plan.convert(&why.to_string());
     Ok(reader)
 }

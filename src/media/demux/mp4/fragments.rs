@@ -13,7 +13,7 @@ use crate::media::demux::reader::Reader;
 
 /// The index of one fragment: kilobytes, for some seconds.
 const MAX_MOOF: usize = 8 << 20;
-/// Samples of one run: an hour of pictures.
+/// Samples of one fragment: an hour of pictures.
 const MAX_RUN: u32 = 1 << 18;
 /// Boxes between two fragments.
 const MAX_BETWEEN: usize = 256;
@@ -28,6 +28,8 @@ pub(super) struct Fragments {
     /// Where the next box begins.
     next: u64,
     defaults: Vec<Defaults>,
+    /// Bytes of all samples since `first` or the last seek; an honest file does not have more than it is long.
+    n_claimed: u64,
     ended: bool,
 }
 
@@ -62,7 +64,7 @@ impl Fragments {
             fields.skip(4)?;
             Some(Defaults { track_id, duration: fields.u32()?, size: fields.u32()?, flags: fields.u32()? })
         });
-        Some(Self { first, next: first, defaults: defaults.collect(), ended: false })
+        Some(Self { first, next: first, defaults: defaults.collect(), n_claimed: 0, ended: false })
     }
 
     pub(super) const fn first(&self) -> u64 {
@@ -71,6 +73,7 @@ impl Fragments {
 
     pub(super) const fn go_to(&mut self, at: u64) {
         self.next = at;
+        self.n_claimed = 0;
         self.ended = false;
     }
 
@@ -100,6 +103,13 @@ impl Fragments {
                 let moof = reader.take(payload, MAX_MOOF, "the index of a fragment (moof)")?;
                 self.next = reader.pos();
                 let pieces = self.pieces(&moof, at).map_err(|what| damaged(format!("{what} (byte {at})")))?;
+                let samples = pieces.iter().flat_map(|piece| &piece.samples);
+                let n_bytes = samples.map(|(sample, _)| u64::from(sample.size.max(1))).sum();
+                self.n_claimed = self.n_claimed.saturating_add(n_bytes);
+                if self.n_claimed > reader.len() {
+                    let what = format!("samples with more bytes than the file has, up to byte {at}");
+                    return Err(DemuxError::Limit { format: FORMAT, what });
+                }
                 return Ok(Some((at, pieces)));
             }
             reader.skip(payload);
@@ -111,17 +121,15 @@ impl Fragments {
     fn pieces(&self, moof: &Bytes, moof_at: u64) -> Result<Vec<Piece>, &'static str> {
         let mut pieces = Vec::new();
         // For the first track, the rule names the fragment itself.
-        let mut end_of_last = moof_at;
+        let mut so_far = SoFar { end: moof_at, n_samples: 0 };
         for (_, traf) in Boxes::of(moof.clone()).filter(|(kind, _)| kind.0 == *b"traf") {
-            let piece = self.piece(&traf, moof_at, &mut end_of_last);
+            let piece = self.piece(&traf, moof_at, &mut so_far);
             pieces.push(piece.ok_or("the index of a fragment (moof) is damaged")?);
         }
         Ok(pieces)
     }
 
-    /// `end_of_last` is where the data of the track before ends, which is where this one's begin
-    /// when it does not say.
-    fn piece(&self, traf: &Bytes, moof_at: u64, end_of_last: &mut u64) -> Option<Piece> {
+    fn piece(&self, traf: &Bytes, moof_at: u64, so_far: &mut SoFar) -> Option<Piece> {
         let tfhd = child(traf, b"tfhd")?;
         let mut fields = Fields(&tfhd);
         let flags = fields.u32()?;
@@ -131,7 +139,7 @@ impl Fragments {
         } else if flags & 0x2_0000 != 0 {
             moof_at
         } else {
-            *end_of_last
+            so_far.end
         };
         let known = self.defaults.iter().find(|defaults| defaults.track_id == track_id);
         let mut defaults = known.copied().unwrap_or_default();
@@ -151,25 +159,35 @@ impl Fragments {
             i64::try_from(fields.by_version(version)?).ok()
         });
         let mut piece = Piece { track_id, start, samples: Vec::new() };
-        let mut position = Position { offset: base, dts: 0 };
+        let mut position = Position { offset: base, dts: 0, room: MAX_RUN - so_far.n_samples };
         for (_, trun) in Boxes::of(traf.clone()).filter(|(kind, _)| kind.0 == *b"trun") {
             piece.add_run(&trun, base, defaults, &mut position)?;
         }
-        *end_of_last = position.offset;
+        *so_far = SoFar { end: position.offset, n_samples: MAX_RUN - position.room };
         Some(piece)
     }
+}
+
+/// What the tracks before in the same fragment had.
+struct SoFar {
+    /// Where the data of the last one ends: there a track's begin that does not say where.
+    end: u64,
+    n_samples: u32,
 }
 
 struct Position {
     offset: u64,
     dts: i64,
+    /// For so many more samples.
+    room: u32,
 }
 
 impl Piece {
     fn add_run(&mut self, trun: &Bytes, base: u64, defaults: Defaults, at: &mut Position) -> Option<()> {
         let mut fields = Fields(trun);
         let flags = fields.u32()?;
-        let count = fields.u32().filter(|count| *count <= MAX_RUN)?;
+        let count = fields.u32().filter(|count| *count <= at.room)?;
+        at.room -= count;
         if flags & 1 != 0 {
             at.offset = base.checked_add_signed(i64::from(fields.i32()?))?;
         }

@@ -1,0 +1,8 @@
+//! The demuxer of aiff.
+
+#![no_main]
+
+#[path = "../bodies.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::run("demux_aiff", data));

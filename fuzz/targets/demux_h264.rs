@@ -1,0 +1,8 @@
+//! The demuxer of h264.
+
+#![no_main]
+
+#[path = "../bodies.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::run("demux_h264", data));

@@ -1,0 +1,48 @@
+//! A plan → the command that makes a file which is copied.
+
+use super::{Plan, Refusal, TrackPlan};
+
+/// The `ffmpeg` command that writes a copy of `input` which is copied from then on.
+///
+/// Keyframes every two seconds, so that nobody waits long for a picture. `None` when there is
+/// nothing in the file to keep.
+pub fn remedy(input: &str, plan: &Plan) -> Option<String> {
+    let video = match &plan.video {
+        TrackPlan::None { .. } => None,
+        TrackPlan::Copy { .. } => Some("-c:v copy".to_owned()),
+        TrackPlan::Refused { refusal, .. } => Some(encode_h264(matches!(refusal, Refusal::Interlaced))),
+        TrackPlan::Transcode { .. } => Some(encode_h264(false)),
+    };
+    let audio = match &plan.audio {
+        TrackPlan::None { .. } => None,
+        TrackPlan::Copy { .. } => Some("-c:a copy"),
+        TrackPlan::Transcode { .. } | TrackPlan::Refused { .. } => Some("-c:a libopus -b:a 128k -ac 2"),
+    };
+    let extension = match (&video, audio) {
+        (None, None) => return None,
+        (Some(_), _) => "mp4",
+        (None, Some(_)) => "ogg",
+    };
+    let stem = input.rsplit_once('.').filter(|(stem, tail)| !stem.is_empty() && !tail.contains('/'));
+    let output = format!("{}-telecast.{extension}", stem.map_or(input, |(stem, _)| stem));
+    let video = video.as_deref().unwrap_or("-vn");
+    let audio = audio.unwrap_or("-an");
+    Some(format!("ffmpeg -i {} {video} {audio} {}", shell_word(input), shell_word(&output)))
+}
+
+/// The part of an `ffmpeg` command that encodes pictures which can be copied.
+fn encode_h264(interlaced: bool) -> String {
+    let filter = if interlaced { "-vf bwdif " } else { "" };
+    format!("{filter}-c:v libx264 -bf 0 -pix_fmt yuv420p -force_key_frames 'expr:gte(t,2*n_forced)'")
+}
+
+/// Quoted for a POSIX shell where needed, and never taken for an option.
+fn shell_word(word: &str) -> String {
+    let word = if word.starts_with('-') { format!("./{word}") } else { word.to_owned() };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}

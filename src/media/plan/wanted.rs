@@ -1,0 +1,108 @@
+//! What is asked for of an item: which tracks, and what its pictures may be.
+
+use std::fmt;
+
+use super::Obstacle;
+
+/// The shorter edge of pictures that have to be encoded, where no other is asked for.
+pub const ENCODED_HEIGHT: u32 = 720;
+
+/// What is wanted of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Play the sound, if there is any.
+    pub audio: bool,
+    /// Play the picture, if there is any.
+    pub video: bool,
+    /// What the picture may be, and what it becomes.
+    pub pictures: PictureOptions,
+    /// Which sound; the first that can be played otherwise.
+    pub audio_track: Option<TrackChoice>,
+    /// Which picture; the first that can be played otherwise.
+    pub video_track: Option<TrackChoice>,
+}
+
+/// One of the tracks of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrackChoice {
+    /// Counted from 1 in the order of the file.
+    Number(u16),
+    /// The first one in this language (ISO 639-2).
+    Language([u8; 3]),
+}
+
+impl std::str::FromStr for TrackChoice {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(number) = text.parse().ok().filter(|number| *number > 0) {
+            return Ok(Self::Number(number));
+        }
+        let letters =
+            <[u8; 3]>::try_from(text.as_bytes()).ok().filter(|l| l.iter().all(u8::is_ascii_alphabetic));
+        let letters =
+            letters.ok_or("a track is a number from 1 on, or a language of three letters such as eng")?;
+        Ok(Self::Language(letters.map(|letter| letter.to_ascii_lowercase())))
+    }
+}
+
+impl fmt::Display for TrackChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Language(letters) => f.write_str(&String::from_utf8_lossy(letters)),
+        }
+    }
+}
+
+impl Default for PlanOptions {
+    fn default() -> Self {
+        Self {
+            audio: true,
+            video: true,
+            pictures: PictureOptions::default(),
+            audio_track: None,
+            video_track: None,
+        }
+    }
+}
+
+/// Which pictures are copied, and how the others are encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PictureOptions {
+    /// The shorter edge at most, as in "720p"; a larger picture is made smaller. `None` copies up
+    /// to [`copy_height`](Self::copy_height) and encodes at [`ENCODED_HEIGHT`].
+    pub height: Option<u32>,
+    /// Pictures per second at most; a faster file is transcoded with pictures left out.
+    pub fps: Option<u32>,
+    /// Bits per second of what is encoded; `None` goes by size and rate.
+    pub bitrate_bps: Option<u32>,
+    /// The shorter edge of a picture that is still copied.
+    pub copy_height: u32,
+    /// Bits in the busiest second of a picture that is still copied.
+    pub copy_bps: u64,
+}
+
+impl Default for PictureOptions {
+    fn default() -> Self {
+        Self { height: None, fps: None, bitrate_bps: None, copy_height: 1080, copy_bps: 4_000_000 }
+    }
+}
+
+impl PictureOptions {
+    /// The shorter edge at most of what is encoded.
+    #[cfg(feature = "openh264")]
+    pub(in crate::media) fn encoded_height(&self) -> u32 {
+        self.height.unwrap_or(ENCODED_HEIGHT)
+    }
+
+    /// What stands against copying pictures of this size.
+    pub(in crate::media) fn obstacle_of(&self, (width, height): (u32, u32)) -> Option<Obstacle> {
+        let shorter = width.min(height);
+        match self.height {
+            Some(wanted) if shorter > wanted => Some(Obstacle::AskedSmaller { wanted }),
+            Some(_) => None,
+            None => (shorter > self.copy_height).then_some(Obstacle::TooLarge { width, height }),
+        }
+    }
+}

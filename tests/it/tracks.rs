@@ -1,0 +1,80 @@
+//! `--audio-track` and `--video-track`: the track that was asked for is the one that plays, also
+//! where FFmpeg does the reading.
+
+use std::path::{Path, PathBuf};
+
+use telecast::media::codec::opus::Decoder;
+use telecast::media::plan::TrackChoice;
+use telecast::media::{MediaError, MediaKind, Reader, ReaderOptions};
+
+use crate::formats::ffmpeg;
+
+/// Two pictures of different heights and two tones, the second ones in German.
+fn two_of_each(dir: &Path, name: &str, codecs: &[&str]) -> PathBuf {
+    let mut words = Vec::new();
+    let inputs =
+        ["color=red:s=64x32:d=2:r=10", "color=blue:s=64x64:d=2:r=10", "sine=440:d=2", "sine=880:d=2"];
+    inputs.iter().for_each(|input| words.extend(["-f", "lavfi", "-i", input]));
+    words.extend(["-map", "0", "-map", "1", "-map", "2", "-map", "3"]);
+    words.extend(["-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=deu"]);
+    words.extend(["-metadata:s:v:1", "language=deu"]);
+    words.extend(codecs);
+    let path = dir.join(name);
+    ffmpeg(&words, &path);
+    path
+}
+
+fn choose(path: &Path, audio: Option<&str>, video: Option<&str>) -> Result<Reader, MediaError> {
+    let mut options = ReaderOptions::default();
+    let choice = |text: &str| text.parse::<TrackChoice>().unwrap();
+    options.plan.audio_track = audio.map(choice);
+    options.plan.video_track = video.map(choice);
+    Reader::open(path, options)
+}
+
+/// How often per second the sound goes up through zero.
+fn hertz(reader: &mut Reader) -> f64 {
+    let (mut decoder, mut samples) = (Decoder::new(0).unwrap(), Vec::new());
+    while let Some(frame) = reader.next_frame().unwrap() {
+        if frame.kind == MediaKind::Audio {
+            samples.extend(decoder.decode(&frame.data).unwrap().iter().step_by(2).copied());
+        }
+    }
+    let second = &samples[24_000..72_000];
+    second.windows(2).filter(|pair| pair[0] < 0.0 && pair[1] >= 0.0).count() as f64
+}
+
+#[test]
+fn the_track_that_was_asked_for_plays() {
+    let dir = tempfile::tempdir().unwrap();
+    let h264 = ["-c:v", "libx264", "-profile:v", "baseline", "-pix_fmt", "yuv420p", "-c:a", "aac"];
+    let mpeg4 = ["-c:v", "mpeg4", "-c:a", "aac"];
+    for (name, codecs) in [("a.mkv", &h264[..]), ("b.mp4", &h264), ("c.mkv", &mpeg4), ("d.mp4", &mpeg4)] {
+        let path = two_of_each(dir.path(), name, codecs);
+        for (audio, wanted) in [
+            (None, 440.0),
+            (Some("1"), 440.0),
+            (Some("2"), 880.0),
+            (Some("deu"), 880.0),
+            (Some("eng"), 440.0),
+        ] {
+            let found = hertz(&mut choose(&path, audio, None).unwrap());
+            assert!((found - wanted).abs() < 4.0, "{name}: {audio:?} has {found} Hz");
+        }
+        for (video, height) in [(None, 32), (Some("1"), 32), (Some("2"), 64), (Some("deu"), 64)] {
+            let reader = choose(&path, None, video).unwrap();
+            let track = reader.video_track().unwrap();
+            let telecast::media::demux::Shape::Video { height: found, .. } = track.shape else { panic!() };
+            assert_eq!(found, height, "{name}: {video:?}");
+        }
+        // What is not there is left out, and said; with nothing left there is nothing to play.
+        let reader = choose(&path, Some("3"), None).unwrap();
+        assert!(reader.plan().audio.played_track().is_none(), "{name}");
+        let error = choose(&path, Some("fra"), Some("7")).expect_err("there is no such track");
+        let words = error.to_string();
+        assert!(words.contains("nothing to play") || words.starts_with("ffmpeg cannot read"), "{words}");
+    }
+    for wrong in ["0", "-1", "english", "", "e1g"] {
+        assert!(wrong.parse::<TrackChoice>().is_err(), "{wrong}");
+    }
+}
