@@ -13,6 +13,8 @@ use super::exit::{self, Because, Exit};
 use super::metrics::Metrics;
 use super::{metrics, stop, values};
 use crate::call::{ChatId, JoinOptions, Setup};
+#[cfg(feature = "openh264")]
+use crate::player::Slate;
 #[cfg(feature = "telegram")]
 use crate::player::journal::Journal;
 use crate::player::{Item, MAX_QUEUED, MAX_VOLUME_PERCENT, OnFailure, PlayerOptions};
@@ -94,6 +96,12 @@ pub(super) struct PlayArgs {
     #[arg(long, value_name = "PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u16).range(0..=i64::from(MAX_VOLUME_PERCENT)))]
     volume: u16,
 
+    /// What is seen while the queue is empty or an item does not come: an image or a video, of which
+    /// the first picture is shown, or a color: black, white, #rrggbb
+    #[cfg(feature = "openh264")]
+    #[arg(long, value_name = "FILE|COLOR")]
+    slate: Option<String>,
+
     /// Begin the first item there, for example 90s or 1h2m
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     start_at: Option<Duration>,
@@ -136,6 +144,10 @@ pub(super) struct PlayArgs {
     #[arg(long, value_enum, default_value = "passive")]
     dtls: Dtls,
 }
+
+/// Of a slate that is nothing but a color.
+#[cfg(feature = "openh264")]
+const SLATE_SIZE: (u32, u32) = (1280, 720);
 
 #[cfg(feature = "telegram")]
 const DEFAULT_SIGNALING: &str = "telegram";
@@ -214,9 +226,33 @@ impl PlayArgs {
         Ok(sources)
     }
 
-    fn player_options(&self) -> PlayerOptions {
+    fn player_options(&self) -> anyhow::Result<PlayerOptions> {
         let (repeat, volume_percent) = (self.repeat.into(), self.volume);
-        PlayerOptions { repeat, volume_percent, on_failure: self.on_error, ..PlayerOptions::default() }
+        Ok(PlayerOptions {
+            repeat,
+            volume_percent,
+            on_failure: self.on_error,
+            #[cfg(feature = "openh264")]
+            slate: self
+                .slate
+                .as_deref()
+                .filter(|_| !self.no_video)
+                .map(|text| self.card(text))
+                .transpose()?,
+            ..PlayerOptions::default()
+        })
+    }
+
+    #[cfg(feature = "openh264")]
+    fn card(&self, text: &str) -> anyhow::Result<Slate> {
+        let card = match values::color(text) {
+            Some(color) => Slate::color(color, SLATE_SIZE),
+            None => Slate::open(text, self.from.apply(self.pictures.reader(true))),
+        };
+        card.map_err(|error| {
+            let text = format!("cannot use {text} as a slate: {:#}", anyhow::Error::new(error));
+            Because(Exit::Media, text).into()
+        })
     }
 
     fn join_options(&self) -> JoinOptions {
@@ -258,7 +294,7 @@ fn run_telegram(args: PlayArgs) -> anyhow::Result<Exit> {
         None if journal.is_some() => args.in_order()?.into_iter().map(whole).collect(),
         None => args.in_order()?,
     };
-    let mut player = args.player_options();
+    let mut player = args.player_options()?;
     let mut chats = args.chats.clone();
     if let Some(saved) = &saved {
         (player.repeat, player.volume_percent) = (saved.repeat, saved.volume_percent);
@@ -320,7 +356,7 @@ fn run_stdio(args: PlayArgs) -> anyhow::Result<Exit> {
     let mut items: Vec<Item> = args.in_order()?.into_iter().map(item).collect();
     begin_at(&mut items, args.start_at);
     let options = stdio::Options {
-        player: args.player_options(),
+        player: args.player_options()?,
         chats: args.chats.into_iter().map(ChatId).collect(),
         items,
         separate: args.separate,

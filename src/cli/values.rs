@@ -30,6 +30,20 @@ impl From<RepeatArg> for Repeat {
     }
 }
 
+/// Reads `#rrggbb`, `black` or `white`: red, green and blue.
+#[cfg(feature = "openh264")]
+pub(super) fn color(text: &str) -> Option<[u8; 3]> {
+    match text {
+        "black" => Some([0; 3]),
+        "white" => Some([255; 3]),
+        _ => {
+            let digits = text.strip_prefix('#').filter(|digits| digits.len() == 6)?;
+            let [_, red, green, blue] = u32::from_str_radix(digits, 16).ok()?.to_be_bytes();
+            Some([red, green, blue])
+        }
+    }
+}
+
 /// How often an item is tried again where no number is given.
 const TRIES: u32 = 5;
 
@@ -74,6 +88,16 @@ mod tests {
     fn lengths_are_shown_as_on_a_clock() {
         assert_eq!(clock(Duration::from_secs(65)), "1:05");
         assert_eq!(clock(Duration::from_secs(3725)), "1:02:05");
+    }
+
+    #[test]
+    #[cfg(feature = "openh264")]
+    fn colors_are_told_from_files() {
+        assert_eq!(color("black"), Some([0; 3]));
+        assert_eq!(color("#1a2B3c"), Some([0x1a, 0x2b, 0x3c]));
+        for file in ["card.png", "#card", "#12345", "#1234567", ""] {
+            assert_eq!(color(file), None, "{file}");
+        }
     }
 
     #[test]

@@ -13,7 +13,11 @@
 //! picture is encoded as a keyframe and its successors after it, until the file has a keyframe of
 //! its own; then copying goes on. Places and due times stay those of the file's pictures, so the
 //! calls notice nothing but a keyframe. One bridge serves all calls of a programme.
+//!
+//! While no pictures come (a pause, an empty queue, a stall), whoever asks gets the last one as a
+//! keyframe: see `still`.
 
+mod still;
 mod thread;
 
 use std::sync::Arc;
@@ -22,8 +26,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
+use self::still::Still;
 use self::thread::{Answer, Order, Thread};
-use super::{ItemId, SharedFrame};
+use super::{ItemId, SharedFrame, Slate};
 use crate::media::{Codec, MediaKind};
 use crate::time::MediaTime;
 
@@ -60,7 +65,7 @@ pub(super) struct Bridge {
     last_key_due: Option<Instant>,
     /// Somebody waits for a keyframe that the file will not have soon.
     wanted: bool,
-    /// The pictures since the file's last keyframe, for a decoder that does not follow yet.
+    /// The pictures since the file's last keyframe; none when they are too many.
     group: Vec<SharedFrame>,
     group_bytes: usize,
     /// Copied bytes of the group, for the bitrate of what is encoded.
@@ -69,6 +74,7 @@ pub(super) struct Bridge {
     following: bool,
     /// The group cannot be followed: it is too large, or a picture of it is missing.
     broken: bool,
+    still: Still,
     thread: Option<Thread>,
     answers: mpsc::Receiver<Answer>,
     outbox: mpsc::Sender<Answer>,
@@ -93,6 +99,7 @@ impl Default for Bridge {
             copied_bytes: 0,
             following: false,
             broken: false,
+            still: Still::default(),
             thread: None,
             answers,
             outbox,
@@ -103,6 +110,11 @@ impl Default for Bridge {
 }
 
 impl Bridge {
+    /// With a card for when there is nothing else to see.
+    pub(super) fn new(slate: Option<Slate>) -> Self {
+        Self { still: Still::new(slate), ..Self::default() }
+    }
+
     /// Takes the next frame of the programme; gives it back when it goes out as it is now.
     pub(super) fn handle_frame(&mut self, frame: SharedFrame, now: Instant) -> Option<SharedFrame> {
         if frame.frame.kind != MediaKind::Video {
@@ -110,6 +122,7 @@ impl Bridge {
         }
         if frame.frame.codec != Codec::H264 {
             self.group_at = None;
+            self.group.clear();
             return Some(frame);
         }
         if frame.frame.key { self.handle_key(frame) } else { self.handle_successor(frame, now) }
@@ -128,6 +141,7 @@ impl Bridge {
         if was_bridging {
             debug!(at = ?frame.at, "copying goes on");
         }
+        self.still.handle_key();
         self.group_at = Some(frame.at);
         self.last_key_due = self.last_key_due.max(Some(frame.due));
         self.wanted = false;
@@ -142,8 +156,13 @@ impl Bridge {
         // Before the first keyframe nobody can decode anything, and no decoder can follow.
         let Some(begun) = self.group_at else { return Some(frame) };
         self.remember(&frame);
-        if self.is_long(frame.at - begun) {
+        let stood = self.still.handle_successor();
+        if stood || self.is_long(frame.at - begun) {
             self.follow();
+        }
+        if stood && self.can_bridge() {
+            // Whoever has seen the still cannot go on with what refers to earlier pictures.
+            return self.encode(frame, true);
         }
         if self.wanted && self.may_make_key(now) && self.is_long(frame.at - begun) && self.can_bridge() {
             self.wanted = false;
@@ -182,6 +201,10 @@ impl Bridge {
                 self.broken = true;
                 Vec::new()
             }
+            Answer::Still { of, data } => {
+                self.still.handle_made(of, data);
+                Vec::new()
+            }
             Answer::Frames { frames, n_dropped } => {
                 self.n_inside -= 1;
                 self.n_dropped += n_dropped;
@@ -217,13 +240,10 @@ impl Bridge {
     /// Keeps a picture of the group for the decoder, or hands it over if that follows already.
     fn remember(&mut self, frame: &SharedFrame) {
         self.copied_bytes += frame.frame.data.len() as u64;
-        // What goes through the thread anyway is decoded there.
-        if self.following || self.broken {
-            return;
-        }
         self.group_bytes += frame.frame.data.len();
         if self.group_bytes > MAX_GROUP_BYTES {
-            self.broken = true;
+            // A decoder that follows already can go on without them.
+            self.broken |= !self.following;
             self.group = Vec::new();
             return;
         }
@@ -236,11 +256,9 @@ impl Bridge {
             return;
         }
         // The newest one is handed over by whoever decides what happens to it.
-        let newest = self.group.pop();
-        let group = std::mem::take(&mut self.group);
+        let group = self.group.split_last().map_or_else(Vec::new, |(_newest, before)| before.to_vec());
         self.following = self.order(Order::Begin { group });
         self.broken = !self.following;
-        drop(newest);
     }
 
     /// Hands a picture to the encoder in place of letting it go.

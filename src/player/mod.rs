@@ -22,6 +22,8 @@ pub mod journal;
 mod listener;
 pub mod push;
 mod queue;
+#[cfg(feature = "openh264")]
+mod slate;
 mod state;
 mod task;
 #[cfg(test)]
@@ -37,6 +39,8 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 pub use self::item::{FrameReader, Item, ItemError, ItemPlan};
 pub use self::listener::Listener;
+#[cfg(feature = "openh264")]
+pub use self::slate::{Slate, SlateError};
 use self::task::Command;
 use crate::media::Frame;
 use crate::time::MediaTime;
@@ -76,7 +80,7 @@ impl fmt::Display for ItemId {
 /// stood still for seconds are the slots in between left out.)
 #[derive(Clone, Debug)]
 pub struct DueFrame {
-    /// The item it comes from; `None` for silence of the programme itself.
+    /// The item it comes from; `None` for silence and stills of the programme itself.
     pub item: Option<ItemId>,
     /// When on the programme's clock. Never before the frame handed out last. Audio: a whole
     /// number of 20 ms steps.
@@ -102,6 +106,10 @@ pub struct PlayerOptions {
     pub wait_for_listener: bool,
     /// What happens when an item cannot be played, or not further.
     pub on_failure: OnFailure,
+    /// What is seen while the queue is empty, and while an item has nothing to show for a second;
+    /// without it, the last picture.
+    #[cfg(feature = "openh264")]
+    pub slate: Option<Slate>,
     /// Volume to begin with, 0 to [`MAX_VOLUME_PERCENT`]; 100 plays as recorded.
     pub volume_percent: u16,
 }
@@ -113,6 +121,8 @@ impl Default for PlayerOptions {
             stay: true,
             wait_for_listener: true,
             on_failure: OnFailure::Skip,
+            #[cfg(feature = "openh264")]
+            slate: None,
             volume_percent: 100,
         }
     }

@@ -17,6 +17,10 @@ impl Bridge {
         Some(frame)
     }
 
+    pub(super) fn poll_still(&mut self, _sound: &SharedFrame, _now: Instant) -> Option<SharedFrame> {
+        None
+    }
+
     pub(super) fn request(&mut self, _now: Instant) {}
 
     pub(super) async fn recv(&mut self) -> Answer {

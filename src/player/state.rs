@@ -35,6 +35,10 @@ use crate::time::MediaTime;
 /// have been seen when every core is busy), and is short enough for a pause to feel immediate.
 pub(super) const LEAD: Duration = Duration::from_millis(200);
 
+/// An item that has had nothing for so long makes room for the slate.
+#[cfg(feature = "openh264")]
+const SLATE_AFTER: MediaTime = MediaTime::from_secs(1);
+
 /// Names a seek until its answer comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Ticket(pub(super) u64);
@@ -277,6 +281,12 @@ impl State {
     /// Somebody listens.
     pub(super) fn handle_listener(&mut self) {
         self.unheard = false;
+    }
+
+    /// There is nothing to see but a card.
+    #[cfg(feature = "openh264")]
+    pub(super) fn wants_slate(&self) -> bool {
+        !self.paused && (self.current.is_none() || self.starved_for >= SLATE_AFTER)
     }
 
     /// Items do not move, whatever is there to play.

@@ -18,6 +18,7 @@ use super::{
     FOLLOWED, ItemId, Line, MAX_QUEUED, PlayError, PlayerEvent, PlayerOptions, PlayerStatus, QueuedItem,
     Repeat, SharedFrame,
 };
+use crate::media::MediaKind;
 use crate::time::MediaTime;
 
 /// How many reports of workers may wait. Two items are loaded at most, each owing few frames.
@@ -69,13 +70,17 @@ pub(super) async fn run(
     status: watch::Sender<PlayerStatus>,
 ) {
     let (reports, mut inbox) = channel(REPORTS);
+    #[cfg(feature = "openh264")]
+    let bridge = Bridge::new(options.slate.clone());
+    #[cfg(not(feature = "openh264"))]
+    let bridge = Bridge::default();
     let mut driver = Driver {
         state: State::new(options, now()),
         workers: HashMap::new(),
         retired: HashMap::new(),
         taps: Vec::new(),
         under_way: VecDeque::new(),
-        bridge: Bridge::default(),
+        bridge,
         key_asked: None,
         seeks: HashMap::new(),
         reports,
@@ -150,7 +155,15 @@ impl Driver {
         while let Some(output) = self.state.poll_output(now()) {
             match output {
                 Output::Frame(frame) => {
-                    if let Some(frame) = self.bridge.handle_frame(Arc::new(frame), now()) {
+                    let (frame, now) = (Arc::new(frame), now());
+                    #[cfg(feature = "openh264")]
+                    self.bridge.set_slate(self.state.wants_slate());
+                    if frame.frame.kind == MediaKind::Audio
+                        && let Some(still) = self.bridge.poll_still(&frame, now)
+                    {
+                        self.hand_out(still);
+                    }
+                    if let Some(frame) = self.bridge.handle_frame(frame, now) {
                         self.hand_out(frame);
                     }
                 }

@@ -22,6 +22,8 @@ mod layers;
 mod negotiation;
 #[cfg(all(feature = "emulator", feature = "openh264"))]
 mod ntgcalls;
+#[cfg(all(feature = "emulator", feature = "openh264"))]
+mod pause;
 #[cfg(feature = "emulator")]
 mod publisher;
 #[cfg(feature = "http")]

@@ -126,6 +126,82 @@ async fn a_keyframe_is_made_where_the_file_has_none_and_copying_goes_on_at_its_n
     }
 }
 
+/// 20 ms of a pause that began with picture `number`, `nth` slots ago.
+async fn stand(show: &mut Show, number: usize, nth: i64, asked: bool) -> Option<SharedFrame> {
+    let last = Arc::clone(&show.pictures[number]);
+    let at = last.at + MediaTime::from_millis(20 * nth);
+    let due = show.start + at.to_duration();
+    let frame = Frame { kind: MediaKind::Audio, ..last.frame.clone() };
+    let sound = Arc::new(DueFrame { item: None, at, due, frame });
+    if asked {
+        show.bridge.request(due - LEAD);
+    }
+    let still = show.bridge.poll_still(&sound, due - LEAD);
+    if show.bridge.thread.as_ref().is_some_and(|thread| thread.order(Order::Ping)) {
+        loop {
+            let answer = show.bridge.recv().await;
+            let done = matches!(answer, Answer::Followed);
+            assert!(show.bridge.handle_answer(answer).is_empty());
+            if done {
+                break;
+            }
+        }
+    }
+    still
+}
+
+#[tokio::test]
+async fn who_comes_in_a_pause_sees_the_last_picture_and_everything_after_it() {
+    for (clip, pause) in [("long-gop.mp4", 130), ("long-gop.mp4", 10), ("clip.mp4", 70)] {
+        let mut show = Show::of(clip);
+        show.play(0..pause, None).await;
+        let mut stills = Vec::new();
+        for nth in 1..200 {
+            // Somebody comes in the first moment, and somebody else two seconds later.
+            let asked = nth == 2 || nth == 100;
+            stills.extend(stand(&mut show, pause - 1, nth, asked).await.map(|still| (nth, still)));
+        }
+        let slots: Vec<_> = stills.iter().map(|(nth, _)| *nth).collect();
+        // The first picture is waited for until it is clear that it stands.
+        assert!(
+            slots.len() == 2 && (25..30).contains(&slots[0]) && (100..103).contains(&slots[1]),
+            "{slots:?}"
+        );
+        assert!(stills.iter().all(|(_, still)| still.item.is_none() && still.frame.key), "{clip}");
+
+        // The programme's clock went on in the pause.
+        let shift = MediaTime::from_secs(4);
+        for picture in &mut show.pictures[pause..] {
+            let DueFrame { item, at, due, ref frame } = **picture;
+            let (at, due) = (at + shift, due + shift.to_duration());
+            *picture = Arc::new(DueFrame { item, at, due, frame: frame.clone() });
+        }
+        let end = (pause + 60).min(show.pictures.len());
+        show.play(pause..end, None).await;
+        let original = seen_from(&show.pictures[..end]);
+        let mut late = vec![Arc::clone(&stills[1].1)];
+        late.extend(show.out[pause..].iter().cloned());
+        let seen = seen_from(&late);
+        assert!(seen.len() + 2 >= end - pause, "{clip}: {} of {}", seen.len(), end - pause);
+        for (nth, (at, luma)) in seen.iter().enumerate() {
+            let of = if nth == 0 { show.pictures[pause - 1].at } else { *at };
+            let (_, expected) = original.iter().find(|(place, _)| *place == of).unwrap();
+            let off: u64 = luma.iter().zip(expected).map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+            assert!(off < 4 * luma.len() as u64, "{clip}: {at:?} is off by {}", off / luma.len() as u64);
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobody_asks_and_nothing_is_made() {
+    let mut show = Show::of("clip.mp4");
+    show.play(0..70, None).await;
+    for nth in 1..100 {
+        assert!(stand(&mut show, 69, nth, false).await.is_none());
+    }
+    assert!(show.bridge.thread.is_none(), "nothing is decoded for nobody");
+}
+
 #[tokio::test]
 async fn many_requests_are_answered_by_few_keyframes() {
     let mut show = Show::of("long-gop.mp4");

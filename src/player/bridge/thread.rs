@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::sync::mpsc::Sender;
 use tracing::{debug, error};
 
@@ -31,6 +32,9 @@ pub(super) enum Order {
     Encode { frame: SharedFrame, key: bool, bitrate_bps: u32 },
     /// Hand it out as it is, behind what is encoded. One answer.
     Pass { frame: SharedFrame },
+    /// Encode the last picture of a group as a keyframe. Needs nothing of the orders before, and
+    /// changes nothing for those after.
+    Still { group: Vec<SharedFrame>, bitrate_bps: u32 },
     /// Say that everything before is done.
     #[cfg(test)]
     Ping,
@@ -43,6 +47,8 @@ pub(in crate::player) enum Answer {
     Followed,
     /// The group cannot be decoded.
     Lost,
+    /// The picture in this place as a keyframe; nothing where it cannot be made.
+    Still { of: MediaTime, data: Option<Bytes> },
     /// These go out now.
     Frames { frames: Vec<SharedFrame>, n_dropped: u64 },
 }
@@ -107,6 +113,7 @@ impl Worker {
                     Some(self.encode(frame))
                 }
                 Order::Pass { frame } => Some(self.pass(frame)),
+                Order::Still { group, bitrate_bps } => last_picture(&group, bitrate_bps),
                 #[cfg(test)]
                 Order::Ping => Some(Answer::Followed),
             };
@@ -256,6 +263,35 @@ impl Worker {
         };
         Ok(Some(Arc::new(DueFrame { item: place.item, at: place.at, due: place.due, frame })))
     }
+}
+
+/// The last picture of a group, in a decoder and an encoder of its own.
+fn last_picture(group: &[SharedFrame], bitrate_bps: u32) -> Option<Answer> {
+    let last = group.last()?;
+    let mut made = Ok(None);
+    let mut each = |at: MediaTime, picture: &Picture<'_>| {
+        if at == last.at {
+            let (size, fps) = ((picture.width, picture.height), fps_of(&last.frame));
+            let bitrate_bps = bitrate_bps.max(bitrate_for(size, fps)).min(MAX_BITRATE);
+            let encoder = Encoder::new(EncoderOptions { size, fps, bitrate_bps, key_every: 0 });
+            made = encoder.and_then(|mut encoder| encoder.encode(picture, true));
+        }
+    };
+    let decoded = Decoder::new().and_then(|mut decoder| {
+        for frame in group {
+            decoder.decode(frame.at, &frame.frame.data, &mut each)?;
+        }
+        decoder.flush(&mut each);
+        Ok(())
+    });
+    let data = match decoded.and(made) {
+        Ok(encoded) => encoded.filter(|encoded| encoded.key).map(|encoded| encoded.data),
+        Err(error) => {
+            debug!(%error, at = ?last.at, "no still of the copied pictures");
+            None
+        }
+    };
+    Some(Answer::Still { of: last.at, data })
 }
 
 /// Pictures per second, going by how long one lasts.
