@@ -9,7 +9,9 @@
 //! Events wait until what they speak of has left: they carry a programme time and come out when
 //! it has passed.
 
+mod arrange;
 mod failure;
+mod line;
 mod slots;
 
 use std::collections::VecDeque;
@@ -21,12 +23,12 @@ use tracing::debug;
 use self::failure::Tries;
 use super::deck::{Deck, Want};
 use super::item::{Item, ItemError};
-use super::queue::{Entry, Queue};
+use super::queue::Queue;
 use super::timeline::{Placement, Timeline};
 use super::worker::{Report, WorkerEvent, WorkerId};
 use super::{
-    AfterFailure, DueFrame, EndReason, ItemId, Line, MAX_VOLUME_PERCENT, OnFailure, PlayError, PlayerEvent,
-    PlayerOptions, PlayerState, PlayerStatus, QueuedItem, Repeat,
+    DueFrame, EndReason, ItemId, MAX_VOLUME_PERCENT, PlayError, PlayerEvent, PlayerOptions, PlayerState,
+    PlayerStatus,
 };
 use crate::time::MediaTime;
 
@@ -145,125 +147,6 @@ impl State {
             status,
             options,
         }
-    }
-
-    /// Appends an item.
-    pub(super) fn enqueue(&mut self, item: Item) -> ItemId {
-        let id = self.queue.push_back(item);
-        (self.busy, self.queue_changed) = (true, true);
-        self.arrange();
-        id
-    }
-
-    /// Plays an item in place of the current one; the rest of the queue follows it.
-    pub(super) fn play_now(&mut self, item: Item) -> ItemId {
-        let id = self.queue.push_front(item);
-        (self.busy, self.queue_changed) = (true, true);
-        self.finish(EndReason::Skipped, None);
-        self.arrange();
-        id
-    }
-
-    /// Puts an item `idx` places behind the next one, or at the end.
-    pub(super) fn insert(&mut self, idx: usize, item: Item) -> ItemId {
-        let id = self.queue.insert(idx, item);
-        (self.busy, self.queue_changed) = (true, true);
-        self.arrange();
-        id
-    }
-
-    /// Moves a waiting item.
-    pub(super) fn move_to(&mut self, id: ItemId, to: usize) -> Result<(), PlayError> {
-        if !self.queue.move_to(id, to) {
-            return Err(PlayError::NotWaiting { item: id });
-        }
-        self.queue_changed = true;
-        self.arrange();
-        Ok(())
-    }
-
-    /// Takes a waiting item out, or ends the current one for good.
-    pub(super) fn remove(&mut self, id: ItemId) -> Result<(), PlayError> {
-        if let Some(entry) = self.queue.remove(id) {
-            self.tell_end(entry.id, Arc::clone(entry.item.source()), EndReason::Removed, None);
-        } else if self.current.as_ref().is_some_and(|deck| deck.id == id) {
-            self.finish(EndReason::Removed, None);
-        } else {
-            return Err(PlayError::NotWaiting { item: id });
-        }
-        self.queue_changed = true;
-        self.arrange();
-        Ok(())
-    }
-
-    /// Takes out all that wait; the current item plays on.
-    pub(super) fn clear(&mut self) {
-        for entry in self.queue.clear() {
-            self.tell_end(entry.id, Arc::clone(entry.item.source()), EndReason::Removed, None);
-        }
-        self.queue_changed = true;
-        self.arrange();
-    }
-
-    /// Brings those that wait into an order that only `seed` decides.
-    pub(super) fn shuffle(&mut self, seed: u64) {
-        self.queue.shuffle(seed);
-        self.queue_changed = true;
-        self.arrange();
-    }
-
-    /// Plays a waiting item in place of the current one.
-    pub(super) fn skip_to(&mut self, id: ItemId) -> Result<(), PlayError> {
-        let passed = self.queue.pass_to(id).ok_or(PlayError::NotWaiting { item: id })?;
-        self.finish(EndReason::Skipped, None);
-        for entry in passed {
-            self.tell_end(entry.id, Arc::clone(entry.item.source()), EndReason::Skipped, None);
-        }
-        self.queue_changed = true;
-        self.arrange();
-        Ok(())
-    }
-
-    /// The items that wait, in their order.
-    pub(super) fn upcoming(&self) -> Vec<QueuedItem> {
-        let shown = |entry: &Entry| QueuedItem { id: entry.id, source: Arc::clone(entry.item.source()) };
-        self.queue.upcoming().map(shown).collect()
-    }
-
-    /// The current item and those that wait.
-    pub(super) fn line(&self) -> Line {
-        let current = self.current.as_ref();
-        let current = current.map(|deck| QueuedItem { id: deck.id, source: Arc::clone(&deck.source) });
-        let position = if current.is_some() { self.status.position } else { MediaTime::ZERO };
-        Line { items: current.into_iter().chain(self.upcoming()).collect(), position }
-    }
-
-    /// Plays the item before the current one; that one comes after it.
-    pub(super) fn previous(&mut self) -> Result<(), PlayError> {
-        if !self.queue.go_back() {
-            return Err(PlayError::NothingBefore);
-        }
-        (self.busy, self.queue_changed) = (true, true);
-        self.finish(EndReason::Skipped, None);
-        self.arrange();
-        Ok(())
-    }
-
-    /// What happens to items that end from now on.
-    pub(super) fn set_repeat(&mut self, repeat: Repeat) {
-        self.queue.set_repeat(repeat);
-        self.status.repeat = repeat;
-        self.arrange();
-    }
-
-    /// Ends the current item.
-    pub(super) fn skip(&mut self) -> Result<(), PlayError> {
-        if self.current.is_none() {
-            return Err(PlayError::NothingPlaying);
-        }
-        self.finish(EndReason::Skipped, None);
-        self.arrange();
-        Ok(())
     }
 
     /// Holds the current item, or the next one to come.
@@ -513,97 +396,6 @@ impl State {
                 }
             }
         }
-    }
-
-    /// Brings decks and workers in line with the queue. Called after everything that happens.
-    fn arrange(&mut self) {
-        while self.arrange_current() || self.arrange_next() {}
-        for deck in [&mut self.current, &mut self.next].into_iter().flatten() {
-            while let Some(want) = deck.poll_want() {
-                self.out.push_back(Output::Order { worker: deck.worker, want });
-            }
-        }
-    }
-
-    /// True when it has to be asked again.
-    fn arrange_current(&mut self) -> bool {
-        if self.tries.is_waiting() {
-            return self.retry();
-        }
-        if let Some(deck) = &self.current {
-            let is_cued = self.timeline.placement() == Placement::Cued && !deck.is_seeking();
-            let is_over = is_cued && deck.is_exhausted() && (deck.failed.is_some() || !self.is_held());
-            if is_over {
-                self.finish_by_itself();
-            }
-            return is_over;
-        }
-        let Some(entry) = self.queue.advance().cloned() else {
-            if std::mem::take(&mut self.busy) && !self.closing {
-                self.pending.push_back((self.timeline.slot_at(), Pending::QueueEnded));
-            }
-            return false;
-        };
-        let deck = match self.next.take_if(|deck| deck.id == entry.id) {
-            Some(deck) => deck,
-            None => self.load(entry),
-        };
-        self.current = Some(deck);
-        self.timeline.cue();
-        self.status.position = MediaTime::ZERO;
-        true
-    }
-
-    /// True when it has to be asked again.
-    fn arrange_next(&mut self) -> bool {
-        let playing = self.current.as_ref().filter(|deck| deck.opened.is_some());
-        let playing_id = playing.map(|deck| deck.id);
-        let wanted = playing.and_then(|_| self.queue.peek_next()).cloned();
-        if self.next.as_ref().map(|deck| deck.id) != wanted.as_ref().map(|entry| entry.id) {
-            self.drop_next();
-            self.next = wanted.map(|entry| self.load(entry));
-        }
-        // One that cannot be played is reported at once, so that the one after it is ready in time.
-        // A looping item that is its own successor is judged when its turn comes.
-        // With another policy than to skip, each is judged when its turn comes.
-        if self.options.on_failure != OnFailure::Skip {
-            return false;
-        }
-        let Some(mut deck) = self
-            .next
-            .take_if(|deck| deck.is_exhausted() && deck.failed.is_some() && Some(deck.id) != playing_id)
-        else {
-            return false;
-        };
-        self.out.push_back(Output::Retire { worker: deck.worker });
-        self.queue.remove(deck.id);
-        if let Some(error) = deck.failed.clone() {
-            let (item, source) = (deck.id, Arc::clone(&deck.source));
-            self.tell(PlayerEvent::ItemFailed { item, source, error, policy: AfterFailure::Skip });
-        }
-        self.tell_end(deck.id, deck.source, EndReason::Failed, deck.failed.take());
-        true
-    }
-
-    fn load(&mut self, entry: Entry) -> Deck {
-        self.last_worker += 1;
-        let worker = WorkerId(self.last_worker);
-        let Entry { id, item } = entry;
-        debug!(item = id.0, source = %item.source(), "open");
-        let mut deck = Deck::new(id, worker, Arc::clone(item.source()));
-        deck.bound(item.bounds());
-        self.out.push_back(Output::Open { worker, item, gain: self.gain() });
-        deck
-    }
-
-    fn drop_next(&mut self) {
-        if let Some(deck) = self.next.take() {
-            self.out.push_back(Output::Retire { worker: deck.worker });
-        }
-    }
-
-    fn gain(&self) -> f32 {
-        f32::from(self.volume) / 100.0
     }
 
     /// The status, if it has changed since it was last shown.

@@ -12,6 +12,7 @@ use super::*;
 use crate::media::MediaKind;
 use crate::player::testing::{Clip, Pace, Rig, number};
 use crate::player::timeline::SLOT;
+use crate::player::{AfterFailure, OnFailure, Repeat};
 
 /// Set to run more sequences than the gate does, for example 100000.
 const CASES_VARIABLE: &str = "TELECAST_PROPERTY_CASES";

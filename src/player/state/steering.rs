@@ -4,6 +4,7 @@
 use super::*;
 use crate::media::MediaKind;
 use crate::player::testing::{Clip, Pace, Rig, number};
+use crate::player::{AfterFailure, OnFailure, Repeat};
 
 fn ms(millis: i64) -> MediaTime {
     MediaTime::from_millis(millis)
@@ -154,6 +155,26 @@ fn an_item_of_which_nothing_comes_is_told_once() {
     assert_eq!(stuck(&rig), 1);
     run(&mut rig, 4000);
     assert_eq!((stuck(&rig), starts(&rig)), (1, vec![1]), "it comes after all");
+}
+
+#[test]
+#[cfg(feature = "openh264")]
+fn a_slate_is_wanted_when_there_is_nothing_else_to_see() {
+    let mut rig = rig_with(Repeat::Off, Pace { open: Duration::from_secs(3), ..Pace::default() });
+    assert!(rig.state.wants_slate(), "the queue is empty");
+    rig.state.enqueue(Clip::of_secs(1).item("a"));
+    run(&mut rig, 500);
+    assert!(!rig.state.wants_slate(), "it may come at any moment");
+    run(&mut rig, 1000);
+    assert!(rig.state.wants_slate(), "it does not come");
+    run(&mut rig, 2000);
+    assert!(!rig.state.wants_slate(), "it plays");
+    rig.state.pause();
+    run(&mut rig, 2000);
+    assert!(!rig.state.wants_slate(), "a pause shows where it stands");
+    rig.state.resume();
+    run(&mut rig, 2000);
+    assert!(rig.state.wants_slate(), "it is over");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::slots::{LATE, SILENCE};
 use super::*;
 use crate::media::MediaKind;
+use crate::player::Repeat;
 use crate::player::testing::{Clip, Pace, Rig, number};
 use crate::player::timeline::SLOT;
 
