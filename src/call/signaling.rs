@@ -32,12 +32,25 @@ pub struct Link {
 pub const LINK_CAPACITY: usize = 64;
 
 /// A chat by whatever name the signaling knows it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+///
+/// Printed, a link to Telegram ends where it would let its readers in or speak.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChatId(pub String);
 
 impl std::fmt::Display for ChatId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        let secrets = ["t.me/+", "/joinchat/", "invite=", "voicechat=", "videochat=", "livestream="];
+        let secret = |key: &&str| self.0.find(*key).map(|at| at + key.len());
+        match secrets.iter().filter_map(secret).min() {
+            Some(end) if end < self.0.len() => write!(f, "{}…", &self.0[..end]),
+            _ => f.write_str(&self.0),
+        }
+    }
+}
+
+impl std::fmt::Debug for ChatId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ChatId({self})")
     }
 }
 
@@ -303,5 +316,29 @@ impl SignalingError {
         let Self::Rpc { message, .. } = self else { return None };
         let secs = message.strip_prefix("FLOOD_WAIT_")?.parse().ok()?;
         Some(Duration::from_secs(secs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chat_is_printed_without_what_lets_its_readers_in() {
+        for (text, shown) in [
+            ("@name", "@name"),
+            ("-1001234567890", "-1001234567890"),
+            ("t.me/name?videochat=abc", "t.me/name?videochat=…"),
+            ("https://t.me/+AbCdEfGh", "https://t.me/+…"),
+            ("t.me/joinchat/AbCdEfGh", "t.me/joinchat/…"),
+            ("tg://join?invite=AbCdEfGh", "tg://join?invite=…"),
+            ("t.me/+", "t.me/+"),
+        ] {
+            let chat = ChatId(text.to_owned());
+            assert_eq!(
+                (chat.to_string(), format!("{chat:?}")),
+                (shown.to_owned(), format!("ChatId({shown})"))
+            );
+        }
     }
 }

@@ -1,16 +1,21 @@
 //! Which account, and with which credentials: what every command that speaks to Telegram takes.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 
 use super::config::Config;
-use super::exit::{Because, Exit};
+use super::exit::{self, Because, Exit};
+use super::say;
 use crate::secret::Secret;
-use crate::telegram::{Client, ClientOptions, Session};
+use crate::telegram::{Client, ClientOptions, Session, TelegramError};
 
 /// The account that is meant where none is named.
 const DEFAULT: &str = "main";
+
+/// Who hears nothing for so long wants to know whether anything happens.
+const SILENCE: Duration = Duration::from_secs(5);
 
 const HOW_TO_GET: &str = "every program that speaks to Telegram needs an API_ID and an API_HASH of its own: \
      sign in at https://my.telegram.org, choose \"API development tools\", and give both values with \
@@ -69,7 +74,24 @@ impl AccountArgs {
     /// A client of somebody who is signed in.
     pub(super) async fn connect(&self) -> anyhow::Result<Client> {
         let options = self.options()?;
-        Ok(Client::connect(self.session()?, options).await?)
+        let connected = Client::connect(self.session()?, options);
+        patiently(connected).await.map_err(|error| self.explain(error))
+    }
+
+    /// Names the account where the remedy is to sign in to it.
+    pub(super) fn explain(&self, error: TelegramError) -> anyhow::Error {
+        let exit = exit::code(&TelegramError::NotSignedIn.into());
+        if !matches!(error, TelegramError::NotSignedIn) || self.name() == DEFAULT && others().is_empty() {
+            return error.into();
+        }
+        let name = self.name();
+        let known = match others() {
+            names if names.is_empty() => String::new(),
+            names => format!(", or use --account with one of {}", names.join(", ")),
+        };
+        let text =
+            format!("nobody is signed in as account {name}; run `telecast login --account {name}`{known}");
+        Because(exit, text).into()
     }
 
     /// The credentials: flag, then environment, then the file that it names, then configuration.
@@ -102,6 +124,27 @@ impl AccountArgs {
     }
 }
 
+/// Waits for Telegram, and says so when that takes its time.
+pub(super) async fn patiently<T>(work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        done = &mut work => return done,
+        () = tokio::time::sleep(SILENCE) => say::remark("no answer from Telegram yet; still trying"),
+    }
+    work.await
+}
+
+/// The accounts that have a session.
+fn others() -> Vec<String> {
+    let files = directory().ok().and_then(|dir| std::fs::read_dir(dir).ok());
+    let paths = files.into_iter().flatten().filter_map(|file| Some(file.ok()?.path()));
+    let sessions = paths.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+    let mut names: Vec<_> =
+        sessions.filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).collect();
+    names.sort();
+    names
+}
+
 /// Where the sessions are.
 pub(super) fn directory() -> anyhow::Result<PathBuf> {
     let base = match std::env::var_os("XDG_DATA_HOME").filter(|dir| !dir.is_empty()) {
@@ -121,12 +164,17 @@ fn setting(name: &str) -> anyhow::Result<Option<String>> {
         return Ok(Some(value.trim().to_owned()));
     }
     let by_file = format!("{name}_FILE");
-    let Ok(file) = std::env::var(&by_file) else { return Ok(None) };
+    let Some(file) = std::env::var(&by_file).ok().filter(|file| !file.is_empty()) else { return Ok(None) };
     Ok(Some(file_setting(Path::new(&file), &by_file)?))
 }
 
 fn file_setting(file: &Path, named_by: &str) -> anyhow::Result<String> {
     match std::fs::read_to_string(file) {
+        Ok(value) if value.trim().is_empty() => {
+            let text =
+                format!("{}, which {named_by} names, is empty; write the value into it", file.display());
+            Err(Because(Exit::Config, text).into())
+        }
         Ok(value) => Ok(value.trim().to_owned()),
         Err(error) => {
             let text = format!("cannot read {}, which {named_by} names: {error}", file.display());

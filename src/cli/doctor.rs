@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::account::AccountArgs;
+use super::account::{AccountArgs, patiently};
 use super::config::Config;
 use super::exit::{self, Exit};
 use super::say;
@@ -122,7 +122,10 @@ async fn examine(args: &DoctorArgs, findings: &mut Vec<Finding>) {
         Err(error) => Err(error),
     };
     let client = match (session, options) {
-        (Ok(session), Ok(options)) => Client::connect(session, options).await.map_err(anyhow::Error::from),
+        (Ok(session), Ok(options)) => {
+            let connected = patiently(Client::connect(session, options)).await;
+            connected.map_err(|error| args.account.explain(error))
+        }
         (Err(error), _) => Err(error),
         (Ok(session), Err(_)) if session.is_signed_in() => {
             findings.push(Finding::skipped(
@@ -170,10 +173,10 @@ impl Finding {
         Self { state: State::Problem(exit), ..Self::warning(check, message, remedy) }
     }
 
-    /// Errors say what happened, and what to do after the first semicolon or colon.
+    /// Errors say what happened, and what to do after the first semicolon, or else colon.
     fn of_error(check: &'static str, error: &anyhow::Error) -> Self {
         let text = format!("{error:#}");
-        let (message, remedy) = match text.split_once("; ") {
+        let (message, remedy) = match text.split_once("; ").or_else(|| text.split_once(": ")) {
             Some((message, remedy)) => (message, remedy),
             None => (&text[..], "see docs/telegram.md; a log of -vv tells more"),
         };

@@ -59,8 +59,8 @@ pub(super) fn report(result: anyhow::Result<Exit>) -> ExitCode {
 pub(super) fn of_reason(reason: &LeftReason) -> Exit {
     match reason {
         LeftReason::Failed(error) => of_join(error),
-        LeftReason::Kicked => Exit::Chat,
-        _ => Exit::Ok,
+        LeftReason::Kicked | LeftReason::Elsewhere | LeftReason::Discarded => Exit::Chat,
+        LeftReason::Ended | LeftReason::Command | LeftReason::Empty => Exit::Ok,
     }
 }
 
@@ -118,7 +118,7 @@ fn of_signaling(error: &SignalingError) -> Exit {
 /// The exit code for what Telegram refuses with.
 fn of_refusal(code: i32, word: &str) -> Exit {
     match code {
-        _ if word.starts_with("API_ID_") => Exit::Config,
+        _ if word.contains("API_ID_") => Exit::Config,
         _ if word == "PHONE_NUMBER_INVALID" => Exit::Usage,
         _ if ["PHONE_", "PASSWORD_", "FROZEN_", "USER_DEACTIVATED"].iter().any(|it| word.starts_with(it)) => {
             Exit::Auth
@@ -142,7 +142,7 @@ fn of_telegram(error: &TelegramError) -> Exit {
         TelegramError::FloodWait { .. } => Exit::FloodWait,
         TelegramError::Timeout { .. } | TelegramError::Connection { .. } => Exit::Network,
         TelegramError::Session(_) => Exit::Config,
-        TelegramError::BadName(_) | TelegramError::BadLink(_) => Exit::Usage,
+        TelegramError::BadName(_) | TelegramError::BadLink(_) | TelegramError::NoPeer { .. } => Exit::Usage,
         TelegramError::NoFile { .. } | TelegramError::Cdn => Exit::Media,
         TelegramError::NoChat(_)
         | TelegramError::NoVideoChat(_)
@@ -151,7 +151,11 @@ fn of_telegram(error: &TelegramError) -> Exit {
         | TelegramError::Conference
         | TelegramError::NotMember(_)
         | TelegramError::Person(_) => Exit::Chat,
-        TelegramError::Rpc { code, message, .. } => of_refusal(*code, message),
+        TelegramError::Rpc { code, message, method } => match of_refusal(*code, message) {
+            // Whatever is wrong in a login, it is no chat.
+            Exit::Chat if method.starts_with("auth.") || method.starts_with("account.") => Exit::Auth,
+            exit => exit,
+        },
         _ => Exit::Failure,
     }
 }
@@ -185,7 +189,14 @@ mod tests {
         assert_eq!(refused(400, "PHONE_NUMBER_INVALID"), Exit::Usage);
         assert_eq!(refused(400, "PHONE_CODE_EXPIRED"), Exit::Auth);
         assert_eq!(refused(420, "FROZEN_METHOD_INVALID"), Exit::Auth);
-        assert_eq!(refused(400, "CHANNEL_PRIVATE"), Exit::Chat);
+        assert_eq!(refused(400, "CONNECTION_API_ID_INVALID"), Exit::Config);
+        assert_eq!(refused(400, "SOMETHING_NEW"), Exit::Auth, "in a login it is about the login");
+        let private = TelegramError::Rpc {
+            code: 400,
+            message: "CHANNEL_PRIVATE".into(),
+            method: "channels.getChannels",
+        };
+        assert_eq!(of(private), Exit::Chat);
         // A call tells the same.
         let joins = |error: TelegramError| {
             code(&anyhow::Error::new(JoinError::Signaling(SignalingError::from(error))))

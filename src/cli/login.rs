@@ -6,7 +6,7 @@ use clap::Args;
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 
-use super::account::{AccountArgs, directory};
+use super::account::{AccountArgs, directory, patiently};
 use super::exit::{Because, Exit};
 use super::say;
 use crate::secret::Secret;
@@ -51,11 +51,17 @@ pub(super) struct WhoamiArgs {
 
 pub(super) fn login(args: &LoginArgs) -> anyhow::Result<Exit> {
     if args.phone.as_deref().is_some_and(looks_like_bot_token) {
-        return Err(TelegramError::Bot.into());
+        let text = "that is a bot's token, and Telegram lets only user accounts into video chats; \
+                    log in with a phone number or a QR code";
+        return Err(Because(Exit::Auth, text.to_owned()).into());
     }
     super::runtime()?.block_on(async {
         let mut client = args.account.client()?;
-        let result = match client.account().await {
+        let result = match patiently(client.account()).await {
+            // Without a connection there is nothing to begin with.
+            Err(error @ (TelegramError::Connection { .. } | TelegramError::Timeout { .. })) => {
+                Err(error.into())
+            }
             Ok(account) => {
                 say::remark("already signed in; `telecast logout` ends that");
                 Ok(account)
@@ -80,13 +86,10 @@ pub(super) fn login(args: &LoginArgs) -> anyhow::Result<Exit> {
 
 pub(super) fn logout(args: &LogoutArgs) -> anyhow::Result<Exit> {
     super::runtime()?.block_on(async {
-        if !args.account.session()?.is_signed_in() {
-            return Err(TelegramError::NotSignedIn.into());
-        }
         let client = args.account.client()?;
-        let result = client.log_out().await;
+        let result = patiently(client.log_out()).await;
         client.shutdown().await;
-        result?;
+        result.map_err(|error| args.account.explain(error))?;
         say::result(format_args!("signed out; the session of {} is gone", args.account.name()))?;
         Ok(Exit::Ok)
     })
@@ -96,15 +99,22 @@ pub(super) fn accounts(_: &AccountsArgs) -> anyhow::Result<Exit> {
     let mut names: Vec<_> = match std::fs::read_dir(directory()?) {
         Ok(files) => files.filter_map(|file| Some(file.ok()?.path())).collect(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => vec![],
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            let text = format!("cannot list {}: {error}; check who may read it", directory()?.display());
+            return Err(Because(Exit::Config, text).into());
+        }
     };
     names.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     names.sort();
+    if names.is_empty() {
+        say::remark("no account has a session here; `telecast login` makes one");
+    }
     for path in names {
         let state = match Session::open(&path) {
             Ok(session) if session.is_signed_in() => "signed in",
             Ok(_) => "not signed in",
             Err(SessionError::InUse(_)) => "in use by another process",
+            Err(SessionError::File { .. }) => "not to be read or written by this user",
             Err(_) => "broken",
         };
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -116,7 +126,7 @@ pub(super) fn accounts(_: &AccountsArgs) -> anyhow::Result<Exit> {
 pub(super) fn whoami(args: &WhoamiArgs) -> anyhow::Result<Exit> {
     super::runtime()?.block_on(async {
         let client = args.account.connect().await?;
-        let result = client.account().await;
+        let result = patiently(client.account()).await;
         client.shutdown().await;
         say::result(shown(&result?))?;
         Ok(Exit::Ok)

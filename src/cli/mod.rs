@@ -42,12 +42,12 @@ use exit::Exit;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  ok                      5  chat not found, or no rights
+  0  ok                      5  chat not found or over, or no rights
   1  failure                 6  network unreachable
   2  wrong usage             7  media unusable
   3  bad configuration       8  expectations not met
   4  not signed in           9  flood wait over budget
-                           130  interrupted";
+                           130  interrupted twice";
 
 /// Join video chats and stream audio and video files into them.
 #[derive(Debug, Parser)]

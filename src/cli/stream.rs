@@ -28,6 +28,9 @@ use crate::player::{Item, ItemError, OnFailure, Player, PlayerOptions};
 use crate::telegram::{ChatName, Client, FileLink, SignalingOptions, TelegramSignaling};
 use crate::time::MediaTime;
 
+/// Whoever tells of a call that is over has this long for it.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// What to stream, and where.
 pub(super) struct Stream {
     pub(super) sources: Vec<PathBuf>,
@@ -156,7 +159,7 @@ impl Stream {
         let mut watched = JoinSet::new();
         let (listening, listeners) = watch::channel(self.chats.iter().map(|chat| self.ghost(chat)).collect());
         for (nth, call) in calls.iter().enumerate() {
-            watched.spawn(tell::watch(call.clone()));
+            watched.spawn(tell::watch(call.chat().clone(), call.events()));
             watched.spawn(remember(call.ssrc(), nth, listening.clone()));
         }
         // The beginning is for those who are there: nothing plays before somebody has joined.
@@ -194,12 +197,18 @@ impl Stream {
             keeper.stop().await;
         }
         let exit = leave(&calls, &stop).await;
-        watched.shutdown().await;
         steered.shutdown().await;
         if let Some(metrics) = metrics {
             metrics.close().await;
         }
         endings.shutdown().await;
+        // Those who tell of the calls end with them, once they have said the last word.
+        seats.send_replace(Vec::new());
+        drop(calls);
+        let last_words = async { while watched.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_WORDS, last_words).await.is_err() {
+            tracing::warn!("a call is over and somebody still holds it");
+        }
         for player in &players[..] {
             player.close().await;
         }
@@ -316,11 +325,13 @@ async fn leave(calls: &[Call], stop: &CancellationToken) -> anyhow::Result<Exit>
             LeftReason::Failed(error) => {
                 worst = Err(anyhow::Error::new(error).context(format!("{} failed", call.chat())));
             }
-            other if exit::of_reason(&other) != Exit::Ok && worst.is_ok() => {
-                say::remark(format_args!("{}: {}", call.chat(), other.word()));
-                worst = Ok(exit::of_reason(&other));
+            LeftReason::Ended | LeftReason::Command => {}
+            other => {
+                say::remark(format_args!("{}: {}", call.chat(), tell::why(&other)));
+                if worst.is_ok() {
+                    worst = Ok(exit::of_reason(&other));
+                }
             }
-            _ => {}
         }
     }
     worst

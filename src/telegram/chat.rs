@@ -181,12 +181,12 @@ impl Client {
         };
         let full = match &chat.input {
             tl::enums::InputPeer::Chat(input) => {
-                self.inner.invoke(&tl::functions::messages::GetFullChat { chat_id: input.chat_id }).await?
+                self.invoke(&tl::functions::messages::GetFullChat { chat_id: input.chat_id }).await?
             }
             tl::enums::InputPeer::Channel(input) => {
                 let (channel_id, access_hash) = (input.channel_id, input.access_hash);
                 let channel = tl::types::InputChannel { channel_id, access_hash }.into();
-                self.inner.invoke(&tl::functions::channels::GetFullChannel { channel }).await?
+                self.invoke(&tl::functions::channels::GetFullChannel { channel }).await?
             }
             _ => return Ok(chat),
         };
@@ -239,7 +239,7 @@ impl Client {
         };
         let mut n_seen = 0;
         loop {
-            let (dialogs, messages, objects, users, total) = match self.inner.invoke(&request).await? {
+            let (dialogs, messages, objects, users, total) = match self.invoke(&request).await? {
                 tl::enums::messages::Dialogs::Dialogs(it) => (it.dialogs, it.messages, it.chats, it.users, 0),
                 tl::enums::messages::Dialogs::Slice(it) => {
                     let total = usize::try_from(it.count).unwrap_or_default();
@@ -277,16 +277,14 @@ impl Client {
     }
 
     async fn myself(&self) -> Result<Chat, TelegramError> {
-        let id = vec![tl::enums::InputUser::UserSelf];
-        let users = self.inner.invoke(&tl::functions::users::GetUsers { id }).await?;
-        let user = users.first().and_then(|user| Chat::of_user(user, true));
-        user.ok_or(TelegramError::NotSignedIn)
+        let user = tl::enums::User::User(self.inner.myself().await?);
+        Chat::of_user(&user, true).ok_or(TelegramError::NotSignedIn)
     }
 
     async fn chat_by_username(&self, username: &str, name: &ChatName) -> Result<Chat, TelegramError> {
         let request =
             tl::functions::contacts::ResolveUsername { username: username.to_owned(), referer: None };
-        let tl::enums::contacts::ResolvedPeer::Peer(found) = match self.inner.invoke(&request).await {
+        let tl::enums::contacts::ResolvedPeer::Peer(found) = match self.invoke(&request).await {
             Err(error) if error.is("USERNAME_NOT_OCCUPIED") || error.is("USERNAME_INVALID") => {
                 return Err(TelegramError::NoChat(name.to_string()));
             }
@@ -315,13 +313,13 @@ impl Client {
         }
         if id >= -CHANNEL_BASE {
             let request = tl::functions::messages::GetChats { id: vec![-id] };
-            return of(self.inner.invoke(&request).await?).ok_or_else(missing);
+            return of(self.invoke(&request).await?).ok_or_else(missing);
         }
         let channel_id = -id - CHANNEL_BASE;
         let mut refusal = None;
         if let Some(access_hash) = self.inner.session.channel_hash(channel_id) {
             let channel = tl::types::InputChannel { channel_id, access_hash }.into();
-            match self.inner.invoke(&tl::functions::channels::GetChannels { id: vec![channel] }).await {
+            match self.invoke(&tl::functions::channels::GetChannels { id: vec![channel] }).await {
                 Ok(chats) => return of(chats).ok_or_else(missing),
                 Err(error @ TelegramError::Rpc { code: 400, .. }) => {
                     // What we had kept may be out of date, or another account's.
@@ -346,7 +344,7 @@ impl Client {
 
     async fn chat_by_invite(&self, hash: &str) -> Result<Chat, TelegramError> {
         let request = tl::functions::messages::CheckChatInvite { hash: hash.to_owned() };
-        let chat = match self.inner.invoke(&request).await? {
+        let chat = match self.invoke(&request).await? {
             tl::enums::ChatInvite::Already(it) => it.chat,
             tl::enums::ChatInvite::Peek(it) => return Err(TelegramError::NotMember(title(&it.chat))),
             tl::enums::ChatInvite::Invite(it) => return Err(TelegramError::NotMember(it.title)),

@@ -71,6 +71,8 @@ impl ClientOptions {
 #[derive(Clone, Debug)]
 pub struct Client {
     pub(super) inner: Arc<Inner>,
+    /// Flood waits up to this long are sat out.
+    flood: Duration,
     _end: Arc<DropGuard>,
 }
 
@@ -94,6 +96,9 @@ pub(super) struct Inner {
     /// The connection was lost.
     lost: Notify,
 }
+
+/// Telegram's word for a key that nobody is signed in with.
+pub(super) const NOBODY: &str = "AUTH_KEY_UNREGISTERED";
 
 /// What Telegram tells unasked, as far as calls care.
 #[derive(Clone, Debug)]
@@ -120,6 +125,11 @@ pub(super) struct Patience {
     pub(super) again: bool,
 }
 
+impl Patience {
+    /// For what is asked to find out whether there is a connection again.
+    const ONCE: Self = Self { flood: Duration::ZERO, again: false };
+}
+
 impl Client {
     /// Starts the tasks of a connection; the first call opens it.
     ///
@@ -128,6 +138,7 @@ impl Client {
     pub fn new(session: Session, options: ClientOptions) -> Self {
         let session = Arc::new(session);
         let (pool, first) = Pool::new(session.clone(), options.api_id);
+        let flood = options.max_flood_wait;
         let cancel = CancellationToken::new();
         let inner = Arc::new(Inner {
             session,
@@ -145,7 +156,7 @@ impl Client {
         });
         inner.tasks.spawn(inner.clone().keep_pool(first));
         inner.tasks.spawn(inner.clone().keep_connected());
-        Self { inner, _end: Arc::new(cancel.drop_guard()) }
+        Self { inner, flood, _end: Arc::new(cancel.drop_guard()) }
     }
 
     /// Connects with a session that is signed in, and makes sure that it still is, as a user.
@@ -161,6 +172,20 @@ impl Client {
         // From here on Telegram sends updates to this connection.
         client.inner.invoke(&tl::functions::updates::GetState {}).await?;
         Ok(client)
+    }
+
+    /// The same client, for somebody who tells of flood waits instead of sitting them out unseen.
+    pub(super) fn impatient(&self) -> Self {
+        Self { flood: Duration::ZERO, ..self.clone() }
+    }
+
+    /// Calls a method.
+    pub(super) async fn invoke<R: RemoteCall>(&self, request: &R) -> Result<R::Return, TelegramError> {
+        self.inner.invoke_with(request, self.patience()).await
+    }
+
+    pub(super) const fn patience(&self) -> Patience {
+        Patience { flood: self.flood, again: true }
     }
 
     /// Ends the connection and waits until its tasks have ended. Calls that are over have a moment
@@ -236,7 +261,7 @@ impl Inner {
         loop {
             tries += 1;
             self.sit_out(constructor, method, patience.flood).await?;
-            let error = match self.invoke_once(&body, dc, method).await {
+            let error = match self.invoke_once(&body, dc, method, !patience.again).await {
                 Ok(answer) => {
                     return R::Return::from_bytes(&answer).map_err(|_| TelegramError::Unreadable { method });
                 }
@@ -274,17 +299,29 @@ impl Inner {
 
     /// Who is signed in; asks Telegram.
     pub(super) async fn who_am_i(&self) -> Result<Me, TelegramError> {
-        if !self.session.is_signed_in() {
+        let user = self.myself().await?;
+        Ok(Me { id: user.id, bot: user.bot })
+    }
+
+    /// Who is signed in; asks Telegram, and keeps it. A login whose last answer was lost is made
+    /// up for in this way.
+    pub(super) async fn myself(&self) -> Result<tl::types::User, TelegramError> {
+        let is_known = self.session.is_signed_in();
+        if !is_known && !self.session.has_key(self.session.home()) {
             return Err(TelegramError::NotSignedIn);
         }
         let id = vec![tl::enums::InputUser::UserSelf];
-        let users = self.invoke(&tl::functions::users::GetUsers { id }).await?;
+        let users = match self.invoke(&tl::functions::users::GetUsers { id }).await {
+            Err(TelegramError::SignedOut(word)) if !is_known && word == NOBODY => {
+                return Err(TelegramError::NotSignedIn);
+            }
+            other => other?,
+        };
         let Some(tl::enums::User::User(user)) = users.into_iter().next() else {
             return Err(TelegramError::NotSignedIn);
         };
-        let me = Me { id: user.id, bot: user.bot };
-        self.session.set_me(Some(me))?;
-        Ok(me)
+        self.session.set_me(Some(Me { id: user.id, bot: user.bot }))?;
+        Ok(user)
     }
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<News> {
@@ -304,6 +341,7 @@ impl Inner {
         body: &[u8],
         dc: Option<i32>,
         method: &'static str,
+        is_last: bool,
     ) -> Result<Vec<u8>, TelegramError> {
         let (generation, pool) = self.pool.present();
         let home = dc.unwrap_or_else(|| self.session.home());
@@ -321,7 +359,9 @@ impl Inner {
                 Err(TelegramError::Timeout { method, after: self.options.timeout })
             }
             Ok(Err(error)) => {
-                if matches!(error, InvocationError::Io(_) | InvocationError::Dropped(_)) {
+                // Whoever tries to come back knows it already, and elsewhere no updates come from.
+                let is_lost = matches!(error, InvocationError::Io(_) | InvocationError::Dropped(_));
+                if is_lost && dc.is_none() && !is_last {
                     self.lost.notify_one();
                 }
                 match TelegramError::of(error, method) {
@@ -365,7 +405,9 @@ impl Inner {
             tracing::info!(method, secs = wait.as_secs(), "Telegram asked to wait");
             self.pause(wait).await?;
         }
-        self.floods().remove(&constructor);
+        // Somebody else may have been told to wait longer meanwhile.
+        let now = clock();
+        self.floods().retain(|_, until| *until > now);
         Ok(())
     }
 
@@ -459,8 +501,7 @@ impl Inner {
                 if self.pause(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await.is_err() {
                     return;
                 }
-                let patience = Patience { flood: self.options.max_flood_wait, again: false };
-                match self.invoke_with(&tl::functions::updates::GetState {}, patience).await {
+                match self.invoke_with(&tl::functions::updates::GetState {}, Patience::ONCE).await {
                     Ok(_) => {
                         failures = 0;
                         tracing::info!("connected to Telegram again");

@@ -5,6 +5,7 @@ use std::time::Duration;
 use grammers_mtproto::transport;
 use grammers_mtsender::{InvocationError, RpcError};
 
+use super::client::NOBODY;
 use super::session::SessionError;
 use crate::call::signaling::SignalingError;
 use crate::call::signaling::words::{meaning, passes};
@@ -12,6 +13,9 @@ use crate::call::signaling::words::{meaning, passes};
 /// What the transport says to a key that it does not know, without its sign.
 /// <https://core.telegram.org/mtproto/mtproto-transports#transport-errors>
 const UNKNOWN_KEY: u32 = 404;
+/// What it says to who connects too often; how long to wait, it does not say.
+const TOO_MANY: u32 = 429;
+const AFTER_TOO_MANY: Duration = Duration::from_secs(10);
 
 /// Why something asked of Telegram did not work.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +26,7 @@ pub enum TelegramError {
     NotSignedIn,
     /// Telegram ended the session: from another device, by the user, or because two processes
     /// used it.
-    #[error("Telegram has ended this session ({0}); log in again with `telecast login`")]
+    #[error("{}", signed_out(.0))]
     SignedOut(String),
     /// The data center does not know our key.
     #[error(
@@ -77,6 +81,14 @@ pub enum TelegramError {
     /// The session cannot be kept.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// Nobody to appear as.
+    #[error("this account cannot appear as {peer:?} there; --as takes one of {choices}")]
+    NoPeer {
+        /// What was asked for.
+        peer: String,
+        /// Who can be, for people.
+        choices: String,
+    },
     /// No such chat, or not for this account.
     #[error("there is no chat {0}, or this account is not in it; `telecast chats` lists those that it is in")]
     NoChat(String),
@@ -131,7 +143,10 @@ pub enum TelegramError {
     #[error("this number has no Telegram account; make one in Telegram's own app first")]
     NoAccount,
     /// Telegram wants to be signed in to in a way that we do not know.
-    #[error("Telegram asks for a kind of login that telecast does not know; try `telecast login --qr`")]
+    #[error(
+        "Telegram asks for a kind of login that telecast does not know; \
+         try the other one: `telecast login` shows a QR code, with --phone a code is sent"
+    )]
     LoginUnsupported,
     /// The client has been shut down.
     #[error("the connection to Telegram has been shut down")]
@@ -167,7 +182,7 @@ impl TelegramError {
     pub fn ends_session(&self) -> bool {
         match self {
             Self::KeyUnknown => true,
-            Self::SignedOut(word) => word != "AUTH_KEY_UNREGISTERED" && !self.wants_password(),
+            Self::SignedOut(word) => word != NOBODY && !self.wants_password(),
             _ => false,
         }
     }
@@ -186,6 +201,9 @@ impl TelegramError {
             },
             InvocationError::Transport(transport::Error::BadStatus { status: UNKNOWN_KEY }) => {
                 Self::KeyUnknown
+            }
+            InvocationError::Transport(transport::Error::BadStatus { status: TOO_MANY }) => {
+                Self::FloodWait { wait: AFTER_TOO_MANY, method }
             }
             other => Self::Connection { why: other.to_string() },
         }
@@ -219,7 +237,7 @@ impl From<TelegramError> for SignalingError {
             TelegramError::Timeout { after, .. } => Self::Timeout(after),
             TelegramError::Scheduled { at } => Self::Scheduled { at },
             TelegramError::Closed => Self::Closed,
-            TelegramError::Connection { .. } | TelegramError::NoConnection => {
+            TelegramError::Connection { .. } => {
                 Self::Unavailable { code: "no_connection", message: error.to_string(), retryable: true }
             }
             other => {
@@ -230,7 +248,7 @@ impl From<TelegramError> for SignalingError {
                     TelegramError::NoChat(_) | TelegramError::NotMember(_) | TelegramError::Person(_) => {
                         "no_chat"
                     }
-                    TelegramError::BadName(_) => "bad_name",
+                    TelegramError::BadName(_) | TelegramError::NoPeer { .. } => "bad_name",
                     TelegramError::Bot => "bot",
                     TelegramError::Session(_) => "session",
                     _ => "telegram",
@@ -238,6 +256,13 @@ impl From<TelegramError> for SignalingError {
                 Self::Unavailable { code, message: other.to_string(), retryable: other.retryable() }
             }
         }
+    }
+}
+
+fn signed_out(word: &str) -> String {
+    match meaning(word) {
+        Some(meaning) => format!("{meaning} (Telegram answered {word})"),
+        None => format!("Telegram has ended this session ({word}); log in again with `telecast login`"),
     }
 }
 
@@ -274,6 +299,9 @@ mod tests {
         assert_eq!(flood, SignalingError::Rpc { code: 420, message: "FLOOD_WAIT_7".into() });
         let twice = rpc(406, "AUTH_KEY_DUPLICATED", None);
         assert!(matches!(&twice, TelegramError::SignedOut(word) if word == "AUTH_KEY_DUPLICATED"), "{twice}");
+        assert!(twice.to_string().contains("two processes"), "{twice}");
+        let banned = rpc(401, "USER_DEACTIVATED_BAN", None);
+        assert!(banned.to_string().contains("recover@telegram.org"), "{banned}");
         let out = SignalingError::from(rpc(401, "SESSION_REVOKED", None));
         assert_eq!(out, SignalingError::Rpc { code: 401, message: "SESSION_REVOKED".into() });
         let none = SignalingError::from(TelegramError::NoVideoChat("Title".into()));

@@ -124,9 +124,9 @@ impl Client {
             tl::enums::InputPeer::Channel(input) => {
                 let (channel_id, access_hash) = (input.channel_id, input.access_hash);
                 let channel = tl::types::InputChannel { channel_id, access_hash }.into();
-                self.inner.invoke(&tl::functions::channels::GetMessages { channel, id }).await?
+                self.invoke(&tl::functions::channels::GetMessages { channel, id }).await?
             }
-            _ => self.inner.invoke(&tl::functions::messages::GetMessages { id }).await?,
+            _ => self.invoke(&tl::functions::messages::GetMessages { id }).await?,
         };
         let messages = match found {
             tl::enums::messages::Messages::Messages(it) => it.messages,

@@ -55,6 +55,7 @@ pub enum LoginStep {
 pub struct SentCode {
     phone: Secret<String>,
     hash: Secret<String>,
+    by_email: bool,
     /// Where to look for it, for people.
     pub place: String,
 }
@@ -102,7 +103,13 @@ impl Client {
         };
         match self.inner.invoke(&request).await? {
             tl::enums::auth::SentCode::Code(sent) => {
-                Ok(SentCode { phone, hash: sent.phone_code_hash.into(), place: place(&sent.r#type) })
+                let by_email = matches!(sent.r#type, tl::enums::auth::SentCodeType::EmailCode(_));
+                Ok(SentCode {
+                    phone,
+                    hash: sent.phone_code_hash.into(),
+                    by_email,
+                    place: place(&sent.r#type),
+                })
             }
             _ => Err(TelegramError::LoginUnsupported),
         }
@@ -113,14 +120,18 @@ impl Client {
     /// # Errors
     /// When it is wrong or too old.
     pub async fn sign_in(&self, sent: &SentCode, code: &str) -> Result<LoginStep, TelegramError> {
+        let code = code.trim().to_owned();
+        // A code that came by mail goes where the mail is verified.
+        let by_email = tl::types::EmailVerificationCode { code: code.clone() };
         let request = tl::functions::auth::SignIn {
             phone_number: sent.phone.expose().clone(),
             phone_code_hash: sent.hash.expose().clone(),
-            phone_code: Some(code.trim().to_owned()),
-            email_verification: None,
+            phone_code: (!sent.by_email).then_some(code),
+            email_verification: sent.by_email.then(|| by_email.into()),
         };
-        let result = self.inner.invoke(&request).await;
-        self.step(result).await
+        let mut is_answer_lost = false;
+        let result = self.inner.invoke_telling(&request, self.patience(), &mut is_answer_lost).await;
+        self.step(result, is_answer_lost).await
     }
 
     /// Gives the two-step password.
@@ -134,8 +145,14 @@ impl Client {
         let proof = tokio::task::spawn_blocking(move || prove(&asked, &password));
         let (a, m1) = proof.await.map_err(|_| TelegramError::LoginUnsupported)??;
         let password = tl::types::InputCheckPasswordSrp { srp_id, a, m1 }.into();
-        let authorization = self.inner.invoke(&tl::functions::auth::CheckPassword { password }).await?;
-        self.signed_in(authorization)
+        let request = tl::functions::auth::CheckPassword { password };
+        let mut is_answer_lost = false;
+        match self.inner.invoke_telling(&request, self.patience(), &mut is_answer_lost).await {
+            Ok(authorization) => self.signed_in(authorization),
+            // It may have been right all the same.
+            Err(error) if is_answer_lost => self.account().await.map_err(|_| error),
+            Err(error) => Err(error),
+        }
     }
 
     /// Begins a login by QR code.
@@ -148,9 +165,8 @@ impl Client {
     /// # Errors
     /// When nobody is, or Telegram cannot be reached.
     pub async fn account(&self) -> Result<Account, TelegramError> {
-        let id = vec![tl::enums::InputUser::UserSelf];
-        let users = self.inner.invoke(&tl::functions::users::GetUsers { id }).await?;
-        users.first().and_then(Account::of).ok_or(TelegramError::NotSignedIn)
+        let user = tl::enums::User::User(self.inner.myself().await?);
+        Account::of(&user).ok_or(TelegramError::NotSignedIn)
     }
 
     /// Telegram's time, in seconds since 1970.
@@ -168,6 +184,10 @@ impl Client {
     /// # Errors
     /// When Telegram cannot be reached; the session is kept then, so that it can be tried again.
     pub async fn log_out(&self) -> Result<(), TelegramError> {
+        let session = &self.inner.session;
+        if !session.is_signed_in() && !session.has_key(session.home()) {
+            return Err(TelegramError::NotSignedIn);
+        }
         match self.inner.invoke(&tl::functions::auth::LogOut {}).await {
             Ok(_) | Err(TelegramError::SignedOut(_) | TelegramError::KeyUnknown) => {}
             Err(error) => return Err(error),
@@ -178,6 +198,7 @@ impl Client {
     async fn step(
         &self,
         result: Result<tl::enums::auth::Authorization, TelegramError>,
+        is_answer_lost: bool,
     ) -> Result<LoginStep, TelegramError> {
         match result {
             Ok(authorization) => Ok(LoginStep::SignedIn(self.signed_in(authorization)?)),
@@ -186,6 +207,11 @@ impl Client {
                     self.inner.invoke(&tl::functions::account::GetPassword {}).await?;
                 Ok(LoginStep::Password { hint: asked.hint.filter(|hint| !hint.is_empty()) })
             }
+            // It may have been done, and what was sent again is refused because of that.
+            Err(error) if is_answer_lost => match self.account().await {
+                Ok(account) => Ok(LoginStep::SignedIn(account)),
+                Err(_) => Err(error),
+            },
             Err(error) => Err(error),
         }
     }
@@ -226,7 +252,8 @@ impl QrLogin {
             api_hash: inner.options.api_hash.expose().clone(),
             except_ids: vec![],
         };
-        let mut token = inner.invoke(&request).await;
+        let (patience, mut is_answer_lost) = (self.client.patience(), false);
+        let mut token = inner.invoke_telling(&request, patience, &mut is_answer_lost).await;
         if let Ok(tl::enums::auth::LoginToken::MigrateTo(there)) = token {
             // The account is at home elsewhere, and there the token is worth an authorization.
             let request = tl::functions::auth::ImportLoginToken { token: there.token };
@@ -249,7 +276,7 @@ impl QrLogin {
             Ok(tl::enums::auth::LoginToken::MigrateTo(_)) => Err(TelegramError::LoginUnsupported),
             Err(error) => Err(error),
         };
-        Ok(QrStep::Scanned(self.client.step(result).await?))
+        Ok(QrStep::Scanned(self.client.step(result, is_answer_lost).await?))
     }
 }
 

@@ -28,14 +28,13 @@ const FIRST_DC: i32 = 2;
 #[non_exhaustive]
 pub enum SessionError {
     /// The file or its directory cannot be read or written.
-    #[error("cannot {verb} the session file {path}: {cause}")]
+    #[error("cannot {verb} the session file {path} ({cause}); see that this user owns it and its directory")]
     File {
         /// What was tried.
         verb: &'static str,
         /// Where.
         path: PathBuf,
         /// Why it failed.
-        #[source]
         cause: io::Error,
     },
     /// Another process has it.

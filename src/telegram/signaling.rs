@@ -54,7 +54,8 @@ impl Signaling for TelegramSignaling {
         let (requests, inbox) = mpsc::channel(LINK_CAPACITY);
         let (outbox, incoming) = mpsc::channel(LINK_CAPACITY);
         let door = Arc::new(Door {
-            client: self.client.clone(),
+            // The call waits itself when Telegram asks it to, and says so.
+            client: self.client.impatient(),
             options: self.options,
             chat: chat.clone(),
             place: Mutex::default(),
@@ -142,9 +143,19 @@ impl Door {
     /// Answers requests in their order.
     async fn serve(&self, mut queue: mpsc::Receiver<Request>) {
         while let Some(Request { id, method }) = queue.recv().await {
+            let source = match &method {
+                Method::Join(join) => Some(join.source),
+                _ => None,
+            };
             let result = self.answer(method).await.map_err(SignalingError::from);
+            let has_joined = result.is_ok();
             // A call that is over wants no answer, but what it asked for last is still done.
-            let _ = self.outbox.send(Incoming::Reply { id, result }).await;
+            let answered = self.outbox.send(Incoming::Reply { id, result }).await;
+            if let Some(source) = source.filter(|_| answered.is_err() && has_joined) {
+                // Nobody is left who could say goodbye.
+                let left = self.answer(Method::Leave { source }).await;
+                tracing::debug!(?left, "a join came too late for its call");
+            }
         }
     }
 
@@ -193,6 +204,10 @@ impl Door {
         if known.is_some() && was_scheduled {
             self.check_begun(id).await?;
         }
+        if self.outbox.is_closed() {
+            // To find the chat took too long; nobody waits for this any more.
+            return Err(TelegramError::Closed);
+        }
         self.place().source = join.source;
         match self.join_once(id, &join).await {
             Err(error) if error.is("GROUPCALL_INVALID") || error.is("GROUPCALL_FORBIDDEN") => {
@@ -217,7 +232,9 @@ impl Door {
         let patience = Patience { flood: Duration::ZERO, again: true };
         let (inner, mut is_answer_lost) = (&self.client.inner, false);
         let joined = inner.join(id, join.params.expose(), options, patience, &mut is_answer_lost).await;
-        if joined.is_err() && is_answer_lost {
+        let is_of_no_use =
+            matches!(joined, Err(TelegramError::NoConnection | TelegramError::Unreadable { .. }));
+        if is_of_no_use || (joined.is_err() && is_answer_lost) {
             // We may be in the chat all the same, and the call does not know it: nobody may be
             // left behind. Whether that worked is nothing that the call could act upon.
             let left = inner.leave(id, join.source).await;
@@ -240,9 +257,14 @@ impl Door {
         if chat.kind == ChatKind::User {
             return Err(TelegramError::Person(chat.title));
         }
-        if join_as.is_some_and(|peer| self.client.inner.input_peer(peer).is_err()) {
+        if let Some(peer) = join_as.filter(|peer| self.client.inner.input_peer(peer).is_err()) {
             // Whom one may appear as comes with what it takes to name them.
-            self.client.join_as_peers(&chat).await?;
+            let peers = self.client.join_as_peers(&chat).await?;
+            if self.client.inner.input_peer(peer).is_err() {
+                let choices: Vec<String> =
+                    peers.iter().map(|peer| format!("{} ({})", peer.id, peer.title)).collect();
+                return Err(TelegramError::NoPeer { peer: peer.to_owned(), choices: choices.join(", ") });
+            }
         }
         let id = match chat.video_chat {
             Some(id) => id,
@@ -345,6 +367,8 @@ impl Door {
                 let unversioned = |row| ParticipantRow { versioned: false, just_joined: false, ..row };
                 let participants = page.participants.into_iter().map(unversioned).collect();
                 self.send(Update::Participants { participants, version: page.version }).await;
+                // Who may speak and show a picture may have changed, too.
+                self.look_again(id).await;
             }
             Err(error) if error.is("GROUPCALL_FORBIDDEN") || error.is("GROUPCALL_INVALID") => {
                 // It ended while we were away.
@@ -361,7 +385,8 @@ impl Door {
         }
     }
 
-    /// We wait for a scheduled video chat, and it may have begun or been called off meanwhile.
+    /// What the video chat is like may have changed; a scheduled one may have begun or been called
+    /// off.
     async fn look_again(&self, id: VideoChatId) {
         match self.client.get_video_chat(id).await {
             Ok(found) => {

@@ -137,7 +137,7 @@ impl Client {
     /// When it is over, or this account cannot see it.
     pub async fn get_video_chat(&self, id: VideoChatId) -> Result<VideoChat, TelegramError> {
         let request = tl::functions::phone::GetGroupCall { call: self.inner.reference(id)?, limit: 1 };
-        let tl::enums::phone::GroupCall::Call(found) = self.inner.invoke(&request).await?;
+        let tl::enums::phone::GroupCall::Call(found) = self.invoke(&request).await?;
         self.inner.remember(&found.call);
         let tl::enums::GroupCall::Call(call) = found.call else {
             return Err(over("phone.getGroupCall"));
@@ -168,8 +168,7 @@ impl Client {
         params: &str,
         options: JoinVideoChat,
     ) -> Result<String, TelegramError> {
-        let patience = Patience { flood: self.inner.options.max_flood_wait, again: true };
-        Ok(self.inner.join(id, params, options, patience, &mut false).await?.params)
+        Ok(self.inner.join(id, params, options, self.patience(), &mut false).await?.params)
     }
 
     /// Leaves a video chat, whatever connection this account has there.
@@ -198,7 +197,7 @@ impl Client {
     /// When Telegram cannot be reached or refuses.
     pub async fn join_as_peers(&self, chat: &Chat) -> Result<Vec<JoinAsPeer>, TelegramError> {
         let request = tl::functions::phone::GetGroupCallJoinAs { peer: chat.input.clone() };
-        let tl::enums::phone::JoinAsPeers::Peers(found) = self.inner.invoke(&request).await?;
+        let tl::enums::phone::JoinAsPeers::Peers(found) = self.invoke(&request).await?;
         let mut titles: HashMap<String, String> = HashMap::new();
         for chat in &found.chats {
             if let tl::enums::Chat::Channel(channel) = chat {
@@ -233,7 +232,7 @@ impl Client {
     ) -> Result<String, TelegramError> {
         let call = self.inner.reference(id)?;
         let request = tl::functions::phone::ExportGroupCallInvite { can_self_unmute: can_speak, call };
-        let tl::enums::phone::ExportedGroupCallInvite::Invite(found) = self.inner.invoke(&request).await?;
+        let tl::enums::phone::ExportedGroupCallInvite::Invite(found) = self.invoke(&request).await?;
         Ok(found.link)
     }
 
@@ -290,8 +289,7 @@ impl Client {
         edit: &Edit,
     ) -> Result<(), TelegramError> {
         let whom = whom.map_or(tl::enums::InputPeer::PeerSelf, |chat| chat.input.clone());
-        let patience = Patience { flood: self.inner.options.max_flood_wait, again: true };
-        self.inner.edit(id, whom, edit, patience).await
+        self.inner.edit(id, whom, edit, self.patience()).await
     }
 
     async fn create(
@@ -308,7 +306,7 @@ impl Client {
             title: title.map(str::to_owned),
             schedule_date,
         };
-        let updates = self.inner.invoke(&request).await?;
+        let updates = self.invoke(&request).await?;
         let call = of_updates(&updates).find_map(|update| match update {
             tl::enums::Update::GroupCall(update) => Some(&update.call),
             _ => None,

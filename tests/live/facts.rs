@@ -41,6 +41,12 @@ pub(crate) async fn check(client: &Client, chat: &Chat, ask: Ask<'_>) -> Vec<Out
     facts.cable().await;
     facts.ask(20, "does `telecast play https://t.me/…` play files of an hour, and of other data centers?");
     facts.ask(21, "does `telecast play music.ogg --chat t.me/+…` play into a chat that this account is in?");
+    facts.ask(
+        25,
+        "a call that had to join twice, for example after the cable: is its row still there a minute later?",
+    );
+    facts.ask(23, "does a login code that comes by mail work?");
+    facts.ask(24, "with a wrong API_ID: does `telecast whoami` name my.telegram.org?");
     facts.ask(22, "with the session ended on another device: does `telecast login` come to a new one?");
     // What was begun is ended, whatever became of the rest.
     if let Err(error) = client.end_video_chat(id).await {

@@ -44,6 +44,8 @@ const WORDS: &[(&str, &str)] = &[
     ),
     ("INVITE_HASH_EXPIRED", "the invite link is no longer valid; ask for another"),
     ("INVITE_HASH_INVALID", "that is no invite link; copy it once more"),
+    ("CONNECTION_API_ID_INVALID", "API_ID is none that Telegram knows; see my.telegram.org"),
+    ("SRP_ID_INVALID", "the password took too long; give it once more"),
     ("INVITE_HASH_EMPTY", "that is no invite link; copy it once more"),
     (
         "API_ID_PUBLISHED_FLOOD",

@@ -219,6 +219,10 @@ async fn media_path(client: &Client, name: &str) -> Finding {
             let took = dtls.map_or_else(String::new, |took| format!(" within {} ms", took.as_millis()));
             Finding::ok(CHECK, format_args!("the media server was reached by UDP{took}"))
         }
+        Ok(Err(_)) | Err(_) if *status.borrow() == CallStatus::Joining => {
+            let message = format!("Telegram did not let us in within {} s", JOIN_TIMEOUT.as_secs());
+            Finding::problem(CHECK, Exit::Network, message, "it may ask to wait; try again in a minute")
+        }
         Ok(Err(_)) | Err(_) => {
             let message = format!("the media server did not answer within {} s", JOIN_TIMEOUT.as_secs());
             Finding::problem(CHECK, Exit::Network, message, "check the firewall for outgoing UDP")

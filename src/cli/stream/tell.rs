@@ -1,9 +1,9 @@
 //! What happens to programmes and calls → words for a person.
 
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 
-use crate::call::{Call, CallEvent, Property};
+use crate::call::{CallEvent, CallStatus, ChatId, LeftReason, Property};
 use crate::cli::{say, values};
 use crate::player::{AfterFailure, EndReason, ItemError, PlayerEvent};
 
@@ -54,10 +54,27 @@ pub(super) async fn until_ended(
     }
 }
 
+/// What ended a call that nobody here has ended.
+pub(super) const fn why(reason: &LeftReason) -> &'static str {
+    match reason {
+        LeftReason::Discarded => "the video chat was ended; with --start, `telecast play` begins another",
+        LeftReason::Kicked => {
+            "an admin has removed this account from the video chat; ask one before coming back"
+        }
+        LeftReason::Elsewhere => {
+            "this account has joined from another device or program, and it can be in a video chat once; \
+             end that one, or use another account"
+        }
+        LeftReason::Empty => "nobody else was there any more",
+        _ => "the call is over",
+    }
+}
+
 /// Tells what a person may want to know of a call.
-pub(super) async fn watch(call: Call) {
-    let mut events = call.events();
-    let chat = call.chat().clone();
+pub(super) async fn watch(chat: ChatId, mut events: broadcast::Receiver<CallEvent>) {
+    // The first word may have been said before anybody listened.
+    let mut last = CallStatus::Joining.word().to_owned();
+    say::remark(format_args!("{chat}: {last}"));
     loop {
         let text = match events.recv().await {
             Ok(CallEvent::Status(status)) => status.word().to_owned(),
@@ -86,7 +103,10 @@ pub(super) async fn watch(call: Call) {
             Ok(_) | Err(RecvError::Lagged(_)) => continue,
             Err(RecvError::Closed) => return,
         };
-        say::remark(format_args!("{chat}: {text}"));
+        if text != last {
+            say::remark(format_args!("{chat}: {text}"));
+            last = text;
+        }
     }
 }
 

@@ -19,13 +19,32 @@ impl Methods {
         check_api(request.api_id)?;
         let mut world = self.world();
         if let Some(account) = world.scanned.remove(&caller.key) {
+            if let Some(dc_id) = world.migrate_qr.take() {
+                let token: Vec<u8> = (0..16).map(|_| fastrand::u8(..)).collect();
+                world.migrating.insert(token.clone(), account);
+                return Ok(tl::types::auth::LoginTokenMigrateTo { dc_id, token }.into());
+            }
             drop(world);
             let authorization = self.let_in(caller, account)?;
             return Ok(tl::types::auth::LoginTokenSuccess { authorization }.into());
         }
         let token: Vec<u8> = (0..16).map(|_| fastrand::u8(..)).collect();
+        // The one before is good no more.
+        world.tokens.retain(|_, key| *key != caller.key);
         world.tokens.insert(token.clone(), caller.key);
-        Ok(tl::types::auth::LoginToken { expires: date(caller) + TOKEN_LIFE, token }.into())
+        let life = world.qr_life.unwrap_or(TOKEN_LIFE);
+        Ok(tl::types::auth::LoginToken { expires: date(caller) + life, token }.into())
+    }
+
+    pub(super) fn import_login_token(
+        &self,
+        caller: &Caller,
+        request: tl::functions::auth::ImportLoginToken,
+    ) -> Result<tl::enums::auth::LoginToken, RpcError> {
+        let account = self.world().migrating.remove(&request.token);
+        let account = account.ok_or_else(|| RpcError::new(400, "AUTH_TOKEN_INVALID"))?;
+        let authorization = self.let_in(caller, account)?;
+        Ok(tl::types::auth::LoginTokenSuccess { authorization }.into())
     }
 
     pub(super) fn send_code(
@@ -36,14 +55,23 @@ impl Methods {
         check_api(request.api_id)?;
         let mut world = self.world();
         let phone = digits(&request.phone_number);
-        if !world.accounts.values().any(|account| account.phone.as_deref() == Some(&phone)) {
-            return Err(RpcError::new(400, "PHONE_NUMBER_INVALID"));
-        }
+        let mut accounts = world.accounts.values();
+        let account = accounts.find(|account| account.phone.as_deref() == Some(&phone));
+        let account = account.ok_or_else(|| RpcError::new(400, "PHONE_NUMBER_INVALID"))?.id;
         let (hash, code) =
             (format!("{:016x}", fastrand::u64(..)), format!("{:05}", fastrand::u32(..100_000)));
         world.codes.insert(phone, (hash.clone(), code));
+        let by_email = tl::types::auth::SentCodeTypeEmailCode {
+            apple_signin_allowed: false,
+            google_signin_allowed: false,
+            email_pattern: "a***@example.org".into(),
+            length: 5,
+            reset_available_period: None,
+            reset_pending_date: None,
+        };
+        let in_app = tl::types::auth::SentCodeTypeApp { length: 5 };
         Ok(tl::types::auth::SentCode {
-            r#type: tl::types::auth::SentCodeTypeApp { length: 5 }.into(),
+            r#type: if world.by_email.contains(&account) { by_email.into() } else { in_app.into() },
             phone_code_hash: hash,
             next_type: None,
             timeout: None,
@@ -59,14 +87,22 @@ impl Methods {
         let phone = digits(&request.phone_number);
         let account = {
             let mut world = self.world();
+            let mut accounts = world.accounts.values();
+            let account = accounts.find(|account| account.phone.as_deref() == Some(&phone));
+            let account = account.map(|account| account.id);
+            let given = match &request.email_verification {
+                Some(tl::enums::EmailVerification::Code(mail)) => Some(&mail.code),
+                _ => request.phone_code.as_ref(),
+            };
+            let by_email = account.is_some_and(|account| world.by_email.contains(&account));
             let (hash, code) =
                 world.codes.get(&phone).ok_or_else(|| RpcError::new(400, "PHONE_CODE_EXPIRED"))?;
-            if *hash != request.phone_code_hash || Some(code) != request.phone_code.as_ref() {
+            let is_right = *hash == request.phone_code_hash && Some(code) == given;
+            if !is_right || by_email != request.email_verification.is_some() {
                 return Err(RpcError::new(400, "PHONE_CODE_INVALID"));
             }
             world.codes.remove(&phone);
-            let mut accounts = world.accounts.values();
-            accounts.find(|account| account.phone.as_deref() == Some(&phone)).map(|account| account.id)
+            account
         };
         self.let_in(caller, account.ok_or_else(|| RpcError::new(400, "PHONE_NUMBER_INVALID"))?)
     }

@@ -17,6 +17,8 @@ pub enum Fault {
     CloseAfter,
     /// The method is executed, and nobody is told.
     DropAnswer,
+    /// The method is executed, and answered with these bytes of TL instead of its result.
+    Answer(Vec<u8>),
     /// The method is not executed; this is the answer. `FLOOD_WAIT_5`, `PHONE_MIGRATE_4` and
     /// everything else that Telegram refuses with.
     Refuse(RpcError),

@@ -83,6 +83,7 @@ impl Methods {
             channels::GetChannels => get_channels,
             channels::GetFullChannel => get_full_channel,
             auth::ExportLoginToken => export_login_token,
+            auth::ImportLoginToken => import_login_token,
             auth::SendCode => send_code,
             auth::SignIn => sign_in,
             auth::CheckPassword => check_password,

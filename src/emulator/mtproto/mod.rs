@@ -314,6 +314,32 @@ impl MtprotoDoor {
         self.server.ahead.store(ahead, Ordering::Relaxed);
     }
 
+    /// The codes of an account come by mail from now on.
+    pub fn send_codes_by_mail(&self, account: AccountId) {
+        self.server.methods.world().by_email.insert(account.0);
+    }
+
+    /// A QR code that waits to be scanned, as the link has it before base64.
+    pub fn qr_token(&self) -> Option<Vec<u8>> {
+        self.server.methods.world().tokens.keys().next().cloned()
+    }
+
+    /// QR codes can be scanned for so many seconds from now on.
+    pub fn set_qr_life(&self, secs: i32) {
+        self.server.methods.world().qr_life = Some(secs);
+    }
+
+    /// Whoever scans a QR code next is at home in this data center, and the code is worth an
+    /// authorization only there.
+    pub fn migrate_qr(&self, dc: i32) {
+        self.server.methods.world().migrate_qr = Some(dc);
+    }
+
+    /// What the last join was answered with.
+    pub fn join_answer(&self) -> Option<Secret<String>> {
+        self.server.methods.world().join_answer.clone()
+    }
+
     /// The `params` of the last join, as they came.
     pub fn join_params(&self) -> Option<Secret<String>> {
         self.server.methods.world().join_params.clone()

@@ -343,6 +343,7 @@ impl Methods {
         params: String,
         own: Option<(ParticipantRow, i32)>,
     ) -> tl::enums::Updates {
+        self.world().join_answer = Some(Secret::new(params.clone()));
         let params = tl::types::DataJson { data: params }.into();
         let mut news: Vec<tl::enums::Update> =
             vec![tl::types::UpdateGroupCallConnection { presentation: false, params }.into()];

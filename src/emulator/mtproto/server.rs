@@ -204,6 +204,7 @@ impl Server {
         match (fault, result) {
             (Some(Fault::CloseAfter), _) => Outcome::Close,
             (Some(Fault::DropAnswer), _) => Outcome::Silence,
+            (Some(Fault::Answer(instead)), Ok(_)) => Outcome::Answer(instead),
             (_, Ok(answer)) => Outcome::Answer(answer),
             (_, Err(error)) => Outcome::Refused(error),
         }

@@ -96,6 +96,14 @@ pub(super) struct World {
     pub(super) scanned: HashMap<i64, i64>,
     /// Hash and code that were sent last, by phone number.
     pub(super) codes: HashMap<String, (String, String)>,
+    /// Accounts whose codes come by mail.
+    pub(super) by_email: BTreeSet<i64>,
+    /// Whoever scans a QR code next is at home in this data center.
+    pub(super) migrate_qr: Option<i32>,
+    /// Tokens that are worth an authorization in another data center, and whose.
+    pub(super) migrating: HashMap<Vec<u8>, i64>,
+    /// How long QR codes can be scanned, in seconds, where not as usual.
+    pub(super) qr_life: Option<i32>,
     pub(super) passwords: HashMap<i64, Verifier>,
     /// Keys that still owe the password of this account.
     pub(super) half_in: HashMap<i64, i64>,
@@ -104,6 +112,8 @@ pub(super) struct World {
     pub(super) n_friends: i64,
     /// What the last join brought.
     pub(super) join_params: Option<Secret<String>>,
+    /// What it was answered with.
+    pub(super) join_answer: Option<Secret<String>>,
     /// Files are said to be at a CDN.
     pub(super) files_at_cdn: bool,
     /// Files in messages.

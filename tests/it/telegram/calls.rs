@@ -558,3 +558,68 @@ fn errors_of_a_join_say_whether_to_try_again() {
     let error = JoinError::Signaling(unavailable);
     assert_eq!((error.code(), error.retryable(), &error.to_string()[..]), ("no_connection", true, "no way"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_that_is_answered_without_parameters_leaves_nobody_behind() {
+    let lab = Lab::new().await;
+    lab.begin();
+    // updatesTooLong.
+    lab.door.plan("phone.joinGroupCall", Fault::Answer(0xe317_af7e_u32.to_le_bytes().to_vec()), 1);
+    let joined = lab.join().await;
+    assert_eq!(joined.failure().await, "telegram");
+    until(|| lab.door.n_calls("phone.leaveGroupCall") == 1).await;
+    assert_eq!(lab.n_bots().await, 0);
+    joined.player.close().await;
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_before_the_chat_is_found_is_told() {
+    let lab = Lab::new().await;
+    lab.begin();
+    let word = RpcError::new(420, "FLOOD_WAIT_1");
+    lab.door.plan("contacts.resolveUsername", Fault::Refuse(word.clone()), 1);
+    lab.door.plan("phone.getGroupCall", Fault::Refuse(word), 1);
+    let player = Player::start(PlayerOptions::default());
+    let options = JoinOptions { video: false, ..JoinOptions::default() };
+    let call = Call::join(ChatId(NAME.into()), &lab.signaling(false), &player, options);
+    let mut events = call.events();
+    let mut waits = 0;
+    let told = async {
+        while waits < 2 {
+            if let CallEvent::FloodWait { wait } = events.recv().await.unwrap() {
+                assert_eq!(wait.as_secs(), 1);
+                waits += 1;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), told).await.expect("each wait is told");
+    assert_eq!(call.joined().await, Ok(()));
+    assert_eq!(lab.door.n_calls("phone.joinGroupCall"), 1);
+    Joined { call, player }.leave().await;
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_connects_too_often_waits() {
+    let lab = Lab::with(|options| options.max_flood_wait = Duration::from_secs(1)).await;
+    lab.door.plan("messages.getDialogs", Fault::Transport(-429), 1);
+    let error = lab.client.chats().await.unwrap_err();
+    assert!(matches!(error, TelegramError::FloodWait { wait, .. } if wait.as_secs() == 10), "{error}");
+    lab.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cannot_be_appeared_as_is_told_with_the_choices() {
+    let lab = Lab::new().await;
+    lab.begin();
+    let joined =
+        lab.join_as(JoinOptions { join_as: Some("-1009999999999".into()), ..JoinOptions::default() }).await;
+    let LeftReason::Failed(error) = joined.call.closed().await else { panic!("it cannot work") };
+    assert!(
+        error.to_string().contains("--as takes one of") && error.to_string().contains("(bot)"),
+        "{error}"
+    );
+    joined.player.close().await;
+    lab.end().await;
+}

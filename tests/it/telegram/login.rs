@@ -48,7 +48,7 @@ async fn with_phone_and_code() {
     assert_eq!(client.account().await.unwrap(), account);
     client.log_out().await.unwrap();
     let error = client.account().await.unwrap_err();
-    assert!(matches!(error, TelegramError::SignedOut(_) | TelegramError::KeyUnknown), "{error}");
+    assert!(matches!(error, TelegramError::NotSignedIn), "{error}");
     client.shutdown().await;
     emulator.shutdown().await;
 }
@@ -85,6 +85,94 @@ async fn with_a_qr_code_that_another_device_scans() {
     let QrStep::Scanned(LoginStep::SignedIn(account)) = next.unwrap() else { panic!("it was scanned") };
     assert_eq!(account.name, "carol");
     assert!(!format!("{link:?}").contains(token), "a token is as good as a password");
+    client.shutdown().await;
+    emulator.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_qr_code_of_an_account_that_is_at_home_elsewhere() {
+    for with_password in [false, true] {
+        let (emulator, door, session) = lab().await;
+        let carol = door.add_account("carol");
+        if with_password {
+            door.set_password(carol, PASSWORD, "a horse");
+        }
+        door.migrate_qr(4);
+        let client = Client::new(session, options());
+        let mut login = client.qr_login();
+        let QrStep::Show(_) = login.next().await.unwrap() else { panic!("nobody has scanned yet") };
+        assert!(door.scan(&door.qr_token().unwrap(), carol));
+        let QrStep::Scanned(step) = login.next().await.unwrap() else { panic!("it was scanned") };
+        let account = match step {
+            LoginStep::SignedIn(account) => account,
+            _ => client.check_password(Secret::new(PASSWORD.to_owned())).await.unwrap(),
+        };
+        assert_eq!((&account.name[..], door.n_calls("auth.importLoginToken")), ("carol", 1));
+        let n_before = door.n_accepted();
+        assert_eq!(client.account().await.unwrap(), account);
+        client.chats().await.unwrap();
+        assert!(door.n_accepted() <= n_before + 1, "at home there from now on");
+        client.shutdown().await;
+        emulator.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_qr_code_is_drawn_anew_before_it_expires() {
+    let (emulator, door, session) = lab().await;
+    let carol = door.add_account("carol");
+    door.set_qr_life(2);
+    let client = Client::new(session, options());
+    let mut login = client.qr_login();
+    let QrStep::Show(first) = login.next().await.unwrap() else { panic!("nobody has scanned yet") };
+    let expired = door.qr_token().unwrap();
+    let QrStep::Show(second) = login.next().await.unwrap() else { panic!("nobody has scanned yet") };
+    assert_ne!(first.expose(), second.expose());
+    assert!(!door.scan(&expired, carol), "the old one is good no more");
+    assert!(door.scan(&door.qr_token().unwrap(), carol));
+    assert!(matches!(login.next().await.unwrap(), QrStep::Scanned(LoginStep::SignedIn(_))));
+    client.shutdown().await;
+    emulator.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_code_that_comes_by_mail() {
+    let (emulator, door, session) = lab().await;
+    let account = door.add_account("dora");
+    door.set_phone(account, "+99 966 111 1111");
+    door.send_codes_by_mail(account);
+    let client = Client::new(session, options());
+    let sent = client.request_code(Secret::new("+999661111111".to_owned())).await.unwrap();
+    assert!(sent.place.contains("a***@example.org"), "{}", sent.place);
+    let step = client.sign_in(&sent, &door.code("999661111111").unwrap()).await.unwrap();
+    assert!(matches!(step, LoginStep::SignedIn(_)), "{step:?}");
+    client.shutdown().await;
+    emulator.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_whose_answer_is_lost_is_a_login() {
+    let (emulator, door, session) = lab().await;
+    let client = Client::new(session, options());
+    let sent = client.request_code(phone()).await.unwrap();
+    door.plan("auth.signIn", Fault::CloseAfter, 1);
+    let step = client.sign_in(&sent, &door.code(PHONE).unwrap()).await.unwrap();
+    assert!(matches!(step, LoginStep::SignedIn(_)), "{step:?}");
+    assert_eq!(door.n_calls("auth.signIn"), 2, "it was sent again, and refused");
+    client.shutdown().await;
+
+    let bob = door.add_account("bob");
+    door.set_phone(bob, "+99 966 765 4321");
+    door.set_password(bob, PASSWORD, "a horse");
+    let session = Session::in_memory();
+    point_at(&session, &door);
+    let client = Client::new(session, options());
+    let sent = client.request_code(Secret::new("999667654321".to_owned())).await.unwrap();
+    let step = client.sign_in(&sent, &door.code("999667654321").unwrap()).await.unwrap();
+    assert!(matches!(step, LoginStep::Password { .. }), "{step:?}");
+    door.plan("auth.checkPassword", Fault::CloseAfter, 1);
+    let account = client.check_password(Secret::new(PASSWORD.to_owned())).await.unwrap();
+    assert_eq!(account.name, "bob");
     client.shutdown().await;
     emulator.shutdown().await;
 }

@@ -7,8 +7,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use telecast::emulator::mtproto::{AccountId, ChatKind, Fault, MtprotoDoor, NewCall, NewChat};
-use telecast::emulator::{Emulator, EmulatorOptions, RpcError, Weather};
+use telecast::emulator::mtproto::{
+    AccountId, ChatKind, Fault, MtprotoDoor, NewCall, NewChat, TelegramChatId,
+};
+use telecast::emulator::{Emulator, EmulatorOptions, JoinRequest, RpcError, Weather};
 use telecast::telegram::{Datacenter, Session};
 
 const PHONE: &str = "+99 966 123 4567";
@@ -48,7 +50,7 @@ impl Desk {
         }
     }
 
-    pub(super) fn chat(&self, username: &str, call: Option<NewCall>) {
+    pub(super) fn chat(&self, username: &str, call: Option<NewCall>) -> TelegramChatId {
         let chat = self.door.add_chat(&NewChat {
             kind: ChatKind::Supergroup,
             title: username,
@@ -59,6 +61,7 @@ impl Desk {
         if let Some(call) = call {
             self.door.begin_call(chat, &call);
         }
+        chat
     }
 
     pub(super) fn command(&self, args: &[&str]) -> Command {
@@ -139,6 +142,79 @@ async fn a_login_takes_the_place_of_a_session_that_is_over() {
     assert!(code == Some(6) && said.contains("set aside") && said.contains("agrees on no key"), "{said}");
     assert_eq!(std::fs::read_to_string(&old).unwrap(), before);
     assert!(before.contains("\"key\"") && !std::fs::read_to_string(&path).unwrap().contains("\"key\""));
+    desk.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_qr_code_is_scanned_and_the_password_asked_for() {
+    let desk = Desk::new().await;
+    desk.session(false);
+    desk.door.set_password(desk.account, "correct horse", "a horse");
+    let mut login = desk.command(&["login"]);
+    login.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut login = login.spawn().unwrap();
+    super::until(|| desk.door.qr_token().is_some()).await;
+    assert!(desk.door.scan(&desk.door.qr_token().unwrap(), desk.account));
+    login.stdin.take().unwrap().write_all(b"wrong\ncorrect horse\n").unwrap();
+    let (code, out, said) = told(login.wait_with_output().unwrap());
+    assert_eq!(code, Some(0), "{said}");
+    assert!(out.starts_with("signed in as ann"), "{out}");
+    assert!(
+        said.contains('█') && said.contains("hint: a horse") && said.contains("not the two-step"),
+        "{said}"
+    );
+    desk.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_was_never_told_of_its_login_is_made_up_for() {
+    let desk = Desk::new().await;
+    desk.session(true);
+    let path = desk.home.path().join("telecast/main.json");
+    // Killed between Telegram's answer and the write.
+    let mut stored: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    stored["me"] = Value::Null;
+    std::fs::write(&path, stored.to_string()).unwrap();
+    assert!(desk.run(&["whoami"]).1.starts_with("ann, id "));
+    assert_eq!(desk.run(&["accounts"]).1, "main\tsigned in\n");
+    stored["me"] = Value::Null;
+    std::fs::write(&path, stored.to_string()).unwrap();
+    let (code, _, said) = desk.run(&["logout"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!path.exists());
+    desk.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_thrown_out_is_told_why_and_a_script_sees_it() {
+    let desk = Desk::new().await;
+    desk.session(true);
+    let chat = desk.chat("lively", Some(NewCall::default()));
+    let begin = async || {
+        let mut play = desk.command(&["play", "media/music.ogg", "--loop", "--chat", "@lively"]);
+        let play = play.stderr(Stdio::piped()).spawn().unwrap();
+        let mut looks = tokio::time::interval(Duration::from_millis(20));
+        while !desk.emulator.stats("lively").await.unwrap().iter().any(|it| it.connected) {
+            looks.tick().await;
+        }
+        play
+    };
+    let play = begin().await;
+    desk.emulator.discard("lively").await.unwrap();
+    let (code, _, said) = told(play.wait_with_output().unwrap());
+    assert!(code == Some(5) && said.contains("the video chat was ended"), "{said}");
+    assert!(said.contains("@lively: joining") && said.contains("@lively: left"), "{said}");
+    desk.door.begin_call(chat, &NewCall::default());
+    let play = begin().await;
+    let elsewhere = JoinRequest {
+        chat: "lively".into(),
+        name: "ann".into(),
+        params: super::PARAMS.into(),
+        ..JoinRequest::default()
+    };
+    desk.emulator.join_raw(elsewhere).await.unwrap();
+    let (code, _, said) = told(play.wait_with_output().unwrap());
+    assert!(code == Some(5) && said.contains("from another device"), "{said}");
     desk.end().await;
 }
 
@@ -313,13 +389,23 @@ async fn each_failure_names_its_remedy() {
         (&["login", "--phone", "123456:ABC-DEF"], 4, "user accounts"),
         (&["play", "media/music.ogg", "--chat", "me"], 5, "groups and channels"),
         (&["play", "media/music.ogg", "--chat", "t.me/+AbCdEfGh12"], 5, "ask for another"),
-        (&["chats", "--account", "second"], 4, "telecast login"),
+        (
+            &["chats", "--account", "second"],
+            4,
+            "telecast login --account second`, or use --account with one of main",
+        ),
+        (&["play", "media/music.ogg", "--chat", "@quiet", "--start", "--as", "foo"], 2, "--as takes one of"),
         (&["chats", "--account", "a/b"], 2, "letters"),
     ] {
         let (exit, _, said) = desk.run(args);
         assert_eq!(exit, Some(code), "{args:?}: {said}");
         assert!(said.contains(words), "{args:?}: {said}");
     }
+    // Whoever connects with an API_ID that Telegram does not know.
+    let word = RpcError::new(400, "CONNECTION_API_ID_INVALID");
+    desk.door.plan("help.getConfig", Fault::Refuse(word), 1);
+    let (exit, _, said) = desk.run(&["whoami"]);
+    assert!(exit == Some(3) && said.contains("my.telegram.org"), "{said}");
     let mut command = desk.command(&["chats"]);
     command.env_remove("API_ID");
     let (exit, _, said) = told(command.output().unwrap());
@@ -459,7 +545,7 @@ async fn the_doctor_names_what_is_wrong_and_the_remedy() {
         ("@later", 0, "video chat", "ok", ""),
         ("@strict", 0, "video chat", "warning", "speaker link"),
         ("@quiet", 5, "video chat", "problem", "ask an admin"),
-        ("@stream", 5, "video chat", "problem", "docs/telegram.md"),
+        ("@stream", 5, "video chat", "problem", "RTMP address"),
         ("@nobody", 5, "chat", "problem", "telecast chats"),
         ("nobody", 2, "chat", "problem", "t.me link"),
     ] {
@@ -580,7 +666,7 @@ async fn the_log_tells_no_secrets() {
     login.stdin.take().unwrap().write_all(format!("{code}\ncorrect horse\n").as_bytes()).unwrap();
     let (status, _, login_said) = told(login.wait_with_output().unwrap());
     assert_eq!(status, Some(0), "{login_said}");
-    let play = traced(&["play", "media/music.ogg", "--chat", "@lively"]);
+    let play = traced(&["play", "media/music.ogg", "--chat", "t.me/lively?videochat=SpeakerHash1"]);
     super::until(|| desk.door.join_params().is_some()).await;
     // Until the media server has been reached.
     let mut looks = tokio::time::interval(Duration::from_millis(20));
@@ -588,7 +674,10 @@ async fn the_log_tells_no_secrets() {
         looks.tick().await;
     }
     let (_, _, play_said) = stop(play);
-    let said = login_said + &play_said;
+    let answer: Value = serde_json::from_str(desk.door.join_answer().unwrap().expose()).unwrap();
+    let (_, _, invite_said) =
+        told(traced(&["play", "media/music.ogg", "--chat", "t.me/+InviteHash1"]).wait_with_output().unwrap());
+    let said = login_said + &play_said + &invite_said;
     for method in ["auth.sendCode", "auth.signIn", "auth.checkPassword", "phone.joinGroupCall"] {
         assert!(said.contains(&format!("enqueueing request {method}")), "the log is that of trace: {said}");
     }
@@ -597,7 +686,9 @@ async fn the_log_tells_no_secrets() {
     let key = stored["dcs"]["2"]["key"].as_str().unwrap();
     let params: Value = serde_json::from_str(desk.door.join_params().unwrap().expose()).unwrap();
     let (hash, password) = ("0123456789abcdef0123456789abcdef", params["pwd"].as_str().unwrap());
-    for secret in [hash, &key[..32], password, "9661234567", PHONE, "correct horse"] {
+    let servers = answer["transport"]["pwd"].as_str().unwrap();
+    let secrets = [hash, &key[..32], password, servers, "9661234567", PHONE, &code, "correct horse"];
+    for secret in secrets.into_iter().chain(["SpeakerHash1", "InviteHash1"]) {
         assert!(!said.contains(secret), "{secret}");
     }
     desk.end().await;
