@@ -13,7 +13,7 @@ const N_LOSSES: u32 = 20;
 const N_MOVES: u32 = 4;
 
 /// What belongs to this test alone: the tasks of its runtime, and the sockets of its two ends.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 struct Holdings {
     n_tasks: usize,
     n_connections: usize,
@@ -29,15 +29,23 @@ impl Lab {
         }
     }
 
-    /// Waits until this test holds exactly that again: what ends takes a moment to be gone.
+    /// Waits until this test holds no more than that again: what ends takes a moment to be gone,
+    /// and so may something that was ending when this was counted first.
     async fn comes_back_to(&self, before: &Holdings) {
         let mut looks = tokio::time::interval(Duration::from_millis(50));
-        let same = async {
-            while self.holdings().await != *before {
+        let no_more = async {
+            loop {
+                let now = self.holdings().await;
+                let is_back = now.n_connections == before.n_connections
+                    && now.n_participants == before.n_participants
+                    && now.n_tasks <= before.n_tasks;
+                if is_back {
+                    return;
+                }
                 looks.tick().await;
             }
         };
-        let in_time = tokio::time::timeout(Duration::from_secs(10), same).await;
+        let in_time = tokio::time::timeout(Duration::from_secs(10), no_more).await;
         assert!(in_time.is_ok(), "{before:?} became {:?}", self.holdings().await);
     }
 }
