@@ -1,5 +1,6 @@
 //! The project's own commands: `cargo xtask <command>`.
 
+mod bench;
 mod check;
 mod media;
 mod seeds;
@@ -14,7 +15,8 @@ cargo xtask setup test    the same for the tests
 cargo xtask check         the whole gate: format, lints, tests, documentation, examples
 cargo xtask media [CLIP…]   make the clips in media/ anew (needs ffmpeg)
 cargo xtask seeds         make the seeds of the fuzz targets anew (needs ffmpeg)
-cargo xtask media --check   compare the clips with their checksums";
+cargo xtask media --check   compare the clips with their checksums
+cargo xtask bench …         measurements against other programs, see cargo xtask bench compare --help";
 
 fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the repository")?;
@@ -25,6 +27,7 @@ fn main() -> Result<()> {
         ["media", "--check"] => media::verify(root),
         ["seeds"] => seeds::make(root),
         ["media", ..] => media::make(root, &args[1..]),
+        ["bench", ..] => bench::run(root, &args[1..]),
         [] | ["help" | "--help" | "-h", ..] => {
             println!("{USAGE}");
             Ok(())

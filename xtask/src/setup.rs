@@ -60,8 +60,8 @@ pub(crate) fn run(root: &Path, what: &str) -> Result<()> {
 
 /// A Python environment of the project's own, inside the build directory, with the foreign clients in it.
 fn foreign_client(root: &Path) -> Result<()> {
-    let venv = target_dir(root).join("tmp").join("ntgcalls");
-    let python = venv.join("bin").join("python");
+    let venv = foreign_venv(root);
+    let python = foreign_python(root);
     let there = |python: &Path| {
         let versions = "import importlib.metadata as m, sys
 for wanted in sys.argv[1:]:
@@ -117,6 +117,15 @@ fn install(packages: &[&str]) -> Result<()> {
     let status = apt(&args).context("cannot run apt-get install")?;
     anyhow::ensure!(status.success(), "apt-get failed; run this by hand, then try again:\n  {by_hand}");
     Ok(())
+}
+
+fn foreign_venv(root: &Path) -> PathBuf {
+    target_dir(root).join("tmp").join("ntgcalls")
+}
+
+/// The interpreter that has the foreign clients.
+pub(crate) fn foreign_python(root: &Path) -> PathBuf {
+    foreign_venv(root).join("bin").join("python")
 }
 
 /// Where cargo puts what it builds.
