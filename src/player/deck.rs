@@ -433,6 +433,12 @@ impl Deck {
         Slot::Play { audio, video }
     }
 
+    /// The sound of the slot that comes next, where it is here already.
+    pub(super) fn next_sound(&self) -> Option<&Frame> {
+        let cursor = self.cursor?;
+        self.audio.frames.front().filter(|frame| (frame.pts - cursor).abs() < SLOT)
+    }
+
     fn audio_step(&self) -> MediaTime {
         if self.sounding { KEEP_STEP } else { FIND_STEP }
     }

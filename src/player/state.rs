@@ -10,6 +10,7 @@
 //! it has passed.
 
 mod arrange;
+mod cuts;
 mod failure;
 mod line;
 mod slots;
@@ -106,6 +107,7 @@ pub(super) struct State {
     tries: Tries,
     next_report: MediaTime,
     last_video_at: Option<MediaTime>,
+    cuts: cuts::Cuts,
     pending: VecDeque<(MediaTime, Pending)>,
     out: VecDeque<Output>,
     /// Something has been queued since the queue last ended.
@@ -138,6 +140,7 @@ impl State {
             tries: Tries::default(),
             next_report: MediaTime::ZERO,
             last_video_at: None,
+            cuts: cuts::Cuts::default(),
             pending: VecDeque::new(),
             out: VecDeque::new(),
             busy: false,
@@ -151,6 +154,7 @@ impl State {
 
     /// Holds the current item, or the next one to come.
     pub(super) fn pause(&mut self) {
+        self.fade_for_pause();
         self.paused = true;
         self.stalling = false;
         self.timeline.hold();
@@ -179,7 +183,7 @@ impl State {
 
     /// Goes to a place in the current item; the answer comes as [`Output::Sought`].
     pub(super) fn seek(&mut self, to: MediaTime) -> Result<Ticket, PlayError> {
-        let Some(deck) = &mut self.current else { return Err(PlayError::NothingPlaying) };
+        let Some(deck) = &self.current else { return Err(PlayError::NothingPlaying) };
         if self.tries.is_waiting() && (deck.opened.is_none() || deck.is_abandoned()) {
             return Ok(self.retry_from(to));
         }
@@ -190,7 +194,8 @@ impl State {
         let end = duration.unwrap_or(MediaTime::MAX).min(deck.until().unwrap_or(MediaTime::MAX));
         let to = to.max(MediaTime::ZERO).min(end);
         debug!(item = deck.id.0, ?to, "seek");
-        deck.seek(to);
+        self.fade_out();
+        self.current.as_mut().expect("it was there above").seek(to);
         // Whoever could not be read on may be readable there.
         self.tries.end_waiting();
         self.timeline.cue();
@@ -345,6 +350,7 @@ impl State {
     }
 
     fn finish(&mut self, reason: EndReason, error: Option<ItemError>) {
+        self.fade_out();
         let Some(deck) = self.current.take() else { return };
         self.forget_tries();
         self.timeline.cue();

@@ -3,11 +3,14 @@
 //! Everything is 48 kHz stereo in 20 ms frames, because that is what a video chat carries;
 //! decoding accepts whatever Opus allows.
 
+mod fade;
 mod packet;
 mod repack;
 
 use bytes::Bytes;
 
+pub use self::fade::{Fade, PRE_ROLL, faded};
+pub(crate) use self::fade::{ahead, fade_in};
 pub use self::packet::{Head, Mode, Shape};
 pub use self::repack::{Repacker, is_repackable};
 use crate::time::MediaTime;

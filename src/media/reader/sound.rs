@@ -4,7 +4,7 @@
 //! samples are there when a volume other than 1.0, a gap or an odd packet asks for encoding.
 //! So "copy" is a property of each slot and may change with every one of them.
 //!
-//! The encoder lags [`LOOKAHEAD`] samples behind its input. It is fed that far ahead, so that
+//! The encoder lags [`LOOKAHEAD`](crate::media::codec::opus::LOOKAHEAD) samples behind its input. It is fed that far ahead, so that
 //! an encoded slot sounds exactly when a copied one would.
 
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ use super::{Next, PATIENCE, PATIENCE_BYTES, ReaderOptions, ReaderStats};
 use crate::media::audio::{AudioBuffer, Grid, Resampler, Slot, apply_gain};
 use crate::media::codec::audio::AudioDecoder;
 use crate::media::codec::opus::{
-    CHANNELS, Encoder, FRAME, FRAME_SAMPLES, LOOKAHEAD, Repacker, SAMPLE_RATE, SoftClip,
+    CHANNELS, Encoder, FRAME, FRAME_SAMPLES, Repacker, SAMPLE_RATE, SoftClip, ahead, fade_in,
 };
 use crate::media::demux::{Packet, Track};
 use crate::media::plan::Refusal;
@@ -27,8 +27,6 @@ const TOLERANCE: MediaTime = MediaTime::from_millis(15);
 const SNAP_SAMPLES: i64 = 120;
 /// [`FRAME_SAMPLES`] for arithmetic on positions.
 const SLOT: i64 = FRAME_SAMPLES as i64;
-/// Samples of the fade at a cut: 5 ms.
-const FADE_SAMPLES: usize = 240;
 /// Telegram's own limit.
 const MAX_VOLUME: f32 = 2.0;
 /// Five seconds of AAC without a single packet that can be decoded: nobody waits longer.
@@ -345,7 +343,9 @@ impl Output {
     fn frame(&mut self, slot: Slot, following: Option<&Slot>) -> Result<Frame, MediaError> {
         let pts = slot.pts();
         let mut slot = slot;
-        if std::mem::take(&mut self.cut) && slot.original.is_none() {
+        if std::mem::take(&mut self.cut) {
+            // Only what is encoded can rise.
+            slot.original = None;
             fade_in(&mut slot.samples);
             // What is before the cut is not heard.
             self.previous.fill(0.0);
@@ -389,22 +389,4 @@ impl Output {
         self.soft_clip.apply(&mut input);
         Ok((self.encoder.encode(&input)?, AudioLevel::of(&input)))
     }
-}
-
-/// Sound that begins in the middle would click: it rises over 5 ms.
-fn fade_in(stereo: &mut [f32]) {
-    for (nth, frame) in stereo.chunks_exact_mut(CHANNELS).take(FADE_SAMPLES).enumerate() {
-        let gain = nth as f32 / FADE_SAMPLES as f32;
-        frame.iter_mut().for_each(|sample| *sample *= gain);
-    }
-}
-
-/// What the encoder is fed so that a receiver hears `slot`: the same, [`LOOKAHEAD`] later.
-fn ahead(slot: &[f32], following: Option<&[f32]>) -> Vec<f32> {
-    let mut input = slot[LOOKAHEAD * CHANNELS..].to_vec();
-    match following {
-        Some(following) => input.extend_from_slice(&following[..LOOKAHEAD * CHANNELS]),
-        None => input.resize(FRAME_SAMPLES * CHANNELS, 0.0),
-    }
-    input
 }

@@ -49,12 +49,19 @@ impl State {
             }
             return;
         }
-        let (audio, video) = if lateness > LATE { self.sit_out() } else { self.play_slot() };
+        let tail = self.cuts.take_tail().filter(|_| lateness <= LATE);
+        let (sound, video) = match tail {
+            // What was cut comes to its end; all else begins behind it.
+            Some((item, frame)) => (Some((item, frame)), Vec::new()),
+            None => {
+                let (audio, video) = if lateness > LATE { self.sit_out() } else { self.play_slot() };
+                (self.current.as_ref().map(|deck| deck.id).zip(audio), video)
+            }
+        };
+        let (item, frame) = sound.map_or_else(|| (None, silence(at)), |(item, frame)| (Some(item), frame));
+        self.cuts.note(item, &frame.data);
+        self.send(item, at, frame);
         let item = self.current.as_ref().map(|deck| deck.id);
-        match audio {
-            Some(frame) => self.send(item, at, frame),
-            None => self.send(None, at, silence(at)),
-        }
         if let Placement::Running { base } = self.timeline.placement() {
             let tick = MediaTime::from_ticks(1, VIDEO_TICK_RATE);
             for frame in video {
@@ -113,7 +120,10 @@ impl State {
             }
             (self.stalling, self.starved_for) = (false, MediaTime::ZERO);
             match self.take_slot() {
-                Slot::Play { audio, video } => return (audio, video),
+                Slot::Play { audio, video } => {
+                    let audio = audio.map(|frame| self.fade_back_in(frame));
+                    return (audio, video);
+                }
                 Slot::Starved => return self.sit_out(),
                 Slot::Hole => self.timeline.cue(),
                 Slot::Ended => {
