@@ -30,6 +30,10 @@ pub(super) struct SourceArgs {
     #[arg(long, value_name = "N|LANG")]
     audio_track: Option<TrackChoice>,
 
+    /// Bring every item to this loudness, by EBU R 128: -16 is usual, -23 that of television
+    #[arg(long, value_name = "LUFS", allow_negative_numbers = true, value_parser = loudness)]
+    loudness: Option<f32>,
+
     /// Bits per second of sound that is encoded, for example 96k
     #[arg(long, value_name = "RATE", value_parser = audio_bitrate)]
     audio_bitrate: Option<u32>,
@@ -67,6 +71,7 @@ impl SourceArgs {
             AudioPreset::Voice => Preset::Voice,
         };
         reader.opus.mono = self.mono;
+        reader.loudness_lufs = self.loudness;
         reader.plan.audio_track = self.audio_track;
         reader.plan.video_track = self.video_track;
         reader
@@ -104,6 +109,12 @@ const fn is_message(_name: &str) -> bool {
     false
 }
 
+/// Reads `-16` or `-16.5`.
+fn loudness(text: &str) -> Result<f32, String> {
+    let lufs = text.parse::<f32>().ok().filter(|lufs| (-40.0..=-6.0).contains(lufs));
+    lufs.ok_or_else(|| "from -40 (hardly audible) to -6 (as loud as the loudest records)".to_owned())
+}
+
 /// Reads `96k` or a bare number of bits per second.
 fn audio_bitrate(text: &str) -> Result<u32, String> {
     let (number, unit) = text.strip_suffix(['k', 'K']).map_or((text, 1), |number| (number, 1000));
@@ -119,4 +130,15 @@ fn header(text: &str) -> Result<(String, Secret<String>), String> {
         return Err("a header has a plain name and one line of value".to_owned());
     }
     Ok((name.to_owned(), Secret::new(value.trim().to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loudness_is_read_as_people_write_them() {
+        assert_eq!(loudness("-16"), Ok(-16.0));
+        assert!(loudness("16").is_err() && loudness("quiet").is_err() && loudness("NaN").is_err());
+    }
 }

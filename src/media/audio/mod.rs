@@ -6,10 +6,12 @@
 
 pub mod downmix;
 pub mod grid;
+pub mod loudness;
 pub mod resample;
 
 pub use downmix::{Downmix, Place};
 pub use grid::{Grid, Slot};
+pub use loudness::Leveler;
 pub use resample::{ResampleError, Resampler};
 
 use crate::time::MediaTime;

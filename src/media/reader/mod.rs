@@ -44,6 +44,9 @@ pub struct ReaderOptions {
     pub plan: PlanOptions,
     /// How loud: 1.0 is as recorded. See [`Reader::set_volume`].
     pub volume: f32,
+    /// How loud the whole item is to be by EBU R 128, in LUFS; `None` leaves it as it is. Sound is
+    /// then read 3 s ahead, and a copied track is encoded while it is corrected.
+    pub loudness_lufs: Option<f32>,
     /// How sound is encoded that cannot be copied.
     pub opus: EncoderOptions,
     /// How sources other than files are opened.
@@ -55,6 +58,7 @@ impl Default for ReaderOptions {
         Self {
             plan: PlanOptions::default(),
             volume: 1.0,
+            loudness_lufs: None,
             opus: EncoderOptions::default(),
             source: SourceOptions::default(),
         }

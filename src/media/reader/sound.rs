@@ -7,18 +7,21 @@
 //! The encoder lags [`LOOKAHEAD`](crate::media::codec::opus::LOOKAHEAD) samples behind its input. It is fed that far ahead, so that
 //! an encoded slot sounds exactly when a copied one would.
 
+mod output;
+
 use std::collections::VecDeque;
 
 use super::{Next, PATIENCE, PATIENCE_BYTES, ReaderOptions, ReaderStats};
-use crate::media::audio::{AudioBuffer, Grid, Resampler, Slot, apply_gain};
+use crate::media::audio::loudness::LOOKAHEAD_SLOTS;
+use crate::media::audio::{AudioBuffer, Grid, Leveler, Resampler, Slot};
 use crate::media::codec::audio::AudioDecoder;
-use crate::media::codec::opus::{
-    CHANNELS, Encoder, FRAME, FRAME_SAMPLES, Repacker, SAMPLE_RATE, SoftClip, ahead, fade_in,
-};
+use crate::media::codec::opus::{CHANNELS, Encoder, FRAME, FRAME_SAMPLES, Repacker, SAMPLE_RATE};
 use crate::media::demux::{Packet, Track};
 use crate::media::plan::Refusal;
-use crate::media::{AudioLevel, Codec, Frame, MediaError, MediaKind};
+use crate::media::{Frame, MediaError, MediaKind};
 use crate::time::MediaTime;
+
+use self::output::Output;
 
 /// A packet that is off by less follows the one before: Matroska rounds times to milliseconds,
 /// live recordings jitter. More is a gap or an overlap. Below what anybody hears as unsynchronous.
@@ -50,8 +53,11 @@ pub(super) struct Sound {
     resampler: Resampler,
     run: Option<Run>,
     grid: Grid,
-    /// The slot that is sent next and the one behind it, which the encoder looks ahead into.
+    /// The slot that is sent next and the one behind it, which the encoder looks ahead into;
+    /// more where loudness is measured ahead.
     ready: VecDeque<Slot>,
+    /// How many slots are ready before the first is sent.
+    depth: usize,
     /// Slots before this one are only history.
     first: i64,
     output: Output,
@@ -90,6 +96,7 @@ impl Sound {
         let decoder = AudioDecoder::new(track).map_err(refused)?;
         let resampler = Resampler::new(decoder.rate()).map_err(|error| refused(error.into()))?;
         let volume = usable(options.volume).unwrap_or(1.0);
+        let leveler = options.loudness_lufs.map(|target| Leveler::new(f64::from(target)));
         Ok(Self {
             origin,
             copy,
@@ -103,8 +110,9 @@ impl Sound {
             run: None,
             grid: Grid::default(),
             ready: VecDeque::new(),
+            depth: if leveler.is_some() { LOOKAHEAD_SLOTS } else { 2 },
             first: 0,
-            output: Output::new(Encoder::new(options.opus)?, volume),
+            output: Output::new(Encoder::new(options.opus)?, volume, leveler),
         })
     }
 
@@ -128,7 +136,7 @@ impl Sound {
     pub(super) fn peek(&mut self) -> Result<Next, MediaError> {
         loop {
             self.cut();
-            if self.ready.len() == 2 {
+            if self.ready.len() == self.depth {
                 break;
             }
             if let Some(packet) = self.packets.pop_front() {
@@ -176,7 +184,7 @@ impl Sound {
 
     pub(super) fn set_volume(&mut self, volume: f32) {
         if let Some(volume) = usable(volume) {
-            self.output.target = volume;
+            self.output.set_volume(volume);
         }
     }
 
@@ -211,10 +219,13 @@ impl Sound {
     }
 
     fn cut(&mut self) {
-        while self.ready.len() < 2 {
+        while self.ready.len() < self.depth {
             match self.grid.pop() {
                 Some(slot) if slot.index < self.first => self.output.remember(slot.samples),
-                Some(slot) => self.ready.push_back(slot),
+                Some(slot) => {
+                    self.output.measure(&slot.samples);
+                    self.ready.push_back(slot);
+                }
                 None => return,
             }
         }
@@ -296,97 +307,4 @@ impl Sound {
 /// A volume that can be applied; nothing for what is no number.
 fn usable(volume: f32) -> Option<f32> {
     (!volume.is_nan()).then(|| volume.clamp(0.0, MAX_VOLUME))
-}
-
-/// Slots → frames, copied or encoded.
-#[derive(Debug)]
-struct Output {
-    encoder: Encoder,
-    soft_clip: SoftClip,
-    /// The samples of the slot before.
-    previous: Vec<f32>,
-    /// The slot before was encoded, so the encoder's memory fits the next one.
-    encoding: bool,
-    volume: f32,
-    target: f32,
-    /// The next slot begins in the middle of the sound.
-    cut: bool,
-}
-
-impl Output {
-    fn new(encoder: Encoder, volume: f32) -> Self {
-        let previous = vec![0.0; FRAME_SAMPLES * CHANNELS];
-        Self {
-            encoder,
-            soft_clip: SoftClip::default(),
-            previous,
-            encoding: false,
-            volume,
-            target: volume,
-            cut: false,
-        }
-    }
-
-    /// Nothing was heard before the next slot, and a new volume applies at once.
-    fn restart(&mut self, cut: bool) {
-        self.cut = cut;
-        self.remember(vec![0.0; FRAME_SAMPLES * CHANNELS]);
-        self.volume = self.target;
-    }
-
-    /// Takes note of a slot that is not sent.
-    fn remember(&mut self, samples: Vec<f32>) {
-        self.previous = samples;
-        self.encoding = false;
-    }
-
-    fn frame(&mut self, slot: Slot, following: Option<&Slot>) -> Result<Frame, MediaError> {
-        let pts = slot.pts();
-        let mut slot = slot;
-        if std::mem::take(&mut self.cut) {
-            // Only what is encoded can rise.
-            slot.original = None;
-            fade_in(&mut slot.samples);
-            // What is before the cut is not heard.
-            self.previous.fill(0.0);
-        }
-        let as_recorded = self.volume == 1.0 && self.target == 1.0;
-        let (data, level) = match slot.original {
-            Some(original) if as_recorded => {
-                self.encoding = false;
-                (original, AudioLevel::of(&slot.samples))
-            }
-            _ => self.encode(&slot.samples, following)?,
-        };
-        self.previous = slot.samples;
-        Ok(Frame {
-            kind: MediaKind::Audio,
-            codec: Codec::Opus,
-            pts,
-            duration: FRAME,
-            key: true,
-            data,
-            level: Some(level),
-            rotation: 0,
-        })
-    }
-
-    fn encode(
-        &mut self,
-        slot: &[f32],
-        following: Option<&Slot>,
-    ) -> Result<(bytes::Bytes, AudioLevel), MediaError> {
-        if !self.encoding {
-            let mut before = ahead(&self.previous, Some(slot));
-            apply_gain(&mut before, self.volume, self.volume);
-            self.soft_clip.apply(&mut before);
-            self.encoder.restart(&before)?;
-            self.encoding = true;
-        }
-        let mut input = ahead(slot, following.map(|slot| &*slot.samples));
-        apply_gain(&mut input, self.volume, self.target);
-        self.volume = self.target;
-        self.soft_clip.apply(&mut input);
-        Ok((self.encoder.encode(&input)?, AudioLevel::of(&input)))
-    }
 }

@@ -1,4 +1,5 @@
 mod clips;
+mod loudness;
 
 use bytes::Bytes;
 
