@@ -1,62 +1,92 @@
-//! `telecast prepare`: writes once what is copied for ever after.
+//! `telecast prepare`: writes once what is copied for ever after, a file or a whole folder.
 
-use std::io::{IsTerminal, Write};
+mod bar;
+mod batch;
+
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::exit::Exit;
 use super::say;
-use crate::media::prepare;
+use crate::media::prepare::{self, Options, PrepareError, Prepared};
+use bar::Bar;
 
 /// Write a file that plays without any work: H.264 with a keyframe every two seconds, Opus at
 /// -16 LUFS, the index in front. What is right already is copied.
+///
+/// A folder becomes a folder: every medium in it is written under its own name, what is there
+/// already and not older than its source is left alone, and what fails does not stop the others.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   telecast prepare film.avi film.mp4
-  telecast prepare --json talk.mov talk.mkv")]
+  telecast prepare --json talk.mov talk.mkv
+  telecast prepare films/ ready/     and after an interruption the same again")]
 pub(super) struct PrepareArgs {
-    /// A file or an address
+    /// A file, an address, or a folder
     input: PathBuf,
 
-    /// An .mp4 or .mkv; it appears whole or not at all
+    /// An .mp4 or .mkv, which appears whole or not at all; for a folder, a folder
     output: PathBuf,
 
-    /// One JSON object instead of text
+    /// What is written for each file of a folder
+    #[arg(long, value_enum, default_value = "mp4", value_name = "FORMAT")]
+    to: Container,
+
+    /// JSON instead of text: one object, for a folder one for each file
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn run(args: &PrepareArgs) -> anyhow::Result<Exit> {
-    let terminal = std::io::stderr().is_terminal();
-    let prepared = prepare::prepare(&args.input, &args.output, |at, total| {
-        if terminal {
-            let total = total.map_or_else(String::new, |total| format!(" of {:.0}", total.as_secs_f64()));
-            say::bare(format_args!("\r{:.0}{total} s ", at.as_secs_f64()));
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Container {
+    /// MPEG-4
+    Mp4,
+    /// Matroska
+    Mkv,
+}
+
+impl Container {
+    const fn extension(self) -> &'static str {
+        match self {
+            Self::Mp4 => "mp4",
+            Self::Mkv => "mkv",
         }
-    });
-    if terminal {
-        say::bare(format_args!("\r\x1b[2K"));
     }
-    let prepared = match prepared {
-        Err(prepare::PrepareError::Media(error)) => return Err(error.into()),
-        other => other?,
-    };
-    let mut out = std::io::stdout().lock();
+}
+
+pub(super) fn run(args: &PrepareArgs) -> anyhow::Result<Exit> {
+    if args.input.is_dir() {
+        return batch::run(args);
+    }
+    let mut bar = Bar::new(String::new());
+    let prepared = prepare::prepare(&args.input, &args.output, Options::default(), |at, total| {
+        bar.show(at, total);
+        ControlFlow::Continue(())
+    });
+    bar.clear();
+    let prepared = prepared.map_err(as_media)?;
     if args.json {
-        writeln!(out, "{}", serde_json::to_string(&prepared)?)?;
+        say::result(serde_json::to_string(&prepared)?)?;
     } else {
-        let loudness = prepared.loudness_lufs.map_or_else(String::new, |loudness| {
-            format!(", was {loudness:.1} LUFS, changed by {:+.1} dB", prepared.gain_db)
-        });
-        writeln!(
-            out,
-            "{}: picture: {}, sound: {}{loudness}",
-            prepared.output.display(),
-            prepared.video,
-            prepared.audio
-        )?;
+        say::result(format_args!("{}: {}", prepared.output.display(), describe(&prepared)))?;
     }
     Ok(Exit::Ok)
+}
+
+/// What cannot be played has an exit code of its own.
+fn as_media(error: PrepareError) -> anyhow::Error {
+    match error {
+        PrepareError::Media(error) => error.into(),
+        other => other.into(),
+    }
+}
+
+fn describe(prepared: &Prepared) -> String {
+    let loudness = prepared.loudness_lufs.map_or_else(String::new, |loudness| {
+        format!(", was {loudness:.1} LUFS, changed by {:+.1} dB", prepared.gain_db)
+    });
+    format!("picture: {}, sound: {}{loudness}", prepared.video, prepared.audio)
 }

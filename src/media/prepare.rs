@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -81,21 +82,38 @@ pub enum PrepareError {
         #[source]
         cause: io::Error,
     },
+    /// Whoever is told the progress wanted no more of it.
+    #[error("stopped before {} was finished", output.display())]
+    Stopped {
+        /// What was to be written.
+        output: PathBuf,
+    },
     /// The loudness cannot be measured.
     #[error("cannot measure the loudness")]
     Loudness(#[from] ebur128::Error),
 }
 
+/// How a file is prepared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// It takes one core only, because something plays meanwhile.
+    pub beside: bool,
+    /// The sound stays as loud as it is.
+    pub as_loud: bool,
+}
+
 /// Writes `output` from `input`. It appears whole or not at all. `progress` is told how far
-/// the result has come, and how long it will be where that is known.
+/// the result has come, and how long it will be where that is known; it may end the work.
 ///
 /// # Errors
-/// When the source cannot be played, or FFmpeg is missing or fails.
+/// When the source cannot be played, FFmpeg is missing or fails, or `progress` ends it.
 pub fn prepare(
     input: &Path,
     output: &Path,
-    mut progress: impl FnMut(MediaTime, Option<MediaTime>),
+    options: Options,
+    mut progress: impl FnMut(MediaTime, Option<MediaTime>) -> ControlFlow<()>,
 ) -> Result<Prepared, PrepareError> {
+    let stopped = || PrepareError::Stopped { output: output.to_path_buf() };
     let format = match output.extension().and_then(|extension| extension.to_str()) {
         Some("mp4") => "mp4",
         Some("mkv") => "matroska",
@@ -105,7 +123,11 @@ pub fn prepare(
     let (plan, duration) = (reader.plan().clone(), reader.duration());
     drop(reader);
     let (has_video, has_audio) = (plan.video.played_track().is_some(), plan.audio.played_track().is_some());
-    let (loudness_lufs, gain_db) = if has_audio { measure(input)? } else { (None, 0.0) };
+    let (loudness_lufs, gain_db) = if has_audio && !options.as_loud {
+        measure(input, || progress(MediaTime::ZERO, duration))?.ok_or_else(stopped)?
+    } else {
+        (None, 0.0)
+    };
     // VP8 and VP9 are copied into some calls only, H.264 into all.
     let is_h264 = matches!(&plan.video, TrackPlan::Copy { codec: Codec::H264, .. });
     let copy_video = is_h264 && has_short_waits(input);
@@ -119,6 +141,9 @@ pub fn prepare(
     let mut command = Command::new(foreign::PROGRAM);
     command.args(["-v", "error", "-nostdin", "-y", "-progress", "pipe:1"]);
     command.arg("-i").arg(foreign::input(input));
+    if options.beside {
+        command.args(["-threads", "1"]);
+    }
     if has_video {
         command.args(["-map", "0:V:0"]);
         if copy_video {
@@ -164,16 +189,23 @@ fn partial(output: &Path) -> PathBuf {
     output.with_file_name(name)
 }
 
-fn run(command: Command, output: &Path, mut progress: impl FnMut(MediaTime)) -> Result<(), PrepareError> {
+fn run(
+    command: Command,
+    output: &Path,
+    mut progress: impl FnMut(MediaTime) -> ControlFlow<()>,
+) -> Result<(), PrepareError> {
     let mut child = Child::spawn(command).map_err(|cause| match cause.kind() {
         io::ErrorKind::NotFound => PrepareError::NoFfmpeg,
         _ => PrepareError::Io { output: output.to_path_buf(), cause },
     })?;
     let stdout = child.take_stdout().expect("it was asked for");
     for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-        if let Some(micros) = line.strip_prefix("out_time_us=").and_then(|micros| micros.parse::<i64>().ok())
+        let micros = line.strip_prefix("out_time_us=").and_then(|micros| micros.parse::<i64>().ok());
+        if micros
+            .is_some_and(|micros| progress(MediaTime::from_nanos(micros.saturating_mul(1000))).is_break())
         {
-            progress(MediaTime::from_nanos(micros.saturating_mul(1000)));
+            // The child ends as it is dropped.
+            return Err(PrepareError::Stopped { output: output.to_path_buf() });
         }
     }
     let end = child.wait();
@@ -183,24 +215,30 @@ fn run(command: Command, output: &Path, mut progress: impl FnMut(MediaTime)) -> 
     Err(PrepareError::Ffmpeg { output: output.to_path_buf(), what: end.last_words() })
 }
 
-/// The loudness of a source and the correction that it needs, in dB.
-fn measure(input: &Path) -> Result<(Option<f64>, f64), PrepareError> {
+/// The loudness of a source and the correction that it needs, in dB; nothing when it was stopped.
+fn measure(
+    input: &Path,
+    mut go_on: impl FnMut() -> ControlFlow<()>,
+) -> Result<Option<(Option<f64>, f64)>, PrepareError> {
     let plan = PlanOptions { video: false, ..PlanOptions::default() };
     let options = ReaderOptions { plan, ..ReaderOptions::default() };
     let mut reader = Reader::open(input, options)?;
     let mut meter = EbuR128::new(CHANNELS as u32, SAMPLE_RATE, Mode::I | Mode::TRUE_PEAK)?;
     let mut decoder = Decoder::new(0).map_err(MediaError::from)?;
     while let Some(frame) = reader.next_frame()? {
+        if go_on().is_break() {
+            return Ok(None);
+        }
         meter.add_frames_f32(decoder.decode(&frame.data).map_err(MediaError::from)?)?;
     }
     let loudness = meter.loudness_global()?;
     if !loudness.is_finite() || loudness < SILENCE_LUFS {
-        return Ok((None, 0.0));
+        return Ok(Some((None, 0.0)));
     }
     let peak = meter.true_peak(0)?.max(meter.true_peak(1)?);
     let room = HIGHEST_PEAK_DB - 20.0 * peak.max(1e-6).log10();
     let wanted = (TARGET_LUFS - loudness).min(room.max(0.0));
-    Ok((Some(loudness), if wanted.abs() < INAUDIBLE_DB { 0.0 } else { wanted }))
+    Ok(Some((Some(loudness), if wanted.abs() < INAUDIBLE_DB { 0.0 } else { wanted })))
 }
 
 fn has_short_waits(input: &Path) -> bool {

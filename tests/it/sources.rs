@@ -293,6 +293,30 @@ mod program {
     }
 
     #[test]
+    fn a_folder_is_prepared_once_and_what_fails_stops_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let (films, ready) = (dir.path().join("films"), dir.path().join("ready"));
+        std::fs::create_dir_all(films.join("inner")).unwrap();
+        std::fs::copy(clip("music.ogg"), films.join("inner/music.ogg")).unwrap();
+        std::fs::write(films.join("a-broken.mp4"), "this is no film").unwrap();
+        let run = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_telecast"));
+            let output = command.args(["prepare", "--json"]).args([&films, &ready]).output().unwrap();
+            assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
+            let lines = String::from_utf8(output.stdout).unwrap();
+            let results = lines.lines().map(|line| {
+                let line: serde_json::Value = serde_json::from_str(line).unwrap();
+                line["result"].as_str().unwrap().to_owned()
+            });
+            results.collect::<Vec<_>>()
+        };
+        assert_eq!(run(), ["failed", "written"]);
+        let reader = Reader::open(ready.join("inner/music.mp4"), ReaderOptions::default()).unwrap();
+        assert!(reader.plan().audio.is_copy(), "{:?}", reader.plan());
+        assert_eq!(run(), ["failed", "there"]);
+    }
+
+    #[test]
     fn standard_input_plays() {
         let mut program = Command::new(env!("CARGO_BIN_EXE_telecast"))
             .args(["demo", "--headless", "--for", "4s", "--json", "-"])

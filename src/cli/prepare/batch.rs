@@ -1,0 +1,151 @@
+//! A folder → a folder of prepared files; what was done before is not done again.
+
+use std::collections::HashSet;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use super::bar::Bar;
+use super::{Container, PrepareArgs, as_media, describe};
+use crate::cli::exit::{self, Because, Exit};
+use crate::cli::say;
+use crate::media::prepare::{self, Options, PrepareError};
+use crate::media::source::list;
+
+/// One file of the folder and what becomes of it.
+#[derive(Debug, PartialEq)]
+struct Job {
+    input: PathBuf,
+    output: PathBuf,
+}
+
+pub(super) fn run(args: &PrepareArgs) -> anyhow::Result<Exit> {
+    let jobs = jobs(&args.input, &args.output, args.to)?;
+    let (mut n_written, mut n_there, mut worst) = (0, 0, None);
+    for (nth, job) in jobs.iter().enumerate() {
+        if is_done(job) {
+            n_there += 1;
+            tell(args, job, "there", None)?;
+            continue;
+        }
+        let name = job.input.file_name().unwrap_or_default().to_string_lossy();
+        let mut bar = Bar::new(format!("{name} ({} of {})", nth + 1, jobs.len()));
+        if let Some(folder) = job.output.parent() {
+            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        let prepared = prepare::prepare(&job.input, &job.output, Options::default(), |at, total| {
+            bar.show(at, total);
+            ControlFlow::Continue(())
+        });
+        bar.clear();
+        match prepared {
+            Ok(prepared) => {
+                n_written += 1;
+                tell(args, job, "written", Some((serde_json::to_value(&prepared)?, describe(&prepared))))?;
+            }
+            // It will be missing for the next file, too.
+            Err(error @ PrepareError::NoFfmpeg) => return Err(error.into()),
+            Err(error) => {
+                let error = as_media(error);
+                worst.get_or_insert_with(|| exit::code(&error));
+                let text = format!("{error:#}");
+                say::remark(format_args!("{}: {text}", job.input.display()));
+                tell(args, job, "failed", Some((json!({ "error": text }), text.clone())))?;
+            }
+        }
+    }
+    let n_failed = jobs.len() - n_written - n_there;
+    if !args.json {
+        say::remark(format_args!("{n_written} written, {n_there} there already, {n_failed} failed"));
+    }
+    Ok(worst.unwrap_or(Exit::Ok))
+}
+
+/// A line on what became of a file; a failure has been told on stderr already.
+fn tell(args: &PrepareArgs, job: &Job, result: &str, more: Option<(Value, String)>) -> anyhow::Result<()> {
+    let (fields, text) = more.unwrap_or_default();
+    if args.json {
+        let mut line = json!({ "input": job.input, "output": job.output, "result": result });
+        if let (Some(line), Value::Object(fields)) = (line.as_object_mut(), fields) {
+            line.extend(fields);
+        }
+        return say::result(line);
+    }
+    match result {
+        "written" => say::result(format_args!("{}: {text}", job.output.display())),
+        _ => Ok(()),
+    }
+}
+
+/// Is there something that is not older than its source? It appeared whole, so it is whole.
+fn is_done(job: &Job) -> bool {
+    let changed = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    matches!((changed(&job.input), changed(&job.output)), (Some(input), Some(output)) if output >= input)
+}
+
+/// What is to be written from what. Two sources with one name get their old endings as well.
+fn jobs(from: &Path, to: &Path, container: Container) -> anyhow::Result<Vec<Job>> {
+    if let (Ok(from), Ok(to)) = (fs::canonicalize(from), fs::canonicalize(to))
+        && from == to
+    {
+        let text = "the prepared files need a folder of their own, which may lie inside the other one";
+        return Err(Because(Exit::Usage, text.into()).into());
+    }
+    let mut taken = HashSet::new();
+    let mut jobs = Vec::new();
+    // What an earlier run has written into the folder itself is no source.
+    let own = fs::canonicalize(to).ok();
+    let is_own = |path: &Path| {
+        own.as_ref().is_some_and(|own| fs::canonicalize(path).is_ok_and(|path| path.starts_with(own)))
+    };
+    for input in list::expand(from)?.into_iter().filter(|input| !is_own(input)) {
+        let inner = input.strip_prefix(from).unwrap_or(&input);
+        let mut output = to.join(inner).with_extension(container.extension());
+        if !taken.insert(output.clone()) {
+            let mut name = inner.file_name().unwrap_or_default().to_owned();
+            name.push(".");
+            name.push(container.extension());
+            output = to.join(inner).with_file_name(name);
+            taken.insert(output.clone());
+        }
+        jobs.push(Job { input, output });
+    }
+    Ok(jobs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_kept_told_apart_and_not_taken_for_sources() {
+        let dir = tempfile::tempdir().unwrap();
+        let from = dir.path().join("films");
+        let to = from.join("ready");
+        fs::create_dir_all(from.join("old")).unwrap();
+        fs::create_dir_all(&to).unwrap();
+        for name in ["a.avi", "a.mov", "old/a.avi", "notes.txt", "ready/a.mp4"] {
+            fs::write(from.join(name), b"x").unwrap();
+        }
+        let jobs = jobs(&from, &to, Container::Mp4).unwrap();
+        let outputs: Vec<_> = jobs.iter().map(|job| job.output.strip_prefix(&to).unwrap()).collect();
+        assert_eq!(outputs, [Path::new("a.mp4"), Path::new("a.mov.mp4"), Path::new("old/a.mp4")]);
+    }
+
+    #[test]
+    fn what_is_newer_than_its_source_is_done() {
+        let dir = tempfile::tempdir().unwrap();
+        let job = Job { input: dir.path().join("in.avi"), output: dir.path().join("out.mp4") };
+        fs::write(&job.input, b"x").unwrap();
+        assert!(!is_done(&job));
+        let output = fs::File::create(&job.output).unwrap();
+        let changed = fs::metadata(&job.input).unwrap().modified().unwrap();
+        output.set_modified(changed).unwrap();
+        assert!(is_done(&job));
+        output.set_modified(changed - std::time::Duration::from_secs(1)).unwrap();
+        assert!(!is_done(&job), "the source has changed since");
+    }
+}
