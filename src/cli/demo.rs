@@ -81,19 +81,20 @@ pub(super) struct DemoArgs {
 }
 
 impl DemoArgs {
-    fn reader(&self) -> ReaderOptions {
+    fn reader(&self) -> anyhow::Result<ReaderOptions> {
         self.from.apply(self.pictures.reader(true))
     }
 }
 
 pub(super) fn run(args: DemoArgs) -> anyhow::Result<Exit> {
     let sources = sources(&args)?;
-    let plans = plans(&sources, &args.reader())?;
+    let reader = args.reader()?;
+    let plans = plans(&sources, &reader)?;
     super::runtime()?.block_on(async {
         let stop = stop::on_signal()?;
         let options = EmulatorOptions { weather: args.impair.clone(), ..EmulatorOptions::default() };
         let emulator = Emulator::start(options).await?;
-        let result = Demo { args: &args, emulator: &emulator, stop, sources, plans }.run().await;
+        let result = Demo { args: &args, emulator: &emulator, stop, sources, reader, plans }.run().await;
         emulator.shutdown().await;
         result
     })
@@ -125,6 +126,7 @@ struct Demo<'a> {
     emulator: &'a Emulator,
     stop: CancellationToken,
     sources: Vec<PathBuf>,
+    reader: ReaderOptions,
     plans: Vec<Plan>,
 }
 
@@ -143,7 +145,7 @@ impl Demo<'_> {
 
         let player = Player::start(PlayerOptions { repeat: Repeat::All, ..PlayerOptions::default() });
         for source in &self.sources {
-            player.enqueue(Item::file_with(source, self.args.reader())).await?;
+            player.enqueue(Item::file_with(source, self.reader.clone())).await?;
         }
         let join = JoinOptions { video: self.wanted().video, ..JoinOptions::default() };
         let way = Way::open(self.emulator).await?;

@@ -319,7 +319,7 @@ fn run_telegram(args: PlayArgs) -> anyhow::Result<Exit> {
         stay: args.stay.unwrap_or_default(),
         start: args.start.unwrap_or_default(),
         separate: args.separate,
-        reader: args.from.apply(args.pictures.reader(!args.no_video)),
+        reader: args.from.apply(args.pictures.reader(!args.no_video))?,
         join,
     };
     stream.check()?;
@@ -351,7 +351,7 @@ fn run_stdio(args: PlayArgs) -> anyhow::Result<Exit> {
         return Err(Because(Exit::Usage, text.into()).into());
     }
     let join = args.join_options();
-    let reader = args.from.apply(args.pictures.reader(join.video));
+    let reader = args.from.apply(args.pictures.reader(join.video))?;
     let item = |source: PathBuf| Item::file_with(source, reader.clone());
     let mut items: Vec<Item> = args.in_order()?.into_iter().map(item).collect();
     begin_at(&mut items, args.start_at);

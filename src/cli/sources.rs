@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
+use crate::media::cache::Cache;
 use crate::media::codec::opus::Preset;
 use crate::media::plan::TrackChoice;
 use crate::media::source::{SourceError, is_address, list, resolver};
@@ -49,6 +51,15 @@ pub(super) struct SourceArgs {
     /// Which picture: 1 is the first in the file, or a language
     #[arg(long, value_name = "N|LANG")]
     video_track: Option<TrackChoice>,
+
+    /// Keep prepared files there: what has to be transcoded is prepared while it plays, and copied
+    /// when it plays again; needs ffmpeg
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+
+    /// How much the cache may hold, for example 500M or 20G
+    #[arg(long, value_name = "BYTES", default_value = "10G", value_parser = bytes, requires = "cache")]
+    cache_size: u64,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -61,7 +72,12 @@ enum AudioPreset {
 
 impl SourceArgs {
     /// The same options, with what was said about sources.
-    pub(super) fn apply(&self, mut reader: ReaderOptions) -> ReaderOptions {
+    pub(super) fn apply(&self, mut reader: ReaderOptions) -> anyhow::Result<ReaderOptions> {
+        if let Some(folder) = &self.cache {
+            let cache = Cache::open(folder, self.cache_size);
+            let cache = cache.with_context(|| format!("cannot use {} as a cache", folder.display()))?;
+            reader.cache = Some(cache);
+        }
         reader.source.headers.clone_from(&self.headers);
         if let Some(bitrate) = self.audio_bitrate {
             reader.opus.bitrate_bps = bitrate;
@@ -74,7 +90,7 @@ impl SourceArgs {
         reader.loudness_lufs = self.loudness;
         reader.plan.audio_track = self.audio_track;
         reader.plan.video_track = self.video_track;
-        reader
+        Ok(reader)
     }
 
     /// What to play: folders and playlists spelled out, pages resolved.
@@ -115,6 +131,15 @@ fn loudness(text: &str) -> Result<f32, String> {
     lufs.ok_or_else(|| "from -40 (hardly audible) to -6 (as loud as the loudest records)".to_owned())
 }
 
+/// Reads `500M`, `20G` or a bare number of bytes.
+fn bytes(text: &str) -> Result<u64, String> {
+    let units = [("M", 1_000_000), ("G", 1_000_000_000), ("T", 1_000_000_000_000)];
+    let unit = units.iter().find_map(|(unit, times)| Some((text.strip_suffix(unit)?, *times)));
+    let (number, times) = unit.unwrap_or((text, 1));
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(times));
+    bytes.ok_or_else(|| format!("`{text}` is no size; try 500M or 20G"))
+}
+
 /// Reads `96k` or a bare number of bits per second.
 fn audio_bitrate(text: &str) -> Result<u32, String> {
     let (number, unit) = text.strip_suffix(['k', 'K']).map_or((text, 1), |number| (number, 1000));
@@ -137,8 +162,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loudness_is_read_as_people_write_them() {
+    fn sizes_and_loudness_are_read_as_people_write_them() {
+        assert_eq!(bytes("500M"), Ok(500_000_000));
+        assert_eq!(bytes("20G"), Ok(20_000_000_000));
+        assert_eq!(bytes("12345"), Ok(12_345));
         assert_eq!(loudness("-16"), Ok(-16.0));
+        for wrong in ["", "G", "-1M", "1.5G", "99999999999T"] {
+            assert!(bytes(wrong).is_err(), "{wrong}");
+        }
         assert!(loudness("16").is_err() && loudness("quiet").is_err() && loudness("NaN").is_err());
     }
 }

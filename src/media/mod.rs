@@ -19,6 +19,7 @@ pub use self::transcode::TranscodeError;
 pub(crate) use self::transcode::bitrate_for;
 
 pub mod audio;
+pub mod cache;
 pub(crate) mod child;
 pub mod codec;
 pub mod demux;

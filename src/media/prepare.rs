@@ -241,6 +241,18 @@ fn measure(
     Ok(Some((Some(loudness), if wanted.abs() < INAUDIBLE_DB { 0.0 } else { wanted })))
 }
 
+/// Is anything of it transcoded, or waited for, as it is?
+///
+/// # Errors
+/// When it cannot be played at all.
+pub(super) fn needs_it(input: &Path) -> Result<bool, PrepareError> {
+    let reader = Reader::open(input, ReaderOptions::default())?;
+    let plan = reader.plan();
+    let is_right = |plan: &TrackPlan| plan.is_copy() || plan.played_track().is_none();
+    let has_picture = plan.video.played_track().is_some();
+    Ok(!is_right(&plan.audio) || !is_right(&plan.video) || (has_picture && !has_short_waits(input)))
+}
+
 fn has_short_waits(input: &Path) -> bool {
     let probe = Probe::of(input).ok();
     probe.and_then(|probe| probe.pictures).is_some_and(|pictures| pictures.gop_max_ms <= LONGEST_WAIT_MS)

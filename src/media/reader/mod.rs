@@ -13,6 +13,7 @@
 
 use std::path::Path;
 
+use super::cache::Cache;
 use super::codec::opus::{EncoderOptions, FRAME};
 use super::demux::{self, DemuxError, Demuxer, MediaSource, Packet, Track};
 use super::plan::{Plan, PlanOptions, Planner, Selection, TrackPlan, remedy};
@@ -51,6 +52,9 @@ pub struct ReaderOptions {
     pub opus: EncoderOptions,
     /// How sources other than files are opened.
     pub source: SourceOptions,
+    /// Where prepared files are, which are played instead when nothing but the usual is asked
+    /// for: no other track, no other size.
+    pub cache: Option<Cache>,
 }
 
 impl Default for ReaderOptions {
@@ -61,6 +65,7 @@ impl Default for ReaderOptions {
             loudness_lufs: None,
             opus: EncoderOptions::default(),
             source: SourceOptions::default(),
+            cache: None,
         }
     }
 }

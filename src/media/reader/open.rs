@@ -1,14 +1,21 @@
 //! A name → an opened item: read by telecast itself, converted by FFmpeg, or made for a test.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Reader, ReaderOptions};
 use crate::media::MediaError;
 use crate::media::demux::{self, DemuxError, foreign, generated};
-use crate::media::plan::Refusal;
+use crate::media::plan::{PlanOptions, Refusal};
 use crate::media::source::{self, SourceError};
 
 pub(super) fn open(path: &Path, options: &ReaderOptions) -> Result<Reader, MediaError> {
+    if let Some(prepared) = prepared(path, options) {
+        let plain = ReaderOptions { cache: None, ..options.clone() };
+        match open(&prepared, &plain) {
+            Ok(reader) => return Ok(reader),
+            Err(error) => tracing::warn!(prepared = %prepared.display(), %error, "not usable"),
+        }
+    }
     let input = path.to_string_lossy();
     if let Some(spec) = source::test(path)? {
         let demuxer = generated::open(&spec, options.plan.pictures.bitrate_bps)?;
@@ -33,6 +40,13 @@ pub(super) fn open(path: &Path, options: &ReaderOptions) -> Result<Reader, Media
         },
         other => other,
     }
+}
+
+/// The file that is to be played instead of `path`.
+fn prepared(path: &Path, options: &ReaderOptions) -> Option<PathBuf> {
+    let (cache, plan) = (options.cache.as_ref()?, options.plan);
+    let usual = PlanOptions { video: plan.video, audio: plan.audio, ..PlanOptions::default() };
+    (plan == usual).then(|| cache.find(path)).flatten()
 }
 
 /// Opens a source through FFmpeg, because of `why`.
