@@ -5,11 +5,13 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use super::ItemId;
 use super::item::{ItemError, ItemPlan};
 use super::timeline::SLOT;
 use super::worker::WorkerId;
-use crate::media::{Frame, MediaKind};
+use crate::media::{AudioLevel, Frame, MediaKind};
 use crate::time::MediaTime;
 
 /// How far ahead of playing every track is read. Long enough for a slow disk or a busy
@@ -437,6 +439,19 @@ impl Deck {
     pub(super) fn next_sound(&self) -> Option<&Frame> {
         let cursor = self.cursor?;
         self.audio.frames.front().filter(|frame| (frame.pts - cursor).abs() < SLOT)
+    }
+
+    /// That and the one behind it.
+    pub(super) fn next_sounds(&self) -> Option<[&Frame; 2]> {
+        Some([self.next_sound()?, self.audio.frames.get(1)?])
+    }
+
+    /// Other bytes for the sound that comes next.
+    pub(super) fn replace_next_sound(&mut self, (data, level): (Bytes, AudioLevel)) {
+        if let Some(frame) = self.audio.frames.front_mut() {
+            self.bytes = self.bytes + data.len() - frame.data.len();
+            (frame.data, frame.level) = (data, Some(level));
+        }
     }
 
     fn audio_step(&self) -> MediaTime {

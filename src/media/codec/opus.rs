@@ -9,7 +9,7 @@ mod repack;
 
 use bytes::Bytes;
 
-pub use self::fade::{Fade, PRE_ROLL, faded};
+pub use self::fade::{PRE_ROLL, fallen, risen};
 pub(crate) use self::fade::{ahead, fade_in};
 pub use self::packet::{Head, Mode, Shape};
 pub use self::repack::{Repacker, is_repackable};

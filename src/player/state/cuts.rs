@@ -15,7 +15,7 @@ use tracing::debug;
 
 use super::State;
 use crate::media::Frame;
-use crate::media::codec::opus::{Fade, PRE_ROLL, SILENCE, faded};
+use crate::media::codec::opus::{PRE_ROLL, SILENCE, fallen, risen};
 use crate::player::ItemId;
 
 /// What a fade needs to know of the sound so far.
@@ -60,7 +60,7 @@ impl State {
         if recent.is_empty() {
             return;
         }
-        match faded(recent.iter().map(|packet| &packet[..]), &next.data, None, Fade::Out) {
+        match fallen(recent.iter().map(|packet| &packet[..]), &next.data) {
             Ok((data, level)) => {
                 self.cuts.tail = Some((id, Frame { data, level: Some(level), ..next.clone() }))
             }
@@ -81,10 +81,16 @@ impl State {
     /// The first sound after a pause rises.
     pub(super) fn fade_back_in(&mut self, frame: Frame) -> Frame {
         let before = std::mem::take(&mut self.cuts.paused);
-        let following = self.current.as_ref().and_then(|deck| deck.next_sound());
-        let (false, Some(following)) = (before.is_empty(), following) else { return frame };
-        match faded(before.iter().map(|packet| &packet[..]), &frame.data, Some(&following.data), Fade::In) {
-            Ok((data, level)) => Frame { data, level: Some(level), ..frame },
+        if before.is_empty() {
+            return frame;
+        }
+        let Some(deck) = &mut self.current else { return frame };
+        let Some([second, third]) = deck.next_sounds() else { return frame };
+        match risen(before.iter().map(|packet| &packet[..]), [&frame.data, &second.data, &third.data]) {
+            Ok([(data, level), second]) => {
+                deck.replace_next_sound(second);
+                Frame { data, level: Some(level), ..frame }
+            }
             Err(error) => {
                 debug!(%error, "goes on without a fade");
                 frame

@@ -13,46 +13,55 @@ const FADE_SAMPLES: usize = 240;
 /// So many packets bring a decoder in step with the encoder (80 ms; RFC 7845, 4.6).
 pub const PRE_ROLL: usize = 4;
 
-/// Where the silence is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fade {
-    /// Before the packet.
-    In,
-    /// Behind it: all but its first 5 ms is silent.
-    Out,
-}
-
-/// `packet` with a fade. `before` are the packets that precede it, [`PRE_ROLL`] or fewer, and
-/// `after` the one that follows.
+/// `packet` falls silent within 5 ms. `before` are the packets that precede it, [`PRE_ROLL`] or
+/// fewer.
 ///
 /// # Errors
 /// When a packet is damaged or is not 20 ms long.
-pub fn faded<'a>(
+pub fn fallen<'a>(
     before: impl IntoIterator<Item = &'a [u8]>,
     packet: &[u8],
-    after: Option<&[u8]>,
-    fade: Fade,
 ) -> Result<(Bytes, AudioLevel), OpusError> {
-    let mut decoder = Decoder::new(0)?;
-    let mut previous = silence();
+    let (mut decoder, previous) = in_step(before)?;
+    let mut sound = decoded(&mut decoder, packet)?;
+    fade_out(&mut sound);
+    let mut encoder = Encoder::new(EncoderOptions::default())?;
+    encoder.restart(&ahead(&previous, Some(&sound)))?;
+    Ok((encoder.encode(&ahead(&sound, None))?, AudioLevel::of(&sound)))
+}
+
+/// The first two of three packets, which rise from silence; the third can follow as it is.
+///
+/// The second one does not rise any more, but it leads a receiver back: a packet that is encoded
+/// on the spectrum of a fade would lend that to the next one.
+///
+/// # Errors
+/// When a packet is damaged or is not 20 ms long.
+pub fn risen<'a>(
+    before: impl IntoIterator<Item = &'a [u8]>,
+    packets: [&[u8]; 3],
+) -> Result<[(Bytes, AudioLevel); 2], OpusError> {
+    let (mut decoder, _) = in_step(before)?;
+    let mut sounds = [silence(), silence(), silence()];
+    for (sound, packet) in sounds.iter_mut().zip(packets) {
+        *sound = decoded(&mut decoder, packet)?;
+    }
+    let [mut first, second, third] = sounds;
+    fade_in(&mut first);
+    let mut encoder = Encoder::new(EncoderOptions::default())?;
+    encoder.restart(&ahead(&silence(), Some(&first)))?;
+    let one = encoder.encode(&ahead(&first, Some(&second)))?;
+    let two = encoder.encode(&ahead(&second, Some(&third)))?;
+    Ok([(one, AudioLevel::of(&first)), (two, AudioLevel::of(&second))])
+}
+
+/// A decoder that has heard these packets, and what the last of them sounds like.
+fn in_step<'a>(before: impl IntoIterator<Item = &'a [u8]>) -> Result<(Decoder, Vec<f32>), OpusError> {
+    let (mut decoder, mut previous) = (Decoder::new(0)?, silence());
     for packet in before {
         previous = decoded(&mut decoder, packet)?;
     }
-    let mut sound = decoded(&mut decoder, packet)?;
-    let following = match fade {
-        Fade::In => {
-            previous = silence();
-            fade_in(&mut sound);
-            after.map(|packet| decoded(&mut decoder, packet)).transpose()?
-        }
-        Fade::Out => {
-            fade_out(&mut sound);
-            None
-        }
-    };
-    let mut encoder = Encoder::new(EncoderOptions::default())?;
-    encoder.restart(&ahead(&previous, Some(&sound)))?;
-    Ok((encoder.encode(&ahead(&sound, following.as_deref()))?, AudioLevel::of(&sound)))
+    Ok((decoder, previous))
 }
 
 fn silence() -> Vec<f32> {
@@ -127,7 +136,7 @@ mod tests {
         let tone = tone(20);
         let (before, rest) = tone.split_at(10);
         let recent = before[10 - PRE_ROLL..].iter().map(|packet| &**packet);
-        let (last, level) = faded(recent, &rest[0], None, Fade::Out).unwrap();
+        let (last, level) = fallen(recent, &rest[0]).unwrap();
         let silence = Bytes::from_static(&SILENCE);
         let soft = heard(&[before, &[last, silence.clone(), silence.clone()]].concat());
         let hard: Vec<f32> = [heard(before), vec![0.0; FRAME_SAMPLES]].concat();
@@ -144,9 +153,9 @@ mod tests {
     fn sound_that_comes_back_rises_and_goes_on_where_the_packets_do() {
         let tone = tone(20);
         let recent = tone[6..10].iter().map(|packet| &**packet);
-        let (first, _) = faded(recent, &tone[10], Some(&tone[11]), Fade::In).unwrap();
+        let [(first, _), (second, _)] = risen(recent, [&tone[10], &tone[11], &tone[12]]).unwrap();
         let silence = Bytes::from_static(&SILENCE);
-        let packets = [&[silence.clone(), silence, first], &tone[11..]].concat();
+        let packets = [&[silence.clone(), silence, first, second], &tone[12..]].concat();
         let (sound, whole) = (heard(&packets), heard(&tone));
         assert!(worst_click(&sound) < 0.012, "{}", worst_click(&sound));
         let begin = 2 * FRAME_SAMPLES * CHANNELS;
@@ -162,8 +171,8 @@ mod tests {
 
     #[test]
     fn what_is_no_packet_of_20_ms_is_refused() {
-        assert!(faded([], &[], None, Fade::Out).is_err());
+        assert!(fallen([], &[]).is_err());
         // TOC 0: SILK, 10 ms.
-        assert!(faded([], &[0, 0, 0], None, Fade::Out).is_err());
+        assert!(fallen([], &[0, 0, 0]).is_err());
     }
 }

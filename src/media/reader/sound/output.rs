@@ -20,6 +20,9 @@ pub(super) struct Output {
     gain: Option<f32>,
     /// The next slot begins in the middle of the sound.
     cut: bool,
+    /// So many slots behind a cut are encoded, even where they could be copied: one that rises, and
+    /// one that leads a receiver back to the file's own packets.
+    settling: u8,
 }
 
 impl Output {
@@ -34,6 +37,7 @@ impl Output {
             leveler,
             gain: None,
             cut: false,
+            settling: 0,
         }
     }
 
@@ -69,16 +73,17 @@ impl Output {
         let pts = slot.pts();
         let mut slot = slot;
         if std::mem::take(&mut self.cut) {
-            // Only what is encoded can rise.
-            slot.original = None;
+            self.settling = 2;
             fade_in(&mut slot.samples);
             // What is before the cut is not heard.
             self.previous.fill(0.0);
         }
+        let settling = self.settling > 0;
+        self.settling = self.settling.saturating_sub(1);
         let to = self.volume * self.leveler.as_mut().map_or(1.0, Leveler::next_factor);
         let from = self.gain.replace(to).unwrap_or(to);
         let (data, level) = match slot.original {
-            Some(original) if (from, to) == (1.0, 1.0) => {
+            Some(original) if (from, to) == (1.0, 1.0) && !settling => {
                 self.encoding = false;
                 (original, AudioLevel::of(&slot.samples))
             }
