@@ -7,7 +7,7 @@ Joins CHAT at DOOR as NAME, sends a tone and moving pictures, and receives for S
 sends. Each callback appends to FOLDER/received: one letter (`a` sound, `v` picture), then four
 little-endian 32-bit numbers (milliseconds since the start, width, height, length of the data),
 then the data: 16-bit stereo sound at 48 kHz, or the luma plane of a picture. The last line on
-stdout is what happened, as JSON.
+stdout is what happened, as JSON, and when the pictures were asked for.
 """
 
 import asyncio
@@ -129,13 +129,14 @@ async def main(url, chat, name, whom, seconds, folder):
             nt.SsrcGroup(group["semantics"], [source & 0xFFFF_FFFF for source in group["sources"]])
             for group in video["source_groups"]
         ]
+        asked = round((time.monotonic() - start) * 1000)
         await calls.add_incoming_video(CHAT_ID, 2, video["endpoint"], groups)
         await asyncio.sleep(seconds)
         door.post("/leave", participant=int(participant))
         # A callback that is still running must not meet a closed file.
         with lock:
             heard_and_seen.flush()
-            print(json.dumps({"states": states}), flush=True)
+            print(json.dumps({"states": states, "asked_ms": asked}), flush=True)
             # Its threads end with the process: `calls.stop` aborts now and then.
             os._exit(0)
 

@@ -2,6 +2,8 @@
 
 use tokio::sync::{Mutex, MutexGuard};
 
+#[cfg(all(feature = "emulator", feature = "openh264"))]
+mod bridge;
 #[cfg(feature = "emulator")]
 mod browser;
 #[cfg(all(feature = "emulator", feature = "openh264"))]
