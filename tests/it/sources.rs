@@ -199,6 +199,50 @@ fn ffmpeg_reads_transport_streams_and_hevc() {
     }
 }
 
+#[cfg(feature = "cli")]
+/// What `telecast probe --json` says of a source.
+fn probed(source: &str, stdin: std::process::Stdio) -> serde_json::Value {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_telecast"));
+    let output = command.args(["probe", "--json", source]).stdin(stdin).output().unwrap();
+    assert!(output.status.success(), "{source}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn standard_input_is_probed_like_the_file_behind_it() {
+    let path = clip("clip.mkv");
+    let file = probed(path.to_str().unwrap(), std::process::Stdio::null());
+    // A shell's `<` can be gone back in; a pipe cannot.
+    let mut cat = std::process::Command::new("cat");
+    let mut cat = cat.arg(&path).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let piped = probed("-", cat.stdout.take().unwrap().into());
+    assert!(cat.wait().unwrap().success());
+    for key in ["tracks", "plan", "pictures", "loudness_lufs", "cpu", "viewer", "duration_ms"] {
+        assert_eq!(piped[key], file[key], "{key}");
+    }
+    assert_eq!(piped["size_bytes"], 0);
+    assert_eq!(file["cpu"], "copy");
+    assert_eq!(file["pictures"]["gop_histogram"], serde_json::json!([{ "up_to_ms": 1000, "n_gops": 20 }]));
+    let lufs = file["loudness_lufs"].as_f64().unwrap();
+    assert!((-17.0..-14.0).contains(&lufs), "{lufs}");
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn what_only_ffmpeg_reads_is_probed_as_it_will_play() {
+    let dir = tempfile::tempdir().unwrap();
+    let probe = probed(avi(dir.path()).to_str().unwrap(), std::process::Stdio::null());
+    assert_eq!((&probe["format"], &probe["cpu"]), (&"ffmpeg".into(), &"ffmpeg".into()), "{probe:#}");
+    for kind in ["audio", "video"] {
+        let plan = &probe["plan"][kind];
+        assert_eq!(plan["plan"], "transcode: ffmpeg");
+        assert!(plan["reason"].as_str().unwrap().contains("AVI"), "{plan}");
+    }
+    assert_eq!(probe["playable"], true);
+    assert!(probe["remedy"].as_str().unwrap().starts_with("ffmpeg -i"));
+}
+
 #[test]
 fn ffmpeg_says_why_it_cannot_read() {
     let dir = tempfile::tempdir().unwrap();

@@ -13,18 +13,21 @@
 
 use std::path::Path;
 
-use super::cache::Cache;
-use super::codec::opus::{EncoderOptions, FRAME};
+use super::codec::opus::FRAME;
 use super::demux::{self, DemuxError, Demuxer, MediaSource, Packet, Track};
-use super::plan::{Plan, PlanOptions, Planner, Selection, TrackPlan, remedy};
-use super::source::SourceOptions;
+use super::plan::{Plan, Planner, TrackPlan, remedy};
 use super::{Frame, MediaError, MediaKind};
 use crate::time::MediaTime;
 
+use self::clock::{duration_of, origin_of};
 use self::pictures::{Pictures, Setup};
 use self::sound::Sound;
 
+pub use self::options::{ReaderOptions, ReaderStats};
+
+mod clock;
 mod open;
+mod options;
 mod pictures;
 mod sound;
 
@@ -36,57 +39,6 @@ const PATIENCE_BYTES: usize = 32 << 20;
 /// No honest file is silent and dark for longer. A packet further away from the one before has
 /// a damaged time and is thrown away: waiting for it would be playing nothing for years.
 const LONGEST_PAUSE: MediaTime = MediaTime::from_secs(3600);
-
-/// How an item is read.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct ReaderOptions {
-    /// Which tracks are wanted.
-    pub plan: PlanOptions,
-    /// How loud: 1.0 is as recorded. See [`Reader::set_volume`].
-    pub volume: f32,
-    /// How loud the whole item is to be by EBU R 128, in LUFS; `None` leaves it as it is. Sound is
-    /// then read 3 s ahead, and a copied track is encoded while it is corrected.
-    pub loudness_lufs: Option<f32>,
-    /// How sound is encoded that cannot be copied.
-    pub opus: EncoderOptions,
-    /// How sources other than files are opened.
-    pub source: SourceOptions,
-    /// Where prepared files are, which are played instead when nothing but the usual is asked
-    /// for: no other track, no other size.
-    pub cache: Option<Cache>,
-}
-
-impl Default for ReaderOptions {
-    fn default() -> Self {
-        Self {
-            plan: PlanOptions::default(),
-            volume: 1.0,
-            loudness_lufs: None,
-            opus: EncoderOptions::default(),
-            source: SourceOptions::default(),
-            cache: None,
-        }
-    }
-}
-
-/// What had to be repaired so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ReaderStats {
-    /// Packets of sound that could not be decoded and became silence.
-    pub damaged_sound: u64,
-    /// Silence put where the file has a gap in its sound.
-    pub silence: MediaTime,
-    /// Sound dropped because the file has two sounds for one instant.
-    pub overlap: MediaTime,
-    /// Pictures before the first keyframe, and damaged ones, which nobody could decode.
-    pub skipped_pictures: u64,
-    /// Pictures left out by the transcoder because they came too late.
-    pub late_pictures: u64,
-    /// Places where the container is damaged.
-    pub damaged_places: u64,
-}
 
 /// Whether a track has a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -500,60 +452,6 @@ fn refuse(plan: &Plan, input: &str) -> Result<(), MediaError> {
         return Err(MediaError::Nothing { why: format!("{} {}", plan.audio.reason(), plan.video.reason()) });
     }
     Ok(())
-}
-
-/// Where the item's clock starts: with the first sound or picture, and, for sound that is
-/// copied, a whole number of packets before it.
-fn origin_of(plan: &Plan, selection: Selection, tracks: &[Track], packets: &[Packet]) -> MediaTime {
-    debug_assert!(
-        plan.audio.played_track().is_none_or(|track| Some(track) == selection.audio),
-        "the plan plays what was selected"
-    );
-    let first_sound = first_sound(plan, tracks, packets);
-    let first_picture = first_picture(plan, packets);
-    let heard = first_sound.map(|(pts, skipped)| pts + skipped);
-    let origin = heard.into_iter().chain(first_picture).min().unwrap_or(MediaTime::ZERO);
-    match first_sound {
-        Some((pts, _)) if plan.audio.is_copy() => pts + (origin - pts).floor_to(FRAME),
-        _ => origin,
-    }
-}
-
-/// The first packet that anything of is heard, and how much of it is thrown away.
-fn first_sound(plan: &Plan, tracks: &[Track], packets: &[Packet]) -> Option<(MediaTime, MediaTime)> {
-    let index = plan.audio.played_track()?;
-    let demux::Shape::Audio { sample_rate, .. } = tracks[index].shape else { return None };
-    packets.iter().filter(|packet| packet.track == index).find_map(|packet| {
-        let skipped = MediaTime::from_ticks(i64::from(packet.trim_start), sample_rate);
-        let heard = packet.duration == MediaTime::ZERO || skipped < packet.duration;
-        heard.then_some((packet.pts, skipped))
-    })
-}
-
-fn first_picture(plan: &Plan, packets: &[Packet]) -> Option<MediaTime> {
-    let index = plan.video.played_track()?;
-    let pictures = packets.iter().filter(|packet| packet.track == index);
-    if plan.video.is_copy() {
-        let first_key = pictures.clone().find(|packet| packet.key)?;
-        return Some(pictures::shown_at(first_key.pts));
-    }
-    // A decoder shows the first one in order, and hides what lies before zero.
-    let decoded = pictures.skip_while(|packet| !packet.key);
-    decoded.map(|packet| packet.pts).filter(|pts| *pts >= MediaTime::ZERO).min()
-}
-
-/// The end of the longest track that is played.
-fn duration_of(plan: &Plan, tracks: &[Track], packets: &[Packet], origin: MediaTime) -> Option<MediaTime> {
-    let starts = [
-        first_sound(plan, tracks, packets).map(|(pts, skipped)| pts + skipped),
-        first_picture(plan, packets),
-    ];
-    let played = [plan.audio.played_track(), plan.video.played_track()];
-    let ends = played.into_iter().zip(starts).filter_map(|(index, start)| {
-        let duration = tracks[index?].duration?;
-        Some(start.unwrap_or(origin).max(MediaTime::ZERO) + duration - origin)
-    });
-    ends.max()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
+use crate::media::plan::PlanOptions;
 
 /// The bed and beeps of the clips, as `docs/testing.md` describes them.
 const BEEP_HZ: f32 = 1000.0;
