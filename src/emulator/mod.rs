@@ -17,6 +17,7 @@
 use serde::{Deserialize, Serialize};
 
 mod answer;
+mod arrival;
 mod colibri;
 mod forward;
 mod http;
@@ -24,6 +25,7 @@ mod ice;
 pub mod marks;
 pub mod measure;
 mod media;
+mod meter;
 #[cfg(feature = "telegram")]
 pub mod mtproto;
 mod net;
@@ -39,6 +41,7 @@ pub mod watcher;
 mod weather;
 
 pub use http::HttpDoor;
+pub use meter::Arrivals;
 pub use net::{Emulator, EmulatorError, EmulatorOptions};
 pub use participant::Slot;
 pub use rpc::RpcError;

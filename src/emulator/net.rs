@@ -15,7 +15,9 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use super::arrival::{self, Arrival};
 use super::http::HttpDoor;
+use super::meter::{Arrivals, Meter};
 use super::rpc::RpcError;
 use super::sfu::{AnswerSetup, DROP_AFTER, JoinRequest, Joined, Sfu, SfuConfig, SfuEvent};
 use super::signaling::EmulatedSignaling;
@@ -32,13 +34,10 @@ const COMMANDS: usize = 64;
 const EVENTS: usize = 256;
 
 /// Datagrams handled before anything is sent again.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
 
 /// Datagrams that may wait for the machine: two seconds of ten participants with cameras.
 const ARRIVALS: usize = 4096;
-
-/// No datagram that WebRTC sends is longer.
-const DATAGRAM: usize = 2048;
 
 /// The loop looks around at least this often.
 const IDLE: Duration = Duration::from_secs(1);
@@ -54,6 +53,8 @@ pub struct EmulatorOptions {
     pub answer_setup: AnswerSetup,
     /// When a participant without transport is dropped.
     pub drop_after: Duration,
+    /// Measure how evenly every stream arrives; see [`Emulator::arrivals`].
+    pub meter: bool,
 }
 
 impl Default for EmulatorOptions {
@@ -63,6 +64,7 @@ impl Default for EmulatorOptions {
             weather: None,
             answer_setup: AnswerSetup::default(),
             drop_after: DROP_AFTER,
+            meter: false,
         }
     }
 }
@@ -118,9 +120,6 @@ pub(super) struct Control {
     pub(super) cancel: CancellationToken,
 }
 
-/// A datagram that has left the socket.
-type Arrival = (SocketAddr, Vec<u8>);
-
 /// Something to do with the server, on its own task.
 struct Command(Box<Job>);
 
@@ -146,10 +145,14 @@ impl Emulator {
         let cancel = CancellationToken::new();
         let control = Control { commands, events: events.clone(), cancel: cancel.clone() };
         let tasks = TaskTracker::new();
+        let mut sfu = Sfu::new(config, clock());
+        if options.meter {
+            sfu.meter = Some(Meter::default());
+        }
         let socket = Arc::new(socket);
         let (arrived, arrivals) = mpsc::channel(ARRIVALS);
-        tasks.spawn(empty(socket.clone(), arrived, cancel.clone()));
-        tasks.spawn(run(socket, Sfu::new(config, clock()), arrivals, inbox, events, cancel.clone()));
+        tasks.spawn(arrival::empty(socket.clone(), arrived, cancel.clone()));
+        tasks.spawn(run(socket, sfu, arrivals, inbox, events, cancel.clone()));
         let runtime = tokio::runtime::Handle::current();
         tracing::debug!(%local, "emulator started");
         let shared = Shared { local, tasks, runtime, _end: cancel.drop_guard() };
@@ -241,6 +244,12 @@ impl Emulator {
         self.control.with(move |sfu, now| sfu.stats(&chat, now)).await
     }
 
+    /// How the streams of everybody have arrived since this was asked last; nothing where
+    /// [`EmulatorOptions::meter`] is off.
+    pub async fn arrivals(&self) -> Result<Vec<Arrivals>, EmulatorError> {
+        self.control.with(|sfu, _| sfu.meter.as_mut().map(Meter::take).unwrap_or_default()).await
+    }
+
     /// Everything that happens from now on.
     pub fn events(&self) -> broadcast::Receiver<SfuEvent> {
         self.control.subscribe()
@@ -303,7 +312,10 @@ async fn run(
             Some(Command(command)) = inbox.recv() => command(&mut sfu, clock()),
             _ = arrivals.recv_many(&mut batch, BATCH) => {
                 let now = clock();
-                for (from, bytes) in batch.drain(..) {
+                for Arrival { from, bytes, at } in batch.drain(..) {
+                    if let Some(meter) = &mut sfu.meter {
+                        meter.handle_datagram(&bytes, at);
+                    }
                     sfu.handle_datagram(from, &bytes, now);
                 }
             }
@@ -311,35 +323,6 @@ async fn run(
         }
     }
     tracing::debug!("emulator ended");
-}
-
-/// Moves datagrams from the socket to the loop. Ends on `cancel`.
-async fn empty(socket: Arc<UdpSocket>, arrived: mpsc::Sender<Arrival>, cancel: CancellationToken) {
-    let mut bytes = vec![0; DATAGRAM];
-    let mut n_dropped = 0_u64;
-    loop {
-        let ready = tokio::select! {
-            () = cancel.cancelled() => return,
-            ready = socket.readable() => ready,
-        };
-        if let Err(error) = ready {
-            tracing::warn!(%error, "the emulator's socket is not readable");
-            continue;
-        }
-        for _ in 0..BATCH {
-            match socket.try_recv_from(&mut bytes) {
-                Ok((len, from)) if arrived.try_send((from, bytes[..len].to_vec())).is_err() => {
-                    n_dropped += 1;
-                    tracing::debug!(n_dropped, "the emulator is too slow and drops datagrams");
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
-                Err(error) => tracing::trace!(%error, "no datagram"),
-            }
-        }
-        // A flood must not keep the loop from its turn on a runtime with one thread.
-        tokio::task::yield_now().await;
-    }
 }
 
 async fn send(socket: &UdpSocket, to: SocketAddr, datagram: &[u8]) {

@@ -19,6 +19,7 @@ use str0m::media::MediaKind;
 pub use self::words::{AnswerSetup, JoinRequest, Joined, SfuConfig, SfuEvent};
 use super::ParticipantId;
 use super::answer::Answer;
+use super::meter::Meter;
 use super::participant::{Participant, Slot};
 use super::payload::{JoinPayload, Setup};
 use super::room::{Change, Member, Room};
@@ -57,6 +58,8 @@ pub struct Sfu {
     next_remb: Instant,
     n_unrouted: u64,
     join_failures: VecDeque<RpcError>,
+    /// Sees every datagram before the weather does.
+    pub(super) meter: Option<Meter>,
 }
 
 impl Sfu {
@@ -81,6 +84,7 @@ impl Sfu {
             next_remb: now + REMB_INTERVAL,
             n_unrouted: 0,
             join_failures: VecDeque::new(),
+            meter: None,
         }
     }
 

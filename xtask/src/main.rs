@@ -16,7 +16,8 @@ cargo xtask check         the whole gate: format, lints, tests, documentation, e
 cargo xtask media [CLIP…]   make the clips in media/ anew (needs ffmpeg)
 cargo xtask seeds         make the seeds of the fuzz targets anew (needs ffmpeg)
 cargo xtask media --check   compare the clips with their checksums
-cargo xtask bench …         measurements against other programs, see cargo xtask bench compare --help";
+cargo xtask bench scale     what a programme costs that many chats hear, see --help
+cargo xtask bench compare   what a call costs here and with other programs, see --help";
 
 fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the repository")?;

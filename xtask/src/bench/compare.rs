@@ -204,7 +204,7 @@ fn once(who: Who, programs: &Programs<'_>, file: &Path, video: bool, length: Dur
 }
 
 /// What was measured: the commit, and whether the tree differs from it.
-fn commit(root: &Path) -> Result<String> {
+pub(super) fn commit(root: &Path) -> Result<String> {
     let git = |args: &[&str]| -> Result<String> {
         let out = Command::new("git").args(args).current_dir(root).output().context("cannot run git")?;
         Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned())
