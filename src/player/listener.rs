@@ -12,6 +12,9 @@ use crate::media::MediaKind;
 /// How many frames a call may be behind: about two seconds of sound and 60 pictures a second.
 /// What is older than that is of no use to anybody.
 const CAPACITY: usize = 256;
+/// What of it pictures leave to sound: two seconds. A call that falls behind loses its pictures
+/// first, up to the next key frame that it has time for, and is heard without a gap.
+const FOR_SOUND: usize = 100;
 
 /// A call's end.
 #[derive(Debug)]
@@ -77,18 +80,26 @@ impl Tap {
             self.counters.withheld.fetch_add(1, Ordering::Relaxed);
             return !self.frames.is_closed();
         }
+        if is_video && self.frames.capacity() <= FOR_SOUND {
+            self.count_drop(is_video);
+            return !self.frames.is_closed();
+        }
         match self.frames.try_send(Arc::clone(shared)) {
             Ok(()) => {
                 self.wait_key &= !is_video;
                 true
             }
             Err(TrySendError::Full(_)) => {
-                self.wait_key |= is_video;
-                self.counters.dropped.fetch_add(1, Ordering::Relaxed);
+                self.count_drop(is_video);
                 true
             }
             Err(TrySendError::Closed(_)) => false,
         }
+    }
+
+    fn count_drop(&mut self, is_video: bool) {
+        self.wait_key |= is_video;
+        self.counters.dropped.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -142,6 +153,32 @@ mod tests {
         let kinds: Vec<_> = std::iter::from_fn(|| listener.try_recv().ok()).map(|s| s.frame.kind).collect();
         assert_eq!(kinds, [MediaKind::Audio, MediaKind::Video, MediaKind::Video]);
         assert_eq!((listener.dropped(), listener.withheld()), (2, 2));
+    }
+
+    #[test]
+    fn a_call_that_falls_behind_loses_its_pictures_and_hears_on() {
+        let (mut tap, mut listener) = channel();
+        let (sound, picture) = (shared(MediaKind::Audio, true), shared(MediaKind::Video, false));
+        tap.offer(&shared(MediaKind::Video, true));
+        // Three seconds of 30 pictures and 50 pieces of sound each, and nobody takes them.
+        for n in 0..240 {
+            tap.offer(if n % 8 < 5 { &sound } else { &picture });
+        }
+        let taken: Vec<_> = std::iter::from_fn(|| listener.try_recv().ok()).map(|it| it.frame.kind).collect();
+        let n_sounds = taken.iter().filter(|kind| **kind == MediaKind::Audio).count();
+        assert_eq!(
+            (n_sounds, taken.len() - n_sounds),
+            (150, 58),
+            "all of the sound, and the first two seconds"
+        );
+        assert_eq!((listener.dropped(), listener.withheld()), (1, 32));
+
+        // There is room again, but what was left out is missed until the next key frame.
+        tap.offer(&picture);
+        assert!(listener.try_recv().is_err());
+        tap.offer(&shared(MediaKind::Video, true));
+        tap.offer(&picture);
+        assert_eq!(std::iter::from_fn(|| listener.try_recv().ok()).count(), 2);
     }
 
     #[test]
