@@ -16,6 +16,7 @@ mod demo;
 #[cfg(feature = "telegram")]
 mod doctor;
 mod exit;
+mod limits;
 mod local;
 mod log;
 #[cfg(feature = "telegram")]
@@ -102,6 +103,7 @@ pub fn main() -> ExitCode {
         }
     };
     cli.log.install();
+    limits::raise_open_files();
     #[cfg(feature = "telegram")]
     let cli = match configured(cli) {
         Ok(cli) => cli,

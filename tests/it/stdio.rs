@@ -651,3 +651,26 @@ fn a_full_disk_is_a_failure_and_a_file_that_cannot_be_played_is_named() {
         assert!(ended.is_none_or(|line| line.contains("cannot play") && line.contains(file)), "{told}");
     }
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_program_may_open_as_many_files_as_the_system_allows() {
+    let program = env!("CARGO_BIN_EXE_telecast");
+    let script =
+        format!("ulimit -Hn 300; ulimit -Sn 64; exec {program} play --signaling stdio --chat a music.ogg");
+    let mut child = Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(media("."))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut hello = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut hello).unwrap();
+    assert!(hello.contains("hello"), "{hello}");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["300", "300"]);
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}
