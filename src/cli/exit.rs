@@ -14,7 +14,6 @@ pub(super) enum Exit {
     Ok = 0,
     Failure = 1,
     Usage = 2,
-    #[cfg(feature = "telegram")]
     Config = 3,
     Auth = 4,
     Chat = 5,
