@@ -657,7 +657,7 @@ fn a_full_disk_is_a_failure_and_a_file_that_cannot_be_played_is_named() {
 fn the_program_may_open_as_many_files_as_the_system_allows() {
     let program = env!("CARGO_BIN_EXE_telecast");
     let script =
-        format!("ulimit -Hn 300; ulimit -Sn 64; exec {program} play --signaling stdio --chat a music.ogg");
+        format!("ulimit -Sn 64; ulimit -Hn 300; exec {program} play --signaling stdio --chat a music.ogg");
     let mut child = Command::new("sh")
         .args(["-c", &script])
         .current_dir(media("."))

@@ -69,7 +69,12 @@ async fn disturb(lab: &Lab, joined: &Joined, dice: &mut fastrand::Rng) -> bool {
                 lab.emulator.mute_by_admin(ROOM, "bot", muted).await.unwrap();
             }
         }
-        6 => lab.door.push_connection(&elsewhere(&lab.emulator, 0).await),
+        6 => {
+            let mut status = joined.call.status();
+            lab.door.push_connection(&elsewhere(&lab.emulator, 0).await);
+            let moves = status.wait_for(|status| *status != CallStatus::Joined);
+            tokio::time::timeout(Duration::from_secs(10), moves).await.expect("it moves").unwrap();
+        }
         _ => {
             lab.door.move_call(lab.chat);
             let n_joins = lab.door.n_calls("phone.joinGroupCall");
@@ -79,6 +84,12 @@ async fn disturb(lab: &Lab, joined: &Joined, dice: &mut fastrand::Rng) -> bool {
         }
     }
     nth < 6
+}
+
+/// Packets that have come of the bot's sound.
+async fn heard(lab: &Lab) -> u64 {
+    let stats = lab.emulator.stats(ROOM).await.unwrap();
+    stats.iter().find(|it| it.name == "bot").map_or(0, |it| it.streams[0].packets)
 }
 
 async fn storm(seed: u64) -> &'static str {
@@ -102,6 +113,7 @@ async fn storm(seed: u64) -> &'static str {
         assert_eq!(lab.n_bots().await, 1, "seed {seed}");
         let mut status = joined.call.status();
         let is_steady = disturb(&lab, &joined, &mut dice).await;
+        let before = heard(&lab).await;
         // It may take a moment until the call has noticed; a request is answered after that.
         joined.call.stats().await;
         let at_rest = status.wait_for(|status| matches!(status, CallStatus::Joined | CallStatus::Left(_)));
@@ -110,6 +122,14 @@ async fn storm(seed: u64) -> &'static str {
         assert_eq!(at_rest, Ok(true), "seed {seed}: it does not come to rest");
         if is_steady {
             assert_eq!(lab.n_bots().await, 1, "seed {seed}");
+            let mut looks = tokio::time::interval(Duration::from_millis(20));
+            let goes_on = async {
+                while heard(&lab).await < before + 10 {
+                    looks.tick().await;
+                }
+            };
+            let goes_on = tokio::time::timeout(Duration::from_secs(10), goes_on).await;
+            goes_on.unwrap_or_else(|_| panic!("seed {seed}: nothing is heard any more"));
             // The connection goes, and with whatever is still planned it comes back.
             lab.door.hang_up();
             let over = status.wait_for(|status| matches!(status, CallStatus::Left(_)));
