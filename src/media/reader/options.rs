@@ -12,7 +12,7 @@ use crate::time::MediaTime;
 pub struct ReaderOptions {
     /// Which tracks are wanted.
     pub plan: PlanOptions,
-    /// How loud: 1.0 is as recorded. See [`Reader::set_volume`].
+    /// How loud: 1.0 is as recorded. See [`Reader::set_volume`](super::Reader::set_volume).
     pub volume: f32,
     /// How loud the whole item is to be by EBU R 128, in LUFS; `None` leaves it as it is. Sound is
     /// then read 3 s ahead, and a copied track is encoded while it is corrected.
