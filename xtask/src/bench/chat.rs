@@ -22,6 +22,7 @@ pub(super) struct Chat {
 pub(super) struct Got {
     pub(super) audio_packets: u64,
     pub(super) audio_bytes: u64,
+    /// Of the layer with most.
     pub(super) video_frames: u64,
     pub(super) video_bytes: u64,
     pub(super) lost: u64,
@@ -68,8 +69,9 @@ impl Chat {
                 (got.audio_packets, got.audio_bytes) =
                     (got.audio_packets + count("packets"), got.audio_bytes + count("bytes"));
             } else {
-                (got.video_frames, got.video_bytes) =
-                    (got.video_frames + count("frames"), got.video_bytes + count("bytes"));
+                // The layers of a simulcast show the same pictures.
+                got.video_frames = got.video_frames.max(count("frames"));
+                got.video_bytes += count("bytes");
             }
         }
         Ok(got)
