@@ -78,20 +78,24 @@ impl AccountArgs {
         patiently(connected).await.map_err(|error| self.explain(error))
     }
 
-    /// Names the account where the remedy is to sign in to it.
+    /// Names the account where the remedy is to sign in to it, and the others where there are any.
     pub(super) fn explain(&self, error: TelegramError) -> anyhow::Error {
-        let exit = exit::code(&TelegramError::NotSignedIn.into());
-        if !matches!(error, TelegramError::NotSignedIn) || self.name() == DEFAULT && others().is_empty() {
+        let (name, known) = (self.name(), sessions().unwrap_or_default());
+        let is_alone = name == DEFAULT && known.iter().all(|path| name_of(path) == DEFAULT);
+        if is_alone {
             return error.into();
         }
-        let name = self.name();
-        let known = match others() {
-            names if names.is_empty() => String::new(),
-            names => format!(", or use --account with one of {}", names.join(", ")),
-        };
-        let text =
-            format!("nobody is signed in as account {name}; run `telecast login --account {name}`{known}");
-        Because(exit, text).into()
+        let login = format!("`telecast login --account {name}`");
+        let mut text = error.to_string().replace("`telecast login`", &login);
+        if matches!(error, TelegramError::NotSignedIn) {
+            text = text.replacen("nobody is signed in", &format!("nobody is signed in as account {name}"), 1);
+            let names: Vec<_> =
+                known.iter().map(|path| name_of(path)).filter(|known| *known != name).collect();
+            if !names.is_empty() {
+                text += &format!(", or use --account with one of {}", names.join(", "));
+            }
+        }
+        Because(exit::code(&error.into()), text).into()
     }
 
     /// The credentials: flag, then environment, then the file that it names, then configuration.
@@ -134,15 +138,26 @@ pub(super) async fn patiently<T>(work: impl Future<Output = T>) -> T {
     work.await
 }
 
-/// The accounts that have a session.
-fn others() -> Vec<String> {
-    let files = directory().ok().and_then(|dir| std::fs::read_dir(dir).ok());
-    let paths = files.into_iter().flatten().filter_map(|file| Some(file.ok()?.path()));
-    let sessions = paths.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
-    let mut names: Vec<_> =
-        sessions.filter_map(|path| Some(path.file_stem()?.to_string_lossy().into_owned())).collect();
-    names.sort();
-    names
+/// The session files that there are, in the order of their names.
+pub(super) fn sessions() -> anyhow::Result<Vec<PathBuf>> {
+    let directory = directory()?;
+    let files = match std::fs::read_dir(&directory) {
+        Ok(files) => files,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(error) => {
+            let text = format!("cannot list {}: {error}; check who may read it", directory.display());
+            return Err(Because(Exit::Config, text).into());
+        }
+    };
+    let mut paths: Vec<_> = files.filter_map(|file| Some(file.ok()?.path())).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    paths.sort();
+    Ok(paths)
+}
+
+/// The account of a session file.
+pub(super) fn name_of(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// Where the sessions are.

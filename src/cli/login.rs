@@ -6,7 +6,7 @@ use clap::Args;
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
 
-use super::account::{AccountArgs, directory, patiently};
+use super::account::{AccountArgs, name_of, patiently, sessions};
 use super::exit::{Because, Exit};
 use super::say;
 use crate::secret::Secret;
@@ -96,20 +96,11 @@ pub(super) fn logout(args: &LogoutArgs) -> anyhow::Result<Exit> {
 }
 
 pub(super) fn accounts(_: &AccountsArgs) -> anyhow::Result<Exit> {
-    let mut names: Vec<_> = match std::fs::read_dir(directory()?) {
-        Ok(files) => files.filter_map(|file| Some(file.ok()?.path())).collect(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => vec![],
-        Err(error) => {
-            let text = format!("cannot list {}: {error}; check who may read it", directory()?.display());
-            return Err(Because(Exit::Config, text).into());
-        }
-    };
-    names.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
-    names.sort();
-    if names.is_empty() {
+    let sessions = sessions()?;
+    if sessions.is_empty() {
         say::remark("no account has a session here; `telecast login` makes one");
     }
-    for path in names {
+    for path in sessions {
         let state = match Session::open(&path) {
             Ok(session) if session.is_signed_in() => "signed in",
             Ok(_) => "not signed in",
@@ -117,8 +108,7 @@ pub(super) fn accounts(_: &AccountsArgs) -> anyhow::Result<Exit> {
             Err(SessionError::File { .. }) => "not to be read or written by this user",
             Err(_) => "broken",
         };
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        say::result(format_args!("{name}\t{state}"))?;
+        say::result(format_args!("{}\t{state}", name_of(&path)))?;
     }
     Ok(Exit::Ok)
 }

@@ -247,7 +247,7 @@ impl PlayArgs {
     fn card(&self, text: &str) -> anyhow::Result<Slate> {
         let card = match values::color(text) {
             Some(color) => Slate::color(color, SLATE_SIZE),
-            None => Slate::open(text, self.from.apply(self.pictures.reader(true))?),
+            None => Slate::open(text, self.from.apply_uncached(self.pictures.reader(true))),
         };
         card.map_err(|error| {
             let text = format!("cannot use {text} as a slate: {:#}", anyhow::Error::new(error));

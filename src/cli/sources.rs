@@ -71,13 +71,20 @@ enum AudioPreset {
 }
 
 impl SourceArgs {
-    /// The same options, with what was said about sources.
-    pub(super) fn apply(&self, mut reader: ReaderOptions) -> anyhow::Result<ReaderOptions> {
+    /// The same options, with what was said about sources and with the cache, which one process
+    /// opens once.
+    pub(super) fn apply(&self, reader: ReaderOptions) -> anyhow::Result<ReaderOptions> {
+        let mut reader = self.apply_uncached(reader);
         if let Some(folder) = &self.cache {
             let cache = Cache::open(folder, self.cache_size);
             let cache = cache.with_context(|| format!("cannot use {} as a cache", folder.display()))?;
             reader.cache = Some(cache);
         }
+        Ok(reader)
+    }
+
+    /// The same without the cache, for what is read once.
+    pub(super) fn apply_uncached(&self, mut reader: ReaderOptions) -> ReaderOptions {
         reader.source.headers.clone_from(&self.headers);
         if let Some(bitrate) = self.audio_bitrate {
             reader.opus.bitrate_bps = bitrate;
@@ -90,7 +97,7 @@ impl SourceArgs {
         reader.loudness_lufs = self.loudness;
         reader.plan.audio_track = self.audio_track;
         reader.plan.video_track = self.video_track;
-        Ok(reader)
+        reader
     }
 
     /// What to play: folders and playlists spelled out, pages resolved.

@@ -165,7 +165,7 @@ impl Client {
     /// When nobody or a bot is signed in, or Telegram cannot be reached.
     pub async fn connect(session: Session, options: ClientOptions) -> Result<Self, TelegramError> {
         let client = Self::new(session, options);
-        let me = client.inner.who_am_i().await?;
+        let me = client.inner.myself().await?;
         if me.bot {
             return Err(TelegramError::Bot);
         }
@@ -261,7 +261,7 @@ impl Inner {
         loop {
             tries += 1;
             self.sit_out(constructor, method, patience.flood).await?;
-            let error = match self.invoke_once(&body, dc, method, !patience.again).await {
+            let error = match self.invoke_once(&body, dc, method, patience.again).await {
                 Ok(answer) => {
                     return R::Return::from_bytes(&answer).map_err(|_| TelegramError::Unreadable { method });
                 }
@@ -295,12 +295,6 @@ impl Inner {
             let pause = pause * 2_u32.pow(tries - 1);
             self.pause(pause + pause.mul_f64(fastrand::f64() / 4.0)).await?;
         }
-    }
-
-    /// Who is signed in; asks Telegram.
-    pub(super) async fn who_am_i(&self) -> Result<Me, TelegramError> {
-        let user = self.myself().await?;
-        Ok(Me { id: user.id, bot: user.bot })
     }
 
     /// Who is signed in; asks Telegram, and keeps it. A login whose last answer was lost is made
@@ -341,7 +335,7 @@ impl Inner {
         body: &[u8],
         dc: Option<i32>,
         method: &'static str,
-        is_last: bool,
+        tells_loss: bool,
     ) -> Result<Vec<u8>, TelegramError> {
         let (generation, pool) = self.pool.present();
         let home = dc.unwrap_or_else(|| self.session.home());
@@ -361,11 +355,11 @@ impl Inner {
             Ok(Err(error)) => {
                 // Whoever tries to come back knows it already, and elsewhere no updates come from.
                 let is_lost = matches!(error, InvocationError::Io(_) | InvocationError::Dropped(_));
-                if is_lost && dc.is_none() && !is_last {
+                if is_lost && dc.is_none() && tells_loss {
                     self.lost.notify_one();
                 }
                 match TelegramError::of(error, method) {
-                    TelegramError::KeyUnknown => Err(self.key_unknown(home)?),
+                    TelegramError::KeyUnknown => Err(self.key_unknown(home)),
                     error => Err(error),
                 }
             }
@@ -379,12 +373,14 @@ impl Inner {
 
     /// A data center does not know the key that we have for it. Only at home that is the end of
     /// the session; elsewhere another key will do.
-    fn key_unknown(&self, dc: i32) -> Result<TelegramError, TelegramError> {
+    fn key_unknown(&self, dc: i32) -> TelegramError {
         if dc == self.session.home() && self.session.has_key(dc) {
-            return Ok(TelegramError::KeyUnknown);
+            return TelegramError::KeyUnknown;
         }
-        self.session.forget_key(dc)?;
-        Ok(TelegramError::Connection { why: format!("data center {dc} agrees on no key") })
+        match self.session.forget_key(dc) {
+            Ok(()) => TelegramError::Connection { why: format!("data center {dc} agrees on no key") },
+            Err(error) => error.into(),
+        }
     }
 
     /// Waits as long as Telegram has asked us to, whichever call it said that to.
