@@ -33,8 +33,9 @@ pub(super) async fn empty(socket: Arc<UdpSocket>, arrived: mpsc::Sender<Arrival>
             ready = socket.readable() => ready,
         };
         if let Err(error) = ready {
+            // It never is again: the runtime ends.
             tracing::warn!(%error, "the emulator's socket is not readable");
-            continue;
+            return;
         }
         for _ in 0..BATCH {
             match socket.try_recv_from(&mut buffer) {
