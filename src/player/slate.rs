@@ -43,7 +43,7 @@ impl Slate {
     /// When there is none.
     pub fn open(path: impl AsRef<Path>, options: ReaderOptions) -> Result<Self, SlateError> {
         let plan = PlanOptions { audio: false, ..options.plan };
-        let mut reader = Reader::open(path, ReaderOptions { plan, ..options })?;
+        let mut reader = Reader::open_picture(path, &ReaderOptions { plan, ..options })?;
         for _ in 0..MAX_PICTURES {
             let Some(frame) = reader.next_frame()? else { break };
             if frame.kind == MediaKind::Video && frame.key && frame.codec == Codec::H264 {
@@ -140,6 +140,21 @@ mod tests {
             assert!(is_near, "{rgb:?}: {planes:?} and not {expected:?}");
         }
         assert!(matches!(Slate::color([0; 3], (641, 360)), Err(SlateError::NoPicture)));
+    }
+
+    #[test]
+    fn an_image_is_a_card() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("card.png");
+        let mut image = png::Encoder::new(std::fs::File::create(&path).unwrap(), 640, 360);
+        image.set_color(png::ColorType::Rgb);
+        image.write_header().unwrap().write_image_data(&[255, 0, 0].repeat(640 * 360)).unwrap();
+        let (size, [luma, ..]) = seen(&Slate::open(&path, ReaderOptions::default()).unwrap());
+        assert_eq!(size, (640, 360));
+        // Red is 63 by ITU-R BT.709 and 81 by BT.601.
+        assert!((60..=85).contains(&luma), "{luma}");
+        std::fs::write(&path, "no picture").unwrap();
+        assert!(Slate::open(&path, ReaderOptions::default()).is_err());
     }
 
     #[test]

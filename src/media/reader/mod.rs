@@ -94,6 +94,12 @@ impl Reader {
         open::open(path.as_ref(), &options)
     }
 
+    /// Also opens images, which nobody would play.
+    #[cfg(feature = "openh264")]
+    pub(crate) fn open_picture(path: impl AsRef<Path>, options: &ReaderOptions) -> Result<Self, MediaError> {
+        open::open_picture(path.as_ref(), options)
+    }
+
     /// Opens anything that can be read, for example bytes in memory. `input` is what the command
     /// in an error message calls it.
     ///

@@ -42,6 +42,15 @@ pub(super) fn open(path: &Path, options: &ReaderOptions) -> Result<Reader, Media
     }
 }
 
+/// Also opens what is a picture and nothing to play, through FFmpeg.
+#[cfg(feature = "openh264")]
+pub(super) fn open_picture(path: &Path, options: &ReaderOptions) -> Result<Reader, MediaError> {
+    match open(path, options) {
+        Err(error @ MediaError::Demux(DemuxError::UnknownFormat { .. })) => convert(path, options, &error),
+        other => other,
+    }
+}
+
 /// The file that is to be played instead of `path`.
 fn prepared(path: &Path, options: &ReaderOptions) -> Option<PathBuf> {
     let (cache, plan) = (options.cache.as_ref()?, options.plan);
