@@ -100,6 +100,8 @@ pub(super) struct State {
     /// The seek that waits for its landing.
     ticket: Option<Ticket>,
     last_ticket: u64,
+    /// Where the last seek was asked for: what is told of places before it is over.
+    sought_at: MediaTime,
     /// The item stands still because its frames do not come.
     stalling: bool,
     /// How long nothing has come of an item that should play.
@@ -135,6 +137,7 @@ impl State {
             volume: options.volume_percent,
             ticket: None,
             last_ticket: 0,
+            sought_at: MediaTime::ZERO,
             stalling: false,
             starved_for: MediaTime::ZERO,
             tries: Tries::default(),
@@ -208,6 +211,7 @@ impl State {
     /// For the seek that counts from now on.
     fn new_ticket(&mut self) -> Ticket {
         self.answer_seek(Err(PlayError::Superseded));
+        self.sought_at = self.timeline.slot_at();
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         self.ticket = Some(ticket);
@@ -217,7 +221,9 @@ impl State {
     /// Goes that far from what is heard now; back before the beginning means the beginning.
     pub(super) fn seek_by(&mut self, offset: MediaTime) -> Result<Ticket, PlayError> {
         let ahead = MediaTime::from_duration(LEAD);
-        let heard = self.timeline.position().map_or(self.status.position, |position| position - ahead);
+        // Right after a seek, what it went to counts and not what is still heard before it.
+        let told = self.status.position;
+        let heard = self.timeline.position().map_or(told, |position| (position - ahead).max(told));
         self.seek(heard + offset)
     }
 
@@ -381,10 +387,11 @@ impl State {
     }
 
     fn tell_first(&mut self) {
-        let Some((_, pending)) = self.pending.pop_front() else { return };
+        let Some((at, pending)) = self.pending.pop_front() else { return };
         match pending {
             Pending::Event(event) => {
                 if let PlayerEvent::Position { item, position, .. } = &event
+                    && at >= self.sought_at
                     && self.current.as_ref().is_some_and(|deck| deck.id == *item && !deck.is_seeking())
                 {
                     self.status.position = *position;

@@ -145,6 +145,25 @@ fn one_goes_forward_and_back_from_what_is_heard() {
 }
 
 #[test]
+fn what_is_still_told_of_the_old_place_does_not_count_after_a_seek() {
+    let mut rig = rig_with(Repeat::Off, Pace { seek: Duration::from_millis(1), ..Pace::default() });
+    rig.state.enqueue(Clip::of_secs(60).item("a"));
+    run(&mut rig, 1000);
+    for n in 0..50 {
+        rig.state.seek(ms(30_000)).unwrap();
+        run(&mut rig, 2 + 9 * (n % 20));
+        let (_, landed) = rig.sought.pop().expect("it is answered");
+        assert_eq!(landed.unwrap(), ms(30_000));
+        rig.state.seek_by(ms(2000)).unwrap();
+        run(&mut rig, 2);
+        let (_, landed) = rig.sought.pop().expect("it is answered");
+        let landed = landed.unwrap();
+        assert!((landed - ms(32_000)).abs() <= ms(250), "{n}: {landed:?}");
+        run(&mut rig, 900 + 7 * n);
+    }
+}
+
+#[test]
 fn an_item_of_which_nothing_comes_is_told_once() {
     let mut rig = rig_with(Repeat::Off, Pace { open: Duration::from_secs(8), ..Pace::default() });
     rig.state.enqueue(Clip::of_secs(1).item("a"));
