@@ -198,8 +198,8 @@ impl Demo<'_> {
 
     fn wanted(&self) -> Wanted {
         Wanted {
-            video: self.plans.iter().any(|plan| plan.video.played_track().is_some()),
-            audio: self.plans.iter().any(|plan| plan.audio.played_track().is_some()),
+            video: self.plans.iter().any(|plan| plan.video.is_played()),
+            audio: self.plans.iter().any(|plan| plan.audio.is_played()),
         }
     }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
+#[cfg(feature = "card")]
+use crate::media::CardOptions;
 use crate::media::cache::Cache;
 use crate::media::codec::opus::Preset;
 use crate::media::plan::TrackChoice;
@@ -52,6 +54,11 @@ pub(super) struct SourceArgs {
     #[arg(long, value_name = "N|LANG")]
     video_track: Option<TrackChoice>,
 
+    /// Show a card where there is sound and no picture: cover, title, progress and what is heard
+    #[cfg(feature = "card")]
+    #[arg(long)]
+    card: bool,
+
     /// Keep prepared files there: what has to be transcoded is prepared while it plays, and copied
     /// when it plays again; needs ffmpeg
     #[arg(long, value_name = "DIR")]
@@ -97,6 +104,10 @@ impl SourceArgs {
         reader.loudness_lufs = self.loudness;
         reader.plan.audio_track = self.audio_track;
         reader.plan.video_track = self.video_track;
+        #[cfg(feature = "card")]
+        {
+            reader.card = self.card.then(CardOptions::default);
+        }
         reader
     }
 

@@ -83,7 +83,7 @@ impl Stream {
             let reader = Reader::open(source, self.reader.clone());
             match reader.with_context(|| format!("cannot play {}", source.display())) {
                 Ok(reader) => {
-                    pictures.push(reader.plan().video.played_track().is_some());
+                    pictures.push(reader.plan().video.is_played());
                     sources.push(source.clone());
                 }
                 // It could be played once; the others still can.
@@ -120,7 +120,7 @@ impl Stream {
             let reader = tokio::task::spawn_blocking(look).await?;
             let reader = reader.with_context(|| format!("cannot play {text}"))?;
             if nth == 0 {
-                self.join.video_stopped = reader.plan().video.played_track().is_none();
+                self.join.video_stopped = !reader.plan().video.is_played();
             }
             items.push(remote(client, link, text, self.reader.clone()));
         }

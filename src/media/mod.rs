@@ -11,6 +11,8 @@ use bytes::Bytes;
 
 use crate::time::MediaTime;
 
+#[cfg(feature = "card")]
+pub use self::card::CardOptions;
 pub use self::error::MediaError;
 pub use self::probe::Probe;
 pub use self::reader::{Reader, ReaderOptions};
@@ -20,6 +22,8 @@ pub(crate) use self::transcode::bitrate_for;
 
 pub mod audio;
 pub mod cache;
+#[cfg_attr(not(feature = "card"), path = "no_card.rs")]
+mod card;
 pub(crate) mod child;
 pub mod codec;
 pub mod demux;

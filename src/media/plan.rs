@@ -98,7 +98,7 @@ impl Plan {
 }
 
 /// How one track is played. [`Display`](fmt::Display) gives the short words that programs
-/// read: `copy`, `transcode: aac`, `none`, `refused: h264`.
+/// read: `copy`, `transcode: aac`, `card`, `none`, `refused: h264`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum TrackPlan {
@@ -119,6 +119,11 @@ pub enum TrackPlan {
         from: Codec,
         /// The codec that goes out.
         to: Codec,
+        /// Why, as a sentence.
+        reason: String,
+    },
+    /// There is nothing to play, and a card is shown in its place.
+    Card {
         /// Why, as a sentence.
         reason: String,
     },
@@ -143,8 +148,13 @@ impl TrackPlan {
     pub const fn played_track(&self) -> Option<usize> {
         match self {
             Self::Copy { track, .. } | Self::Transcode { track, .. } => Some(*track),
-            Self::None { .. } | Self::Refused { .. } => None,
+            Self::Card { .. } | Self::None { .. } | Self::Refused { .. } => None,
         }
+    }
+
+    /// Something comes of it.
+    pub const fn is_played(&self) -> bool {
+        self.played_track().is_some() || matches!(self, Self::Card { .. })
     }
 
     /// Its packets go out as they are.
@@ -155,9 +165,10 @@ impl TrackPlan {
     /// Why, as a full sentence.
     pub fn reason(&self) -> String {
         match self {
-            Self::Copy { reason, .. } | Self::Transcode { reason, .. } | Self::None { reason } => {
-                reason.clone()
-            }
+            Self::Copy { reason, .. }
+            | Self::Transcode { reason, .. }
+            | Self::Card { reason }
+            | Self::None { reason } => reason.clone(),
             Self::Refused { refusal, .. } => refusal.sentence(),
         }
     }
@@ -168,6 +179,7 @@ impl fmt::Display for TrackPlan {
         match self {
             Self::Copy { .. } => f.write_str("copy"),
             Self::Transcode { from, .. } => write!(f, "transcode: {}", from.name()),
+            Self::Card { .. } => f.write_str("card"),
             Self::None { .. } => f.write_str("none"),
             Self::Refused { codec, .. } => write!(f, "refused: {}", codec.name()),
         }

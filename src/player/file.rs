@@ -24,7 +24,7 @@ impl Item {
 
 impl FrameReader for Reader {
     fn plan(&self) -> ItemPlan {
-        let words = |track: &TrackPlan| track.played_track().map(|_| track.to_string());
+        let words = |track: &TrackPlan| track.is_played().then(|| track.to_string());
         let plan = Self::plan(self);
         ItemPlan::new(words(&plan.audio), words(&plan.video))
     }

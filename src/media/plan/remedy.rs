@@ -8,13 +8,13 @@ use super::{Plan, Refusal, TrackPlan};
 /// nothing in the file to keep.
 pub fn remedy(input: &str, plan: &Plan) -> Option<String> {
     let video = match &plan.video {
-        TrackPlan::None { .. } => None,
+        TrackPlan::Card { .. } | TrackPlan::None { .. } => None,
         TrackPlan::Copy { .. } => Some("-c:v copy".to_owned()),
         TrackPlan::Refused { refusal, .. } => Some(encode_h264(matches!(refusal, Refusal::Interlaced))),
         TrackPlan::Transcode { .. } => Some(encode_h264(false)),
     };
     let audio = match &plan.audio {
-        TrackPlan::None { .. } => None,
+        TrackPlan::Card { .. } | TrackPlan::None { .. } => None,
         TrackPlan::Copy { .. } => Some("-c:a copy"),
         TrackPlan::Transcode { .. } | TrackPlan::Refused { .. } => Some("-c:a libopus -b:a 128k -ac 2"),
     };

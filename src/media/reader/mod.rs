@@ -13,18 +13,19 @@
 
 use std::path::Path;
 
+use super::card::{Card, Sketch};
 use super::codec::opus::FRAME;
 use super::demux::{self, DemuxError, Demuxer, MediaSource, Packet, Track};
-use super::plan::{Plan, Planner, TrackPlan, remedy};
-use super::{Frame, MediaError, MediaKind};
+use super::plan::{Plan, TrackPlan, remedy};
+use super::{Frame, MediaError};
 use crate::time::MediaTime;
 
-use self::clock::{duration_of, origin_of};
-use self::pictures::{Pictures, Setup};
+use self::pictures::Pictures;
 use self::sound::Sound;
 
 pub use self::options::{ReaderOptions, ReaderStats};
 
+mod begin;
 mod clock;
 mod open;
 mod options;
@@ -64,6 +65,8 @@ pub struct Reader {
     duration: Option<MediaTime>,
     sound: Option<Sound>,
     pictures: Option<Pictures>,
+    /// Made beside the sound where the item has no pictures and some are wanted.
+    card: Option<Card>,
     at_end: bool,
     /// Damage that nothing readable followed so far.
     damage: Option<DemuxError>,
@@ -106,94 +109,13 @@ impl Reader {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn from_source(
-        source: Box<dyn MediaSource>,
-        input: impl Into<String>,
-        options: ReaderOptions,
-    ) -> Result<Self, MediaError> {
-        Self::new(demux::open_with(source, options.plan.pictures.fps)?, input, options)
-    }
-
-    /// Reads the first packets of an opened container and makes the plan. `input` is what the
-    /// command in an error message calls the file.
-    ///
-    /// # Errors
-    /// When the file is damaged, has nothing to play, or has a track that cannot be played.
-    pub fn new(
-        mut demuxer: Box<dyn Demuxer>,
+        mut source: Box<dyn MediaSource>,
         input: impl Into<String>,
         options: ReaderOptions,
     ) -> Result<Self, MediaError> {
         let input = input.into();
-        let mut planner = Planner::new(demuxer.tracks(), options.plan);
-        let selection = planner.selection();
-        let (mut packets, mut at_end, mut damage, mut n_damaged) = (Vec::new(), false, None, 0);
-        while !planner.is_sure() {
-            match demuxer.next_packet() {
-                Ok(Some(packet)) => {
-                    damage = None;
-                    planner.look_at(&packet);
-                    packets.push(packet);
-                }
-                Ok(None) => {
-                    at_end = true;
-                    planner.end();
-                    break;
-                }
-                Err(error) => {
-                    n_damaged += 1;
-                    damage = Some(error);
-                }
-            }
-        }
-        if packets.is_empty()
-            && let Some(error) = damage
-        {
-            return Err(error.into());
-        }
-        let plan = planner.decide();
-        tracing::debug!(%input, audio = %plan.audio, video = %plan.video, "the plan is made");
-        refuse(&plan, &input)?;
-        let origin = origin_of(&plan, selection, demuxer.tracks(), &packets);
-        let sound = match plan.audio.played_track() {
-            Some(index) => {
-                Some(Sound::new(&demuxer.tracks()[index], plan.audio.is_copy(), origin, &options)?)
-            }
-            None => None,
-        };
-        let pictures = match plan.video.played_track() {
-            Some(index) => {
-                let (order_is_promised, fps) = (planner.order_is_promised(), planner.fps());
-                let setup = Setup { origin, options: options.plan.pictures, order_is_promised, fps };
-                let mut pictures = Pictures::new(&demuxer.tracks()[index], setup);
-                if !plan.video.is_copy() {
-                    start_transcoder(&mut pictures)?;
-                }
-                Some(pictures)
-            }
-            None => None,
-        };
-        let duration = duration_of(&plan, demuxer.tracks(), &packets, origin);
-        let mut reader = Self {
-            demuxer,
-            input,
-            plan,
-            origin,
-            duration,
-            sound,
-            pictures,
-            at_end: false,
-            damage,
-            n_damaged,
-            latest: origin,
-        };
-        for packet in packets {
-            reader.sort(packet);
-        }
-        if at_end {
-            reader.end();
-        }
-        reader.note_obstacle();
-        Ok(reader)
+        let sketch = Sketch::read(&mut *source, &input, &options).map_err(DemuxError::Io)?;
+        Self::begin(demux::open_with(source, options.plan.pictures.fps)?, input, options)?.show(sketch)
     }
 
     /// How each track is played, and why. Pictures that are copied may turn out to need
@@ -236,12 +158,24 @@ impl Reader {
     /// # Errors
     /// When nothing more can be played; after that comes `Ok(None)`, and a seek is possible.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, MediaError> {
-        let result = self.advance();
+        let result = self.advance_with_card();
         self.note_obstacle();
         if result.is_err() {
             self.abandon();
         }
         result
+    }
+
+    fn advance_with_card(&mut self) -> Result<Option<Frame>, MediaError> {
+        if let Some(picture) = self.card.as_mut().and_then(Card::poll) {
+            return Ok(Some(picture));
+        }
+        let frame = self.advance()?;
+        let Some(card) = &mut self.card else { return Ok(frame) };
+        if let (Some(frame), Some(sound)) = (&frame, &self.sound) {
+            card.hear(frame.pts, sound.heard())?;
+        }
+        Ok(frame.or_else(|| card.end()))
     }
 
     fn advance(&mut self) -> Result<Option<Frame>, MediaError> {
@@ -294,6 +228,9 @@ impl Reader {
         if let Some(sound) = &mut self.sound {
             sound.seek(place);
         }
+        if let Some(card) = &mut self.card {
+            card.seek();
+        }
         tracing::debug!(?to, ?place, "seek");
         Ok(place)
     }
@@ -319,6 +256,10 @@ impl Reader {
     /// Asks for a keyframe as soon as possible. False when pictures are copied, so that only the
     /// file's own keyframes come.
     pub fn request_key(&mut self) -> bool {
+        if let Some(card) = &mut self.card {
+            card.request_key();
+            return true;
+        }
         self.pictures.as_ref().is_some_and(Pictures::request_key)
     }
 
@@ -396,6 +337,9 @@ impl Reader {
             pictures.seek(MediaTime::ZERO);
             pictures.end();
         }
+        if let Some(card) = &mut self.card {
+            card.seek();
+        }
     }
 
     fn peek_picture(&mut self) -> Result<Next, MediaError> {
@@ -432,32 +376,6 @@ impl Reader {
         }
         remedy(&self.input, &plan)
     }
-}
-
-/// The thread for pictures that are not copied.
-#[cfg(feature = "openh264")]
-fn start_transcoder(pictures: &mut Pictures) -> Result<(), MediaError> {
-    pictures.start_transcoder().map_err(MediaError::Thread)
-}
-
-/// Without the codec no plan transcodes pictures.
-#[cfg(not(feature = "openh264"))]
-fn start_transcoder(_pictures: &mut Pictures) -> Result<(), MediaError> {
-    Ok(())
-}
-
-/// A refused track, or no track at all, is an error.
-fn refuse(plan: &Plan, input: &str) -> Result<(), MediaError> {
-    for (kind, track) in [(MediaKind::Video, &plan.video), (MediaKind::Audio, &plan.audio)] {
-        if let TrackPlan::Refused { refusal, .. } = track {
-            let (refusal, remedy) = (refusal.clone(), remedy(input, plan));
-            return Err(MediaError::Refused { kind, refusal, remedy });
-        }
-    }
-    if plan.audio.played_track().is_none() && plan.video.played_track().is_none() {
-        return Err(MediaError::Nothing { why: format!("{} {}", plan.audio.reason(), plan.video.reason()) });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

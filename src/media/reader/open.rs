@@ -4,28 +4,42 @@ use std::path::{Path, PathBuf};
 
 use super::{Reader, ReaderOptions};
 use crate::media::MediaError;
+use crate::media::card::Sketch;
 use crate::media::demux::{self, DemuxError, foreign, generated};
 use crate::media::plan::{PlanOptions, Refusal};
 use crate::media::source::{self, SourceError};
 
 pub(super) fn open(path: &Path, options: &ReaderOptions) -> Result<Reader, MediaError> {
+    let mut sketch = None;
+    let reader = find(path, options, &mut sketch)?;
+    let sketch = sketch.or_else(|| Sketch::unread(&path.to_string_lossy(), options));
+    reader.show(sketch)
+}
+
+/// Opens what the name means, and sees on the way what could be shown of it.
+fn find(path: &Path, options: &ReaderOptions, sketch: &mut Option<Sketch>) -> Result<Reader, MediaError> {
     if let Some(prepared) = prepared(path, options) {
         let plain = ReaderOptions { cache: None, ..options.clone() };
-        match open(&prepared, &plain) {
-            Ok(reader) => return Ok(reader),
+        match find(&prepared, &plain, &mut None) {
+            Ok(reader) => {
+                *sketch = look_at(path, options);
+                return Ok(reader);
+            }
             Err(error) => tracing::warn!(prepared = %prepared.display(), %error, "not usable"),
         }
     }
     let input = path.to_string_lossy();
     if let Some(spec) = source::test(path)? {
         let demuxer = generated::open(&spec, options.plan.pictures.bitrate_bps)?;
-        let mut reader = Reader::new(demuxer, input, options.clone())?;
+        let mut reader = Reader::begin(demuxer, input, options.clone())?;
         reader.plan.generate();
         return Ok(reader);
     }
-    let read = || -> Result<Reader, MediaError> {
-        let demuxer = demux::open_with(source::open_with(path, &options.source)?, options.plan.pictures.fps)?;
-        Reader::new(demuxer, input.as_ref(), options.clone())
+    let mut read = || -> Result<Reader, MediaError> {
+        let mut source = source::open_with(path, &options.source)?;
+        *sketch = Sketch::read(&mut *source, &input, options).map_err(DemuxError::Io)?;
+        let demuxer = demux::open_with(source, options.plan.pictures.fps)?;
+        Reader::begin(demuxer, input.as_ref(), options.clone())
     };
     match read() {
         Err(error) if needs_ffmpeg(&error) && !source::is_stdin(path) => match convert(path, options, &error)
@@ -40,6 +54,12 @@ pub(super) fn open(path: &Path, options: &ReaderOptions) -> Result<Reader, Media
         },
         other => other,
     }
+}
+
+/// What the original of a prepared file says about itself.
+fn look_at(path: &Path, options: &ReaderOptions) -> Option<Sketch> {
+    let mut source = source::open_with(path, &options.source).ok()?;
+    Sketch::read(&mut *source, &path.to_string_lossy(), options).ok()?
 }
 
 /// Also opens what is a picture and nothing to play, through FFmpeg.
@@ -72,7 +92,7 @@ fn convert(path: &Path, options: &ReaderOptions, why: &MediaError) -> Result<Rea
     // FFmpeg has chosen the tracks; of what it gives there is one of each kind.
     let mut chosen = options.clone();
     (chosen.plan.audio_track, chosen.plan.video_track) = (None, None);
-    let mut reader = Reader::new(demuxer, path.to_string_lossy(), chosen)?;
+    let mut reader = Reader::begin(demuxer, path.to_string_lossy(), chosen)?;
     reader.plan.convert(&why.to_string());
     Ok(reader)
 }

@@ -1,5 +1,7 @@
 //! How an item is read, and what had to be repaired on the way.
 
+#[cfg(feature = "card")]
+use crate::media::CardOptions;
 use crate::media::cache::Cache;
 use crate::media::codec::opus::EncoderOptions;
 use crate::media::plan::PlanOptions;
@@ -24,6 +26,9 @@ pub struct ReaderOptions {
     /// Where prepared files are, which are played instead when nothing but the usual is asked
     /// for: no other track, no other size.
     pub cache: Option<Cache>,
+    /// Shows a card where there is sound and no picture: cover, title, progress and what is heard.
+    #[cfg(feature = "card")]
+    pub card: Option<CardOptions>,
 }
 
 impl Default for ReaderOptions {
@@ -35,6 +40,8 @@ impl Default for ReaderOptions {
             opus: EncoderOptions::default(),
             source: SourceOptions::default(),
             cache: None,
+            #[cfg(feature = "card")]
+            card: None,
         }
     }
 }

@@ -164,6 +164,11 @@ impl Sound {
         Ok(Some(self.output.frame(slot, self.ready.front())?))
     }
 
+    /// The samples of the frame that was popped last, and its volume.
+    pub(super) fn heard(&self) -> (&[f32], f32) {
+        self.output.heard()
+    }
+
     /// So much waits here that the other track is not waited for any more.
     pub(super) fn is_impatient(&self) -> bool {
         let span = match (self.packets.front(), self.packets.back()) {

@@ -63,6 +63,11 @@ impl Output {
         }
     }
 
+    /// The samples of the slot before, and the factor that they were sent with.
+    pub(super) fn heard(&self) -> (&[f32], f32) {
+        (&self.previous, self.gain.unwrap_or(self.volume))
+    }
+
     /// Takes note of a slot that is not sent.
     pub(super) fn remember(&mut self, samples: Vec<f32>) {
         self.previous = samples;

@@ -4,6 +4,7 @@ mod loudness;
 use bytes::Bytes;
 
 use super::*;
+use crate::media::MediaKind;
 use crate::media::codec::opus::{CHANNELS, Decoder, FRAME_SAMPLES, SAMPLE_RATE};
 use crate::media::script::{
     Picture, Script, baseline, h264_track, in_order, opus_packets, opus_track, pictures, sps,
