@@ -12,6 +12,7 @@ use super::account::AccountArgs;
 use super::control::{self, Answer, Asked, Place, Request, Shown};
 use super::exit::{Because, Exit};
 use super::{say, values};
+use crate::time::MediaTime;
 
 /// An answer that takes longer does not come: a source on the web has to be opened for some.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -108,6 +109,12 @@ enum Ctl {
         /// Percent
         percent: u16,
     },
+    /// How long the end of one item and the beginning of the next are heard together: 0 to 12 s
+    Crossfade {
+        /// Seconds
+        #[arg(value_parser = values::crossfade)]
+        length: MediaTime,
+    },
     /// What happens to items that have ended
     Repeat {
         /// What
@@ -170,6 +177,7 @@ fn requests(command: Option<&Ctl>) -> Vec<Request> {
         Some(Ctl::Pause) => Request::Pause,
         Some(Ctl::Resume) => Request::Resume,
         Some(Ctl::Volume { percent }) => Request::Volume { percent: *percent },
+        Some(Ctl::Crossfade { length }) => Request::Crossfade { length_ms: length.as_millis() },
         Some(Ctl::Repeat { what }) => Request::Repeat { what: *what },
         Some(Ctl::Stop) => Request::Stop,
     }]

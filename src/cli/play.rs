@@ -96,6 +96,11 @@ pub(super) struct PlayArgs {
     #[arg(long, value_name = "PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u16).range(0..=i64::from(MAX_VOLUME_PERCENT)))]
     volume: u16,
 
+    /// Let the end of one item and the beginning of the next be heard together for so long, up to
+    /// 12 s, and half of either item at most; without, they follow each other without a gap
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = values::crossfade)]
+    crossfade: MediaTime,
+
     /// What is seen while the queue is empty or an item does not come: an image or a video, of which
     /// the first picture is shown, or a color: black, white, #rrggbb
     #[cfg(feature = "openh264")]
@@ -231,6 +236,7 @@ impl PlayArgs {
         Ok(PlayerOptions {
             repeat,
             volume_percent,
+            crossfade: self.crossfade,
             on_failure: self.on_error,
             #[cfg(feature = "openh264")]
             slate: self

@@ -5,7 +5,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::player::{OnFailure, Repeat};
+use crate::player::{MAX_CROSSFADE, OnFailure, Repeat};
+use crate::time::MediaTime;
 pub(super) use crate::time::parse_duration as duration;
 
 /// What happens to items that have ended.
@@ -61,6 +62,13 @@ pub(super) fn on_failure(text: &str) -> Result<OnFailure, String> {
     }
 }
 
+/// Reads how long items go over into each other: `4`, `4s`, `500ms`.
+pub(super) fn crossfade(text: &str) -> Result<MediaTime, String> {
+    let length = MediaTime::from_duration(duration(text)?);
+    let most = MAX_CROSSFADE.as_secs_f64();
+    if length > MAX_CROSSFADE { Err(format!("`{text}` is too long; use 0 to {most} s")) } else { Ok(length) }
+}
+
 /// Shows a length as `1:05` or `1:02:05`.
 pub(super) fn clock(duration: Duration) -> String {
     let secs = duration.as_secs();
@@ -108,6 +116,17 @@ mod tests {
         assert_eq!(on_failure("stop"), Ok(OnFailure::Stop));
         for wrong in ["", "again", "retry=x", "stop=1"] {
             assert!(on_failure(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn fades_are_read_up_to_the_longest() {
+        assert_eq!(crossfade("0"), Ok(MediaTime::ZERO));
+        assert_eq!(crossfade("4"), Ok(MediaTime::from_secs(4)));
+        assert_eq!(crossfade("500ms"), Ok(MediaTime::from_millis(500)));
+        assert_eq!(crossfade("12s"), Ok(MAX_CROSSFADE));
+        for wrong in ["13", "-1", "long"] {
+            assert!(crossfade(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -87,6 +87,8 @@ pub(super) struct Deck {
     pub(super) id: ItemId,
     pub(super) worker: WorkerId,
     pub(super) source: std::sync::Arc<str>,
+    /// Where it begins, unless it is sought.
+    from: MediaTime,
     /// Frames from there on are not played.
     until: Option<MediaTime>,
     /// `None` until the worker has opened the item.
@@ -151,6 +153,7 @@ impl Deck {
             id,
             worker,
             source,
+            from: MediaTime::ZERO,
             until: None,
             opened: None,
             started: false,
@@ -177,7 +180,7 @@ impl Deck {
 
     /// Plays only what lies between these two.
     pub(super) fn bound(&mut self, (from, until): (MediaTime, Option<MediaTime>)) {
-        self.until = until;
+        (self.from, self.until) = (from, until);
         if from > MediaTime::ZERO {
             self.seek(from);
         }
@@ -197,6 +200,18 @@ impl Deck {
     /// Where it ends at the latest.
     pub(super) fn until(&self) -> Option<MediaTime> {
         self.until
+    }
+
+    /// Where it begins and ends, as far as that is known.
+    pub(super) fn ends(&self) -> Option<(MediaTime, MediaTime)> {
+        let duration = self.opened.as_ref()?.duration;
+        let end = duration.into_iter().chain(self.until).min()?;
+        Some((self.from, end.max(self.from)))
+    }
+
+    /// The plan plays sound.
+    pub(super) fn has_sound(&self) -> bool {
+        self.audio.live
     }
 
     /// The worker has opened the item.

@@ -65,6 +65,9 @@ const FOLLOWED: usize = 2 * MAX_QUEUED + 1000;
 /// The loudest volume that can be asked for: Telegram's own sliders end here too.
 pub const MAX_VOLUME_PERCENT: u16 = 200;
 
+/// The longest crossfade that can be asked for.
+pub const MAX_CROSSFADE: MediaTime = MediaTime::from_secs(12);
+
 /// Names one entry of the queue for as long as the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ItemId(pub u64);
@@ -269,6 +272,15 @@ impl Player {
     /// [`PlayError::Volume`], [`PlayError::Closed`].
     pub async fn set_volume(&self, percent: u16) -> Result<(), PlayError> {
         self.ask(|reply| Command::Volume { percent, reply }).await?
+    }
+
+    /// Sets over how long items go over into each other, as [`PlayerOptions::crossfade`] says; a fade
+    /// that has begun stays as it is.
+    ///
+    /// # Errors
+    /// [`PlayError::Crossfade`], [`PlayError::Closed`].
+    pub async fn set_crossfade(&self, length: MediaTime) -> Result<(), PlayError> {
+        self.ask(|reply| Command::Crossfade { length, reply }).await?
     }
 
     /// Says that a viewer cannot go on without a keyframe. One comes as soon as the file or an

@@ -10,6 +10,7 @@
 //! it has passed.
 
 mod arrange;
+mod crossfade;
 mod cuts;
 mod failure;
 mod line;
@@ -28,8 +29,8 @@ use super::queue::Queue;
 use super::timeline::{Placement, Timeline};
 use super::worker::{Report, WorkerEvent, WorkerId};
 use super::{
-    DueFrame, EndReason, ItemId, MAX_VOLUME_PERCENT, PlayError, PlayerEvent, PlayerOptions, PlayerState,
-    PlayerStatus,
+    DueFrame, EndReason, ItemId, MAX_CROSSFADE, MAX_VOLUME_PERCENT, PlayError, PlayerEvent, PlayerOptions,
+    PlayerState, PlayerStatus,
 };
 use crate::time::MediaTime;
 
@@ -92,6 +93,8 @@ pub(super) struct State {
     current: Option<Deck>,
     /// The next item, opened ahead.
     next: Option<Deck>,
+    /// The item before, while it goes over into the current one.
+    crossfade: Option<crossfade::Crossfade>,
     last_worker: u64,
     paused: bool,
     /// Nobody has listened yet, and the first item is kept for whoever does.
@@ -125,12 +128,14 @@ impl State {
     /// A programme whose first slot is due [`LEAD`] from now.
     pub(super) fn new(mut options: PlayerOptions, now: Instant) -> Self {
         options.volume_percent = options.volume_percent.min(MAX_VOLUME_PERCENT);
+        options.crossfade = options.crossfade.max(MediaTime::ZERO).min(MAX_CROSSFADE);
         let status = PlayerStatus::first(&options);
         Self {
             timeline: Timeline::new(now + LEAD),
             queue: Queue::new(options.repeat),
             current: None,
             next: None,
+            crossfade: None,
             last_worker: 0,
             paused: false,
             unheard: options.wait_for_listener,
@@ -198,6 +203,7 @@ impl State {
         let to = to.max(MediaTime::ZERO).min(end);
         debug!(item = deck.id.0, ?to, "seek");
         self.fade_out();
+        self.end_crossfade(EndReason::Finished);
         self.current.as_mut().expect("it was there above").seek(to);
         // Whoever could not be read on may be readable there.
         self.tries.end_waiting();
@@ -243,8 +249,9 @@ impl State {
             return Ok(());
         }
         self.volume = percent;
-        if let Some(deck) = &self.current {
-            self.out.push_back(Output::Volume { worker: deck.worker, gain: self.gain() });
+        let old = self.crossfade.as_mut().and_then(|fade| fade.old_deck()).map(|deck| deck.worker);
+        for worker in self.current.iter().map(|deck| deck.worker).chain(old) {
+            self.out.push_back(Output::Volume { worker, gain: self.gain() });
         }
         // What has been read ahead of the next item would begin at the old volume.
         self.drop_next();
@@ -284,9 +291,10 @@ impl State {
     /// Something happened on a worker's thread.
     pub(super) fn handle_report(&mut self, report: Report) {
         let is_current = self.current.as_ref().is_some_and(|deck| deck.worker == report.worker);
-        let deck = if is_current { &mut self.current } else { &mut self.next };
+        let old = self.crossfade.as_mut().and_then(|fade| fade.old_deck());
+        let decks = [&mut self.current, &mut self.next].into_iter().flatten().chain(old);
         // A retired worker has nothing to say.
-        let Some(deck) = deck.as_mut().filter(|deck| deck.worker == report.worker) else { return };
+        let Some(deck) = { decks }.find(|deck| deck.worker == report.worker) else { return };
         match report.event {
             WorkerEvent::Opened(opened) => deck.open(opened),
             WorkerEvent::Replanned(plan) => deck.replan(plan),
@@ -357,6 +365,7 @@ impl State {
 
     fn finish(&mut self, reason: EndReason, error: Option<ItemError>) {
         self.fade_out();
+        self.end_crossfade(reason);
         let Some(deck) = self.current.take() else { return };
         self.forget_tries();
         self.timeline.cue();
@@ -428,6 +437,7 @@ impl State {
         self.status.duration = opened.and_then(|opened| opened.duration);
         self.status.paused = self.paused;
         self.status.volume_percent = self.volume;
+        self.status.crossfade = self.options.crossfade;
         self.status.n_queued = self.queue.n_upcoming();
         if self.status == self.shown {
             return None;

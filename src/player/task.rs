@@ -21,7 +21,7 @@ use super::{
 use crate::media::MediaKind;
 use crate::time::MediaTime;
 
-/// How many reports of workers may wait. Two items are loaded at most, each owing few frames.
+/// How many reports of workers may wait. Three items are loaded at most, each owing few frames.
 const REPORTS: usize = 64;
 
 /// How often an item's reader is asked for a keyframe: about as long as it takes to come.
@@ -54,6 +54,7 @@ pub(super) enum Command {
     SeekBy { offset: MediaTime, reply: SeekReply },
     Keyframe,
     Volume { percent: u16, reply: oneshot::Sender<Result<(), PlayError>> },
+    Crossfade { length: MediaTime, reply: oneshot::Sender<Result<(), PlayError>> },
     Stop { reply: oneshot::Sender<()> },
     Listen { tap: Tap },
     Follow { to: Sender<PlayerEvent> },
@@ -310,6 +311,7 @@ impl Driver {
             }
             Command::Keyframe => self.request_keyframe(),
             Command::Volume { percent, reply } => answer(reply, self.state.set_volume(percent)),
+            Command::Crossfade { length, reply } => answer(reply, self.state.set_crossfade(length)),
             Command::Stop { reply } => {
                 self.state.stop();
                 answer(reply, ());

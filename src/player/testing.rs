@@ -1,5 +1,7 @@
 //! Shared by the tests of this folder: a clip made of numbers, and workers without threads.
 
+pub(super) mod tone;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Player;
 #[cfg(feature = "openh264")]
 use super::Slate;
-use super::{ItemError, ItemId, ItemPlan, MAX_QUEUED, MAX_VOLUME_PERCENT};
+use super::{ItemError, ItemId, ItemPlan, MAX_CROSSFADE, MAX_QUEUED, MAX_VOLUME_PERCENT};
 use crate::time::MediaTime;
 
 /// How a programme behaves.
@@ -21,6 +21,11 @@ pub struct PlayerOptions {
     pub wait_for_listener: bool,
     /// What happens when an item cannot be played, or not further.
     pub on_failure: OnFailure,
+    /// Over how long the end of one item and the beginning of the next are heard together, up to
+    /// [`MAX_CROSSFADE`]; 0 lets them follow each other without a gap. At most half of either item;
+    /// an item of unknown length ends as it ends, and one that repeats begins anew at its end. The
+    /// next item's pictures are seen from its first sound on.
+    pub crossfade: MediaTime,
     /// What is seen while the queue is empty, and while an item has nothing to show for a second;
     /// without it, the last picture.
     #[cfg(feature = "openh264")]
@@ -36,6 +41,7 @@ impl Default for PlayerOptions {
             stay: true,
             wait_for_listener: true,
             on_failure: OnFailure::Skip,
+            crossfade: MediaTime::ZERO,
             #[cfg(feature = "openh264")]
             slate: None,
             volume_percent: 100,
@@ -159,6 +165,8 @@ pub struct PlayerStatus {
     pub volume_percent: u16,
     /// What happens to items that end.
     pub repeat: Repeat,
+    /// Over how long items go over into each other.
+    pub crossfade: MediaTime,
     /// How many items wait behind the current one.
     pub n_queued: usize,
     /// Silence so far because frames did not come in time.
@@ -171,7 +179,8 @@ impl PlayerStatus {
     /// Before anything has happened.
     pub(super) fn first(options: &PlayerOptions) -> Self {
         let volume_percent = options.volume_percent.min(MAX_VOLUME_PERCENT);
-        Self { volume_percent, repeat: options.repeat, ..Self::default() }
+        let crossfade = options.crossfade.max(MediaTime::ZERO).min(MAX_CROSSFADE);
+        Self { volume_percent, repeat: options.repeat, crossfade, ..Self::default() }
     }
 }
 
@@ -192,7 +201,7 @@ pub enum PlayerEvent {
         duration: Option<MediaTime>,
     },
     /// An item is over and its last frame has been due. Exactly once per play, also for an item
-    /// that never started.
+    /// that never started. With a crossfade the next one has started before.
     ItemEnded {
         /// Which.
         item: ItemId,
@@ -296,6 +305,12 @@ pub enum PlayError {
     Volume {
         /// What was asked for.
         percent: u16,
+    },
+    /// Out of range.
+    #[error("a crossfade of {} s is out of range; use 0 to {}", .length.as_secs_f64(), MAX_CROSSFADE.as_secs_f64())]
+    Crossfade {
+        /// What was asked for.
+        length: MediaTime,
     },
     /// Too many items wait.
     #[error("{MAX_QUEUED} items wait already; queue more when some have ended")]

@@ -146,6 +146,9 @@ impl Programmes {
             Request::Pause => player.pause().await?,
             Request::Resume => player.resume().await?,
             Request::Volume { percent } => player.set_volume(percent).await?,
+            Request::Crossfade { length_ms } => {
+                player.set_crossfade(MediaTime::from_millis(length_ms)).await?
+            }
             Request::Repeat { what } => player.set_repeat(what.into()).await?,
             Request::Stop => player.stop().await?,
         }

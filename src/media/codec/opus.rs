@@ -4,6 +4,7 @@
 //! decoding accepts whatever Opus allows.
 
 mod fade;
+mod mix;
 mod packet;
 mod repack;
 
@@ -11,6 +12,7 @@ use bytes::Bytes;
 
 pub use self::fade::{PRE_ROLL, fallen, risen};
 pub(crate) use self::fade::{ahead, fade_in};
+pub use self::mix::{Mixer, Two};
 pub use self::packet::{Head, Mode, Shape};
 pub use self::repack::{Repacker, is_repackable};
 use crate::time::MediaTime;

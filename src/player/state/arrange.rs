@@ -1,4 +1,5 @@
-//! Which items are loaded, and what their readers are to do: the current one and the next.
+//! Which items are loaded, and what their readers are to do: the current one and the next, and
+//! the one before while it goes over into the current one.
 
 use std::sync::Arc;
 
@@ -16,7 +17,8 @@ impl State {
     /// Brings decks and workers in line with the queue. Called after everything that happens.
     pub(super) fn arrange(&mut self) {
         while self.arrange_current() || self.arrange_next() {}
-        for deck in [&mut self.current, &mut self.next].into_iter().flatten() {
+        let old = self.crossfade.as_mut().and_then(|fade| fade.old_deck());
+        for deck in [&mut self.current, &mut self.next].into_iter().flatten().chain(old) {
             while let Some(want) = deck.poll_want() {
                 self.out.push_back(Output::Order { worker: deck.worker, want });
             }

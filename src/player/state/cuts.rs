@@ -42,6 +42,12 @@ impl Cuts {
         self.recent.push_back(packet.clone());
     }
 
+    /// What has been heard last of the item that sounds, and whether it sounds now.
+    pub(super) fn before_mixing(&mut self) -> (VecDeque<Bytes>, bool) {
+        let paused = std::mem::take(&mut self.paused);
+        if paused.is_empty() { (self.recent.clone(), !self.recent.is_empty()) } else { (paused, false) }
+    }
+
     /// What fades out in the slot that is filled now.
     pub(super) fn take_tail(&mut self) -> Option<(ItemId, Frame)> {
         self.tail.take()
@@ -53,6 +59,12 @@ impl State {
     pub(super) fn fade_out(&mut self) {
         self.cuts.paused.clear();
         let recent = std::mem::take(&mut self.cuts.recent);
+        if self.is_mixing() {
+            if !recent.is_empty() {
+                self.cuts.tail = self.fallen_mix();
+            }
+            return;
+        }
         let Some((id, next)) = self.current.as_ref().and_then(|deck| Some((deck.id, deck.next_sound()?)))
         else {
             return;
@@ -75,7 +87,10 @@ impl State {
         }
         let recent = self.cuts.recent.clone();
         self.fade_out();
-        self.cuts.paused = recent;
+        // What is mixed rises by itself.
+        if !self.is_mixing() {
+            self.cuts.paused = recent;
+        }
     }
 
     /// The first sound after a pause rises.

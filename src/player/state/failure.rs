@@ -89,6 +89,7 @@ impl State {
 
     /// Silence until the item is opened again.
     fn wait_for_retry(&mut self, pause: Duration) {
+        self.end_crossfade(EndReason::Finished);
         let at = self.timeline.slot_at();
         self.tries.failed_at = at;
         self.tries.again_at = Some(at + MediaTime::from_duration(pause).ceil_to(SLOT));

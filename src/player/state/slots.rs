@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tracing::warn;
 
+use super::crossfade::Filling;
 use super::{Output, State};
 use crate::media::{AudioLevel, Codec, Frame, MediaKind};
 use crate::player::deck::{Opened, Slot};
@@ -50,29 +51,24 @@ impl State {
             return;
         }
         let tail = self.cuts.take_tail().filter(|_| lateness <= LATE);
-        let (sound, video) = match tail {
+        let Filling { sound, pictures } = match tail {
             // What was cut comes to its end; all else begins behind it.
-            Some((item, frame)) => (Some((item, frame)), Vec::new()),
-            None => {
-                let (audio, video) = if lateness > LATE { self.sit_out() } else { self.play_slot() };
-                (self.current.as_ref().map(|deck| deck.id).zip(audio), video)
-            }
+            Some(tail) => Filling { sound: Some(tail), ..Filling::default() },
+            None if lateness > LATE => self.sit_out(),
+            None => self.play_slot(),
         };
         let (item, frame) = sound.map_or_else(|| (None, silence(at)), |(item, frame)| (Some(item), frame));
         self.cuts.note(item, &frame.data);
         self.send(item, at, frame);
-        let item = self.current.as_ref().map(|deck| deck.id);
-        if let Placement::Running { base } = self.timeline.placement() {
+        for (item, shown_at, frame) in pictures {
+            // Only a file whose pictures are out of order or late ever needs the floor.
             let tick = MediaTime::from_ticks(1, VIDEO_TICK_RATE);
-            for frame in video {
-                // Only a file whose pictures are out of order or late ever needs the floor.
-                let floor = self.last_video_at.map_or(at, |last| at.max(last + tick));
-                let video_at = (base + frame.pts).max(floor);
-                self.last_video_at = Some(video_at);
-                self.send(item, video_at, frame);
-            }
+            let video_at = shown_at.max(self.last_video_at.map_or(at, |last| at.max(last + tick)));
+            self.last_video_at = Some(video_at);
+            self.send(Some(item), video_at, frame);
         }
         self.timeline.step();
+        self.step_crossfade();
         self.arrange();
     }
 
@@ -82,7 +78,8 @@ impl State {
     }
 
     /// The slot comes too late to be played.
-    fn sit_out(&mut self) -> (Option<Frame>, Vec<Frame>) {
+    fn sit_out(&mut self) -> Filling {
+        self.interrupt_crossfade();
         if matches!(self.timeline.placement(), Placement::Running { .. }) {
             self.tell_stalled();
             self.timeline.hold();
@@ -96,16 +93,17 @@ impl State {
         {
             self.tell(PlayerEvent::ItemStuck { item: deck.id });
         }
-        (None, Vec::new())
+        Filling::default()
     }
 
     /// What the current item, or the one after it, has for the next slot.
-    fn play_slot(&mut self) -> (Option<Frame>, Vec<Frame>) {
+    fn play_slot(&mut self) -> Filling {
         loop {
-            let is_held = self.is_held() || self.tries.is_waiting();
-            let Some(deck) = self.current.as_mut().filter(|_| !is_held) else {
-                return (None, Vec::new());
-            };
+            if self.is_held() || self.tries.is_waiting() {
+                return Filling::default();
+            }
+            self.begin_crossfade();
+            let Some(deck) = &self.current else { return Filling::default() };
             let placement = self.timeline.placement();
             if !matches!(placement, Placement::Running { .. }) && !deck.is_ready() {
                 return self.sit_out();
@@ -120,9 +118,11 @@ impl State {
             }
             (self.stalling, self.starved_for) = (false, MediaTime::ZERO);
             match self.take_slot() {
+                Slot::Play { audio, video } if self.crossfade.is_some() => return self.mix(audio, video),
                 Slot::Play { audio, video } => {
-                    let audio = audio.map(|frame| self.fade_back_in(frame));
-                    return (audio, video);
+                    let sound = audio.map(|frame| self.fade_back_in(frame));
+                    let item = self.current.as_ref().map(|deck| deck.id);
+                    return Filling { sound: item.zip(sound), pictures: self.placed(video) };
                 }
                 Slot::Starved => return self.sit_out(),
                 Slot::Hole => self.timeline.cue(),
@@ -132,6 +132,14 @@ impl State {
                 }
             }
         }
+    }
+
+    /// Where pictures of the current item lie on the programme's clock.
+    pub(super) fn placed(&self, video: Vec<Frame>) -> Vec<(ItemId, MediaTime, Frame)> {
+        let (Some(deck), Placement::Running { base }) = (&self.current, self.timeline.placement()) else {
+            return Vec::new();
+        };
+        video.into_iter().map(|frame| (deck.id, base + frame.pts, frame)).collect()
     }
 
     fn take_slot(&mut self) -> Slot {

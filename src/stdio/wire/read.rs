@@ -38,6 +38,7 @@ pub(in crate::stdio) enum Command {
     Stats,
     Seek { position_ms: i64 },
     Volume { percent: u32 },
+    Crossfade { length_ms: i64 },
     Play { source: String, now: bool },
 }
 
@@ -219,6 +220,7 @@ struct CommandLine {
     command: String,
     position_ms: Option<i64>,
     percent: Option<u32>,
+    length_ms: Option<i64>,
     source: Option<String>,
     #[serde(default)]
     now: bool,
@@ -239,6 +241,9 @@ impl CommandLine {
             "stats" => Command::Stats,
             "seek" => Command::Seek { position_ms: self.position_ms.ok_or_else(|| missing("position_ms"))? },
             "volume" => Command::Volume { percent: self.percent.ok_or_else(|| missing("percent"))? },
+            "crossfade" => {
+                Command::Crossfade { length_ms: self.length_ms.ok_or_else(|| missing("length_ms"))? }
+            }
             "play" => {
                 let source = self.source.clone().ok_or_else(|| missing("source"))?;
                 Command::Play { source, now: self.now }

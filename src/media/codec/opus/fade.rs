@@ -56,7 +56,9 @@ pub fn risen<'a>(
 }
 
 /// A decoder that has heard these packets, and what the last of them sounds like.
-fn in_step<'a>(before: impl IntoIterator<Item = &'a [u8]>) -> Result<(Decoder, Vec<f32>), OpusError> {
+pub(super) fn in_step<'a>(
+    before: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<(Decoder, Vec<f32>), OpusError> {
     let (mut decoder, mut previous) = (Decoder::new(0)?, silence());
     for packet in before {
         previous = decoded(&mut decoder, packet)?;
@@ -64,11 +66,11 @@ fn in_step<'a>(before: impl IntoIterator<Item = &'a [u8]>) -> Result<(Decoder, V
     Ok((decoder, previous))
 }
 
-fn silence() -> Vec<f32> {
+pub(super) fn silence() -> Vec<f32> {
     vec![0.0; FRAME_SAMPLES * CHANNELS]
 }
 
-fn decoded(decoder: &mut Decoder, packet: &[u8]) -> Result<Vec<f32>, OpusError> {
+pub(super) fn decoded(decoder: &mut Decoder, packet: &[u8]) -> Result<Vec<f32>, OpusError> {
     let sound = decoder.decode(packet)?;
     if sound.len() != FRAME_SAMPLES * CHANNELS {
         return Err(OpusError::Packet("it is not 20 ms long"));
@@ -85,7 +87,7 @@ pub(crate) fn fade_in(stereo: &mut [f32]) {
 }
 
 /// Interleaved stereo that ends here: it falls over 5 ms, and the rest is silent.
-fn fade_out(stereo: &mut [f32]) {
+pub(super) fn fade_out(stereo: &mut [f32]) {
     for (nth, frame) in stereo.chunks_exact_mut(CHANNELS).enumerate() {
         let gain = 1.0 - (nth as f32 / FADE_SAMPLES as f32).min(1.0);
         frame.iter_mut().for_each(|sample| *sample *= gain);

@@ -1,87 +1,26 @@
 //! A tone is paused, skipped, sought and stopped, and a receiver decodes what comes of it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::media::codec::opus::{CHANNELS, Decoder, Encoder, EncoderOptions, FRAME_SAMPLES, SAMPLE_RATE};
-use crate::media::{AudioLevel, Codec, MediaKind};
-use crate::player::item::{FrameReader, Item, ItemError, ItemPlan};
+use crate::media::AudioLevel;
+use crate::media::codec::opus::SAMPLE_RATE;
+use crate::player::testing::tone::{self, Tone};
 use crate::player::testing::{Pace, Rig};
 use crate::player::{PlayerEvent, PlayerOptions};
 use crate::time::MediaTime;
 
-/// A tone of 440 Hz at −9 dBFS, as packets that are copied.
-struct Tone {
-    packets: Arc<[Bytes]>,
-    idx: usize,
-}
-
-impl Tone {
-    fn item(seconds: usize) -> Item {
-        let mut encoder = Encoder::new(EncoderOptions::default()).unwrap();
-        let samples: Vec<f32> = (0..seconds * SAMPLE_RATE as usize)
-            .flat_map(|n| {
-                let sample = 0.5 * (std::f32::consts::TAU * 440.0 * n as f32 / SAMPLE_RATE as f32).sin();
-                [sample, sample]
-            })
-            .collect();
-        let frames = samples.chunks(FRAME_SAMPLES * CHANNELS);
-        let packets: Arc<[Bytes]> = frames.map(|frame| encoder.encode(frame).unwrap()).collect();
-        Item::from_reader("tone", move || Ok(Box::new(Self { packets: packets.clone(), idx: 0 })))
-    }
-}
-
-impl FrameReader for Tone {
-    fn plan(&self) -> ItemPlan {
-        ItemPlan::new(Some("copy".to_owned()), None)
-    }
-
-    fn duration(&self) -> Option<MediaTime> {
-        Some(MediaTime::from_millis(20 * self.packets.len() as i64))
-    }
-
-    fn next_frame(&mut self) -> Result<Option<Frame>, ItemError> {
-        let Some(data) = self.packets.get(self.idx).cloned() else { return Ok(None) };
-        let pts = MediaTime::from_millis(20 * self.idx as i64);
-        self.idx += 1;
-        Ok(Some(Frame {
-            kind: MediaKind::Audio,
-            codec: Codec::Opus,
-            pts,
-            duration: MediaTime::from_millis(20),
-            key: true,
-            data,
-            level: Some(AudioLevel::from_neg_dbov(12)),
-            rotation: 0,
-        }))
-    }
-
-    fn seek(&mut self, to: MediaTime) -> Result<MediaTime, ItemError> {
-        self.idx = usize::try_from(to.as_millis() / 20).unwrap();
-        Ok(to)
-    }
-
-    fn set_volume(&mut self, _gain: f32) {}
-}
-
 fn rig() -> Rig {
     let pace = Pace { seek: Duration::from_millis(30), ..Pace::default() };
     let mut rig = Rig::new(PlayerOptions { wait_for_listener: false, ..PlayerOptions::default() }, pace);
-    rig.state.enqueue(Tone::item(4));
+    rig.state.enqueue(Tone::of_secs(440.0, 4).item());
     rig.run(Duration::from_secs(1));
     rig
 }
 
 /// The worst click in all that has come out, as a receiver hears it, without the item's own start.
 fn worst_click(rig: &Rig) -> f32 {
-    let mut decoder = Decoder::new(0).unwrap();
-    let sound = rig.frames.iter().flat_map(|(_, due)| {
-        let sound = decoder.decode(&due.frame.data).unwrap();
-        sound.iter().step_by(CHANNELS).copied().collect::<Vec<f32>>()
-    });
-    let sound: Vec<f32> = sound.skip(SAMPLE_RATE as usize / 2).collect();
-    sound.windows(3).map(|three| (three[2] - 2.0 * three[1] + three[0]).abs()).fold(0.0, f32::max)
+    tone::worst_click(&tone::heard(rig)[SAMPLE_RATE as usize / 2..])
 }
 
 /// Every slot has its packet, one after the other.
