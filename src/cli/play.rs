@@ -101,8 +101,8 @@ pub(super) struct PlayArgs {
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = values::crossfade)]
     crossfade: MediaTime,
 
-    /// What is seen while the queue is empty or an item does not come: an image or a video, of which
-    /// the first picture is shown, or a color: black, white, #rrggbb
+    /// What is seen while the queue is empty or an item does not come: an image, a video, whose first
+    /// minute goes round and round, or a color: black, white, #rrggbb
     #[cfg(feature = "openh264")]
     #[arg(long, value_name = "FILE|COLOR")]
     slate: Option<String>,

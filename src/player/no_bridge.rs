@@ -17,8 +17,8 @@ impl Bridge {
         Some(frame)
     }
 
-    pub(super) fn poll_still(&mut self, _sound: &SharedFrame, _now: Instant) -> Option<SharedFrame> {
-        None
+    pub(super) fn poll_still(&mut self, _sound: &SharedFrame, _now: Instant) -> Vec<SharedFrame> {
+        Vec::new()
     }
 
     pub(super) fn request(&mut self, _now: Instant) {}

@@ -1,7 +1,8 @@
-//! A file or a color → the card that is seen while there is nothing else to see.
+//! A file or a color → the card or the loop that is seen while there is nothing else to see.
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -9,16 +10,23 @@ use crate::media::codec::h264::coder::{CoderError, Encoder, EncoderOptions};
 use crate::media::picture::Picture;
 use crate::media::plan::PlanOptions;
 use crate::media::{Codec, Frame, MediaError, MediaKind, Reader, ReaderOptions, bitrate_for};
+use crate::player::timeline::SLOT;
 use crate::time::MediaTime;
 
-/// Pictures that are looked at for the first keyframe.
-const MAX_PICTURES: usize = 1000;
+/// So much of a video is kept and goes round …
+const MAX_LENGTH: MediaTime = MediaTime::from_secs(60);
+/// … and so many bytes: a minute of what may be copied.
+const MAX_BYTES: usize = 32 << 20;
 
-/// A still card: shown while the queue is empty, and while an item has nothing to show for a
-/// second. It is an H.264 keyframe that is made once, whoever and however many look at it.
+/// What is shown while the queue is empty, and while an item has nothing to show for a second: a
+/// card, or a short video that begins again at its end. It is H.264 that is read or made once,
+/// whoever and however many look at it.
 #[derive(Clone)]
 pub struct Slate {
-    frame: Frame,
+    /// The first is a keyframe; each has its place from the beginning of a round.
+    frames: Arc<[Frame]>,
+    /// Of one round.
+    length: MediaTime,
 }
 
 /// Why there is no card.
@@ -37,20 +45,33 @@ pub enum SlateError {
 }
 
 impl Slate {
-    /// The first picture of a file. Images are read by `ffmpeg`. Blocks.
+    /// The pictures of a video, up to its first minute and 32 MiB, or an image, which is read by
+    /// `ffmpeg`. What can be copied is copied. Blocks.
     ///
     /// # Errors
     /// When there is none.
     pub fn open(path: impl AsRef<Path>, options: ReaderOptions) -> Result<Self, SlateError> {
         let plan = PlanOptions { audio: false, ..options.plan };
         let mut reader = Reader::open_picture(path, &ReaderOptions { plan, ..options })?;
-        for _ in 0..MAX_PICTURES {
-            let Some(frame) = reader.next_frame()? else { break };
-            if frame.kind == MediaKind::Video && frame.key && frame.codec == Codec::H264 {
-                return Ok(Self { frame });
+        let (mut frames, mut begun, mut n_bytes) = (Vec::<Frame>::new(), None, 0);
+        while let Some(frame) = reader.next_frame()? {
+            if frame.kind != MediaKind::Video || frame.codec != Codec::H264 || begun.is_none() && !frame.key {
+                continue;
             }
+            let pts = frame.pts - *begun.get_or_insert(frame.pts);
+            n_bytes += frame.data.len();
+            if !frames.is_empty() && (pts >= MAX_LENGTH || n_bytes > MAX_BYTES) {
+                break;
+            }
+            frames.push(Frame { pts, ..frame });
         }
-        Err(SlateError::NoPicture)
+        Self::of(frames).ok_or(SlateError::NoPicture)
+    }
+
+    fn of(frames: Vec<Frame>) -> Option<Self> {
+        let last = frames.last()?;
+        let length = (last.pts + last.duration).max(last.pts + SLOT);
+        Some(Self { frames: frames.into(), length })
     }
 
     /// Nothing but a color, of red, green and blue.
@@ -78,23 +99,27 @@ impl Slate {
             strides: [width as usize, half, half],
         };
         let data = encode(&picture).map_err(|error| SlateError::Encode(Box::new(error)))?;
-        Ok(Self {
-            frame: Frame {
-                kind: MediaKind::Video,
-                codec: Codec::H264,
-                pts: MediaTime::ZERO,
-                duration: MediaTime::from_millis(20),
-                key: true,
-                data: data.ok_or(SlateError::NoPicture)?,
-                level: None,
-                rotation: 0,
-            },
-        })
+        let frame = Frame {
+            kind: MediaKind::Video,
+            codec: Codec::H264,
+            pts: MediaTime::ZERO,
+            duration: SLOT,
+            key: true,
+            data: data.ok_or(SlateError::NoPicture)?,
+            level: None,
+            rotation: 0,
+        };
+        Self::of(vec![frame]).ok_or(SlateError::NoPicture)
     }
 
-    /// The picture.
-    pub(super) const fn frame(&self) -> &Frame {
-        &self.frame
+    /// The pictures of one round; a card has one.
+    pub(super) fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// How long a round is.
+    pub(super) const fn length(&self) -> MediaTime {
+        self.length
     }
 }
 
@@ -108,7 +133,8 @@ fn encode(picture: &Picture<'_>) -> Result<Option<Bytes>, CoderError> {
 
 impl fmt::Debug for Slate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slate").field("bytes", &self.frame.data.len()).finish()
+        let Self { frames, length } = self;
+        f.debug_struct("Slate").field("n_frames", &frames.len()).field("length", length).finish()
     }
 }
 
@@ -124,7 +150,7 @@ mod tests {
             seen = Some(((picture.width, picture.height), picture.planes.map(|plane| plane[0])));
         };
         let mut decoder = Decoder::new().unwrap();
-        decoder.decode(MediaTime::ZERO, &slate.frame.data, &mut keep).unwrap();
+        decoder.decode(MediaTime::ZERO, &slate.frames[0].data, &mut keep).unwrap();
         decoder.flush(&mut keep);
         seen.unwrap()
     }
@@ -158,10 +184,12 @@ mod tests {
     }
 
     #[test]
-    fn the_first_picture_of_a_file_is_a_card_and_music_has_none() {
+    fn a_video_goes_round_and_music_has_no_pictures() {
         let media = Path::new(env!("CARGO_MANIFEST_DIR")).join("media");
         let slate = Slate::open(media.join("clip.mp4"), ReaderOptions::default()).unwrap();
         assert_eq!(seen(&slate).0, (1280, 720));
+        assert_eq!((slate.frames.len(), slate.length), (600, MediaTime::from_secs(20)), "all of it");
+        assert!(slate.frames[0].key && slate.frames[0].pts == MediaTime::ZERO);
         assert!(Slate::open(media.join("music.ogg"), ReaderOptions::default()).is_err());
     }
 }

@@ -178,10 +178,10 @@ impl State {
         self.unheard = false;
     }
 
-    /// There is nothing to see but a card.
+    /// There is nothing to see but a slate.
     #[cfg(feature = "openh264")]
     pub(super) fn wants_slate(&self) -> bool {
-        !self.paused && (self.current.is_none() || self.starved_for >= SLATE_AFTER)
+        self.current.is_none() || !self.paused && self.starved_for >= SLATE_AFTER
     }
 
     /// Items do not move, whatever is there to play.

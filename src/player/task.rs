@@ -159,12 +159,11 @@ impl Driver {
                     let (frame, now) = (Arc::new(frame), now());
                     #[cfg(feature = "openh264")]
                     self.bridge.set_slate(self.state.wants_slate());
-                    if frame.frame.kind == MediaKind::Audio
-                        && let Some(still) = self.bridge.poll_still(&frame, now)
-                    {
-                        self.hand_out(still);
-                    }
-                    if let Some(frame) = self.bridge.handle_frame(frame, now) {
+                    // Pictures beside a sound come behind it.
+                    let is_sound = frame.frame.kind == MediaKind::Audio;
+                    let stills = if is_sound { self.bridge.poll_still(&frame, now) } else { Vec::new() };
+                    let frame = self.bridge.handle_frame(frame, now);
+                    for frame in frame.into_iter().chain(stills) {
                         self.hand_out(frame);
                     }
                 }

@@ -26,8 +26,8 @@ pub struct PlayerOptions {
     /// an item of unknown length ends as it ends, and one that repeats begins anew at its end. The
     /// next item's pictures are seen from its first sound on.
     pub crossfade: MediaTime,
-    /// What is seen while the queue is empty, and while an item has nothing to show for a second;
-    /// without it, the last picture.
+    /// What is seen while the queue is empty, and while an item has nothing to show for a second, a
+    /// card or a video that goes round; without it, the last picture.
     #[cfg(feature = "openh264")]
     pub slate: Option<Slate>,
     /// Volume to begin with, 0 to [`MAX_VOLUME_PERCENT`]; 100 plays as recorded.

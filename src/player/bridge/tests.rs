@@ -136,7 +136,7 @@ async fn stand(show: &mut Show, number: usize, nth: i64, asked: bool) -> Option<
     if asked {
         show.bridge.request(due - LEAD);
     }
-    let still = show.bridge.poll_still(&sound, due - LEAD);
+    let still = show.bridge.poll_still(&sound, due - LEAD).pop();
     if show.bridge.thread.as_ref().is_some_and(|thread| thread.order(Order::Ping)) {
         loop {
             let answer = show.bridge.recv().await;
@@ -250,4 +250,83 @@ async fn a_group_that_cannot_be_decoded_is_copied_on() {
     show.play(100..330, Some(101)).await;
     assert_eq!(show.out.last().unwrap().at, show.pictures[329].at);
     assert!(show.out.windows(2).all(|pair| pair[0].at < pair[1].at));
+}
+
+/// 20 ms of silence, as the programme has them while a slate is seen.
+fn silence(start: Instant, nth: i64) -> SharedFrame {
+    let at = MediaTime::from_millis(20 * nth);
+    let frame = Frame {
+        kind: MediaKind::Audio,
+        codec: Codec::Opus,
+        pts: at,
+        duration: MediaTime::from_millis(20),
+        key: true,
+        data: bytes::Bytes::new(),
+        level: None,
+        rotation: 0,
+    };
+    Arc::new(DueFrame { item: None, at, due: start + at.to_duration(), frame })
+}
+
+#[tokio::test]
+async fn a_slate_of_a_video_goes_round_and_whoever_comes_gets_a_keyframe_soon() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("media/clip.mp4");
+    let slate = Slate::open(path, ReaderOptions::default()).unwrap();
+    let (n_frames, length) = (slate.frames().len(), slate.length());
+    let mut bridge = Bridge::new(Some(slate));
+    let start = now();
+    let mut poll = |nth: i64, asked: bool| {
+        let sound = silence(start, nth);
+        let now = sound.due - LEAD;
+        bridge.set_slate(true);
+        if asked {
+            bridge.request(now);
+        }
+        bridge.poll_still(&sound, now)
+    };
+    let n_slots = length.to_ticks(50) + 65;
+    let seen: Vec<_> = (0..n_slots).flat_map(|nth| poll(nth, false)).collect();
+    for (nth, frame) in seen.iter().enumerate() {
+        let place = MediaTime::from_ticks(nth as i64, 30);
+        assert!(
+            (frame.at - place).abs() < MediaTime::from_millis(1),
+            "{nth}: {:?} and not {place:?}",
+            frame.at
+        );
+        assert_eq!(frame.due, start + frame.at.to_duration());
+    }
+    assert_eq!(seen[n_frames].frame.data, seen[0].frame.data, "it begins again with its keyframe");
+    assert!(bridge_key(&seen[n_frames..]) == Some(0) && seen.len() == n_frames + 39, "{}", seen.len());
+
+    let guest: Vec<_> = (n_slots..n_slots + 100).flat_map(|nth| poll(nth, nth == n_slots)).collect();
+    let first = bridge_key(&guest).expect("a keyframe comes");
+    assert!(guest[first].at - guest[0].at <= MediaTime::from_millis(500), "{first}");
+    assert!(guest.windows(2).all(|two| two[0].at < two[1].at));
+    assert!(seen_from(&guest[first..]).len() + 2 >= guest.len() - first, "all of it can be decoded");
+}
+
+/// Where the first keyframe is.
+fn bridge_key(frames: &[SharedFrame]) -> Option<usize> {
+    frames.iter().position(|frame| frame.frame.key)
+}
+
+#[tokio::test]
+async fn after_a_slate_an_item_goes_on_with_what_can_be_decoded() {
+    let mut show = Show::of("long-gop.mp4");
+    show.play(0..100, None).await;
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("media/clip.mp4");
+    show.bridge.still = Still::new(Some(Slate::open(path, ReaderOptions::default()).unwrap()));
+    show.bridge.set_slate(true);
+    let begun = show.pictures[99].at.to_ticks(50) + 1;
+    let mut seen = Vec::new();
+    for nth in begun..begun + 10 {
+        let sound = silence(show.start, nth);
+        let now = sound.due - LEAD;
+        seen.extend(show.bridge.poll_still(&sound, now));
+    }
+    assert!(seen[0].frame.key && seen.len() >= 5);
+    show.bridge.set_slate(false);
+    let n_before = show.out.len();
+    show.play(100..120, None).await;
+    assert!(show.out[n_before].frame.key, "whoever has seen the slate cannot go on with less");
 }
