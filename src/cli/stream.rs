@@ -309,7 +309,13 @@ fn remote(client: &Client, link: FileLink, name: &str, options: ReaderOptions) -
     let (client, runtime, input) = (client.clone(), Handle::current(), name.to_owned());
     Item::from_reader(name, move || {
         let file = runtime.block_on(client.open_file(&link)).map_err(ItemError::reader)?;
-        Ok(Box::new(Reader::from_source(Box::new(file), &input[..], options.clone())?))
+        #[cfg_attr(not(feature = "card"), expect(unused_mut, reason = "only a card shows the name"))]
+        let mut options = options.clone();
+        #[cfg(feature = "card")]
+        if let Some(card) = &mut options.card {
+            card.name = file.name().map(str::to_owned);
+        }
+        Ok(Box::new(Reader::from_source(Box::new(file), &input[..], options)?))
     })
 }
 

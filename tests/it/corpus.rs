@@ -64,15 +64,27 @@ fn swallow(bytes: Arc<[u8]>) -> Outcome {
     let mut options = ReaderOptions::default();
     // Encoding pictures is not what is looked for, and slow.
     options.plan.video = false;
-    if let Ok(mut reader) = Reader::from_source(Box::new(Cursor::new(bytes)), "bad", options) {
+    if let Ok(mut reader) = Reader::from_source(Box::new(Cursor::new(Arc::clone(&bytes))), "bad", options) {
         for _ in 0..100 {
             if !matches!(reader.next_frame(), Ok(Some(_))) {
                 break;
             }
         }
     }
+    look_for_tags(bytes);
     Outcome { n_packets, trouble }
 }
+
+/// What is to be seen on a card is looked for before the file is known to be good.
+#[cfg(feature = "card")]
+fn look_for_tags(bytes: Arc<[u8]>) {
+    let mut options = ReaderOptions::default();
+    options.card = Some(telecast::media::CardOptions::default());
+    drop(Reader::from_source(Box::new(Cursor::new(bytes)), "bad", options));
+}
+
+#[cfg(not(feature = "card"))]
+fn look_for_tags(_bytes: Arc<[u8]>) {}
 
 /// How many files of a clip met which trouble.
 #[derive(Default)]

@@ -47,6 +47,8 @@ pub struct CardOptions {
     pub artist: Option<String>,
     /// A JPEG or PNG.
     pub cover: Option<Bytes>,
+    /// The name of the file, where the source goes by another.
+    pub name: Option<String>,
 }
 
 /// What is to be shown of an item, before it is known whether it has pictures of its own.
@@ -77,9 +79,9 @@ impl Sketch {
     }
 
     fn of(tags: Tags, input: &str, options: &CardOptions) -> Self {
-        let CardOptions { title, artist, cover } = options.clone();
+        let CardOptions { title, artist, cover, name } = options.clone();
         let named = title.or(tags.title);
-        let (name, performer) = names(input);
+        let (name, performer) = names(name.as_deref().unwrap_or(input));
         let artist = artist.or(tags.artist).or_else(|| performer.filter(|_| named.is_none()));
         let words = Words { title: named.unwrap_or(name), artist, album: tags.album };
         Self { words, cover: cover.or_else(|| tags.cover.map(Bytes::from)) }

@@ -184,6 +184,27 @@ fn a_name_stands_in_for_a_title() {
     }
 }
 
+#[test]
+fn what_a_program_says_counts_more_than_the_file() {
+    let tags = || Tags { title: Some("tagged".to_owned()), cover: Some(vec![1]), ..Tags::default() };
+    let by_tags = Sketch::of(tags(), "A - B.mp3", &CardOptions::default());
+    assert_eq!(by_tags.words, Words { title: "tagged".to_owned(), artist: None, album: None });
+    let named = CardOptions {
+        name: Some("Кино - Группа крови.mp3".to_owned()), ..CardOptions::default()
+    };
+    let by_name = Sketch::of(Tags::default(), "t.me/name/5", &named);
+    assert_eq!((&*by_name.words.title, by_name.words.artist.as_deref()), ("Группа крови", Some("Кино")));
+    let said = CardOptions {
+        title: Some("said".to_owned()),
+        artist: Some("somebody".to_owned()),
+        cover: Some(Bytes::from_static(b"2")),
+        name: None,
+    };
+    let by_word = Sketch::of(tags(), "A - B.mp3", &said);
+    assert_eq!(by_word.words, Words { title: "said".to_owned(), artist: said.artist, album: None });
+    assert_eq!(by_word.cover, said.cover);
+}
+
 fn clip(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("media").join(name)
 }
