@@ -6,6 +6,8 @@ use tokio::sync::{Mutex, MutexGuard};
 mod bridge;
 #[cfg(feature = "emulator")]
 mod browser;
+#[cfg(all(feature = "emulator", feature = "openh264"))]
+mod cache;
 #[cfg(all(feature = "cli", feature = "card"))]
 mod card;
 #[cfg(all(feature = "emulator", feature = "openh264"))]
