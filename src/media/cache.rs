@@ -2,15 +2,17 @@
 //! prepared beside the first play, and copied in every later one.
 //!
 //! ```text
-//! find(film.avi) ─► key of its content ─► DIR/3f…a2.mp4 there? ─► play that
-//!                                         └─ not yet ─► play film.avi, and a worker prepares it
+//! find(film.avi) ─► its identity ─► content known? DIR/3f…a2.mp4 there? ─► play that
+//!                                   └─ not yet ─► play film.avi; a worker reads and prepares it
 //! ```
 //!
-//! A file that is renamed or moved keeps its place, one that is changed gets another. When the
-//! folder is full, what was played longest ago goes first.
+//! The content is all of a file: two that differ in one byte never share a prepared one. A file
+//! that is renamed or moved keeps its place, one that is changed gets another. How loud a file is
+//! is kept beside, once it has been measured. When the folder is full, what was used longest ago
+//! goes first.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,17 +21,16 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
-use sha2::{Digest, Sha256};
 use tracing::{debug, info, warn};
 
+use self::notes::Identity;
+use super::audio::Loudness;
 use super::prepare::{self, Options, PrepareError};
+
+mod notes;
 
 /// Sources that wait to be prepared; one more is asked for again when it is played again.
 const WAITING: usize = 256;
-/// Of a long file, so many pieces of this size are read for its key, spread over all of it: a
-/// film is found in milliseconds.
-const PIECES: u64 = 64;
-const PIECE: u64 = 64 << 10;
 /// What is written begins with a dot until it is whole, see [`prepare`].
 const UNFINISHED: &str = ".part";
 
@@ -43,7 +44,7 @@ pub struct Cache {
 struct Shared {
     folder: PathBuf,
     /// `None` once it is ending.
-    orders: Option<SyncSender<(PathBuf, PathBuf)>>,
+    orders: Option<SyncSender<PathBuf>>,
     ending: Arc<AtomicBool>,
     worker: Option<JoinHandle<()>>,
 }
@@ -81,28 +82,49 @@ impl Cache {
     /// The prepared file for `source`, if there is one; else it is prepared from now on. Only
     /// files on disk have one.
     pub fn find(&self, source: &Path) -> Option<PathBuf> {
-        let key = match key(source) {
-            Ok(key) => key,
-            Err(error) => {
-                debug!(source = %source.display(), %error, "nothing that can be prepared");
-                return None;
-            }
-        };
-        let prepared = self.shared.folder.join(format!("{key}.mp4"));
-        if let Ok(file) = File::options().append(true).open(&prepared) {
-            #[expect(clippy::disallowed_methods, reason = "when a file was last used is told by the clock")]
-            let now = SystemTime::now();
-            if let Err(error) = file.set_modified(now) {
-                debug!(%error, "it will be taken for older than it is");
-            }
+        let identity = self.identity(source)?;
+        let content = identity.content(&self.shared.folder);
+        let prepared = content.map(|content| self.shared.folder.join(format!("{content}.mp4")));
+        if let Some(prepared) = prepared.filter(|prepared| touch(prepared)) {
             return Some(prepared);
         }
         let orders = self.shared.orders.as_ref().expect("it is taken away when nobody can ask any more");
-        if orders.try_send((source.to_path_buf(), prepared)).is_err() {
+        if orders.try_send(source.to_path_buf()).is_err() {
             debug!(source = %source.display(), "too many wait to be prepared");
         }
         None
     }
+
+    /// How loud `source` is, where that has been measured.
+    pub fn loudness(&self, source: &Path) -> Option<Loudness> {
+        self.identity(source)?.loudness(&self.shared.folder)
+    }
+
+    /// Keeps how loud all of `source` is.
+    pub(super) fn keep_loudness(&self, source: &Path, loudness: Loudness) {
+        let Some(identity) = self.identity(source) else { return };
+        if let Err(error) = identity.keep_loudness(&self.shared.folder, loudness) {
+            warn!(source = %source.display(), %error, "cannot keep how loud it is");
+        }
+    }
+
+    fn identity(&self, source: &Path) -> Option<Identity> {
+        let identity = Identity::of(source);
+        identity
+            .inspect_err(|error| debug!(source = %source.display(), %error, "nothing that a cache knows"))
+            .ok()
+    }
+}
+
+/// Whether a file is there; it counts as used now.
+fn touch(path: &Path) -> bool {
+    let Ok(file) = File::options().append(true).open(path) else { return false };
+    #[expect(clippy::disallowed_methods, reason = "when a file was last used is told by the clock")]
+    let now = SystemTime::now();
+    if let Err(error) = file.set_modified(now) {
+        debug!(%error, "it will be taken for older than it is");
+    }
+    true
 }
 
 impl Drop for Shared {
@@ -116,20 +138,21 @@ impl Drop for Shared {
     }
 }
 
-fn work(inbox: &Receiver<(PathBuf, PathBuf)>, folder: &Path, max_bytes: u64, ending: &AtomicBool) {
-    let options = Options { beside: true, as_loud: true };
-    while let Ok((source, prepared)) = inbox.recv() {
-        if prepared.exists() || ending.load(Ordering::Relaxed) {
-            continue;
-        }
-        let go_on = |_, _| {
-            if ending.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+fn work(inbox: &Receiver<PathBuf>, folder: &Path, max_bytes: u64, ending: &AtomicBool) {
+    let is_ending = || ending.load(Ordering::Relaxed);
+    while let Ok(source) = inbox.recv() {
+        let learned = Identity::of(&source).and_then(|identity| identity.learn(folder, &source, is_ending));
+        let prepared = match learned {
+            Ok(Some(content)) => folder.join(format!("{content}.mp4")),
+            Ok(None) => continue,
+            Err(error) => {
+                warn!(source = %source.display(), %error, "cannot be read for the cache");
+                continue;
+            }
         };
-        match prepare::needs_it(&source).and_then(|needed| {
-            if needed { prepare::prepare(&source, &prepared, options, go_on).map(Some) } else { Ok(None) }
-        }) {
+        match prepare_into(&prepared, &source, is_ending) {
             Ok(Some(_)) => info!(source = %source.display(), "prepared: it will be copied from now on"),
-            Ok(None) => debug!(source = %source.display(), "copied as it is"),
+            Ok(None) => debug!(source = %source.display(), "copied as it is, or prepared already"),
             Err(PrepareError::Stopped { .. }) => return,
             Err(error) => {
                 warn!(source = %source.display(), %error, "cannot be prepared and is played as it is")
@@ -139,6 +162,20 @@ fn work(inbox: &Receiver<(PathBuf, PathBuf)>, folder: &Path, max_bytes: u64, end
             warn!(folder = %folder.display(), %error, "cannot look after the cache");
         }
     }
+}
+
+/// Writes what can be copied, where that is needed and not there yet.
+fn prepare_into(
+    prepared: &Path,
+    source: &Path,
+    is_ending: impl Fn() -> bool,
+) -> Result<Option<prepare::Prepared>, PrepareError> {
+    if prepared.exists() || is_ending() || !prepare::needs_it(source)? {
+        return Ok(None);
+    }
+    let options = Options { beside: true, as_loud: true };
+    let go_on = |_, _| if is_ending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+    prepare::prepare(source, prepared, options, go_on).map(Some)
 }
 
 /// Removes what was used longest ago until the rest fits.
@@ -176,90 +213,14 @@ fn files(folder: &Path) -> io::Result<Vec<(PathBuf, u64, SystemTime)>> {
 fn is_own(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let name = name.strip_prefix('.').and_then(|name| name.strip_suffix(UNFINISHED)).unwrap_or(name);
-    name.strip_suffix(".mp4")
-        .is_some_and(|key| key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    let endings = ["mp4", notes::CONTENT, notes::LOUDNESS];
+    let (key, ending) = name.rsplit_once('.').unwrap_or_default();
+    endings.contains(&ending) && key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn is_unfinished(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == &UNFINISHED[1..])
 }
 
-/// SHA-256 of the length and the content; of a file over 4 MiB, of 64 pieces of it.
-fn key(source: &Path) -> io::Result<String> {
-    let metadata = fs::metadata(source)?;
-    if !metadata.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let (mut file, len) = (File::open(source)?, metadata.len());
-    let mut hash = Sha256::new();
-    hash.update(len.to_le_bytes());
-    let mut piece = Vec::new();
-    for nth in 0..PIECES {
-        // The first piece is at the beginning and the last one at the end.
-        let at = if len <= PIECES * PIECE { nth * PIECE } else { (len - PIECE) / (PIECES - 1) * nth };
-        if at >= len {
-            break;
-        }
-        piece.clear();
-        file.seek(SeekFrom::Start(at))?;
-        file.by_ref().take(PIECE).read_to_end(&mut piece)?;
-        hash.update(&piece);
-    }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn keyed(nth: u8) -> String {
-        format!("{}.mp4", format!("{nth:02x}").repeat(32))
-    }
-
-    #[test]
-    fn what_is_in_a_file_names_it_and_not_where_it_lies() {
-        let dir = tempfile::tempdir().unwrap();
-        let (here, there) = (dir.path().join("a.avi"), dir.path().join("b.mov"));
-        for len in [0, 1, 70_000, 9 << 20] {
-            let mut bytes: Vec<u8> = (0..len).map(|n: usize| (n % 251) as u8).collect();
-            fs::write(&here, &bytes).unwrap();
-            fs::write(&there, &bytes).unwrap();
-            assert_eq!(key(&here).unwrap(), key(&there).unwrap());
-            bytes.push(1);
-            fs::write(&there, &bytes).unwrap();
-            assert_ne!(key(&here).unwrap(), key(&there).unwrap(), "{len} bytes and one more");
-        }
-        assert!(key(dir.path()).is_err());
-        assert!(key(Path::new("https://host/film.mp4")).is_err());
-    }
-
-    #[test]
-    fn what_was_used_longest_ago_makes_room_and_what_is_not_ours_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        let base = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
-        for nth in 0..4_u8 {
-            fs::write(at(&keyed(nth)), [0; 100]).unwrap();
-            let file = File::options().append(true).open(at(&keyed(nth))).unwrap();
-            // The last is the oldest.
-            file.set_modified(base - Duration::from_secs(u64::from(nth))).unwrap();
-        }
-        fs::write(at("holiday.mp4"), [0; 1000]).unwrap();
-        make_room(dir.path(), 250).unwrap();
-        let left: Vec<bool> = (0..4).map(|nth| at(&keyed(nth)).exists()).collect();
-        assert_eq!(left, [true, true, false, false]);
-        assert!(at("holiday.mp4").exists());
-    }
-
-    #[test]
-    fn what_a_crash_has_left_is_removed() {
-        let dir = tempfile::tempdir().unwrap();
-        let left = dir.path().join(format!(".{}{UNFINISHED}", keyed(7)));
-        fs::write(&left, b"half").unwrap();
-        fs::write(dir.path().join(keyed(7)), b"whole").unwrap();
-        drop(Cache::open(dir.path(), 1 << 20).unwrap());
-        assert!(!left.exists() && dir.path().join(keyed(7)).exists());
-    }
-}
+mod tests;

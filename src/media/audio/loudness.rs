@@ -3,7 +3,8 @@
 //! The loudness is measured by EBU R 128 while the sound comes by, [`LOOKAHEAD_SLOTS`] before it
 //! is heard: so an item begins at a factor that fits, and what is learned later arrives so
 //! slowly that nobody hears it. A loud passage is not made quieter than the rest, because the
-//! measure is that of everything so far.
+//! measure is that of everything so far. Of an item that has been measured before, one factor
+//! does for all of it.
 
 use ebur128::{EbuR128, Mode};
 
@@ -11,7 +12,7 @@ use crate::media::codec::opus::{CHANNELS, SAMPLE_RATE};
 
 /// Slots of 20 ms that are measured before the first of them is heard: 3 s, the window of the
 /// short-term loudness.
-pub const LOOKAHEAD_SLOTS: usize = 150;
+const LOOKAHEAD_SLOTS: usize = 150;
 /// Slots between two looks at the meter.
 const LOOK_EVERY: u32 = 10;
 /// The farthest correction, either way: quieter than that is not meant to be loud.
@@ -25,9 +26,28 @@ const HIGHEST_PEAK_DB: f64 = -1.0;
 /// How fast the correction moves once the item is heard: a decibel in two seconds.
 const STEP_DB: f64 = 0.5 * 0.02;
 
+/// How loud an item is, all of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Loudness {
+    /// Integrated loudness by EBU R 128.
+    pub lufs: f64,
+    /// The farthest sample from zero; 1 is full scale.
+    pub peak: f64,
+}
+
+impl Loudness {
+    /// By how many decibels it has to be changed to come to `target_lufs`.
+    fn correction(self, target_lufs: f64) -> f64 {
+        let room = (HIGHEST_PEAK_DB - 20.0 * self.peak.max(1e-6).log10()).max(0.0);
+        let wanted = (target_lufs - self.lufs).min(room).clamp(-FARTHEST_DB, FARTHEST_DB);
+        if wanted.abs() < INAUDIBLE_DB { 0.0 } else { wanted }
+    }
+}
+
 /// The meter of one item.
 pub struct Leveler {
-    meter: EbuR128,
+    /// Nothing where the loudness is known.
+    meter: Option<EbuR128>,
     target_lufs: f64,
     /// What the loudness so far asks for.
     wanted_db: f64,
@@ -50,17 +70,29 @@ impl std::fmt::Debug for Leveler {
 }
 
 impl Leveler {
-    /// Brings an item to `target_lufs`.
+    /// Brings an item to `target_lufs`, which is measured while it comes by.
     pub fn new(target_lufs: f64) -> Self {
         // The histogram keeps days of sound in a fixed space.
         let mode = Mode::I | Mode::SAMPLE_PEAK | Mode::HISTOGRAM;
         let meter = EbuR128::new(CHANNELS as u32, SAMPLE_RATE, mode).expect("a meter for stereo at 48 kHz");
-        Self { meter, target_lufs, wanted_db: 0.0, applied_db: 0.0, fresh: true, until_look: 0 }
+        Self { meter: Some(meter), target_lufs, wanted_db: 0.0, applied_db: 0.0, fresh: true, until_look: 0 }
+    }
+
+    /// The same for an item whose loudness is known: nothing is measured, and nothing creeps.
+    pub fn knowing(target_lufs: f64, loudness: Loudness) -> Self {
+        let wanted_db = loudness.correction(target_lufs);
+        Self { meter: None, target_lufs, wanted_db, applied_db: 0.0, fresh: true, until_look: 0 }
+    }
+
+    /// How many slots have to be ready before the first of them is heard, for it to begin right.
+    pub const fn lookahead_slots(&self) -> usize {
+        if self.meter.is_some() { LOOKAHEAD_SLOTS } else { 0 }
     }
 
     /// Measures interleaved stereo at 48 kHz that is heard later.
     pub fn measure(&mut self, stereo: &[f32]) {
-        if self.meter.add_frames_f32(stereo).is_err() {
+        let Some(meter) = &mut self.meter else { return };
+        if meter.add_frames_f32(stereo).is_err() {
             // Only a wrong number of samples is refused, and nothing is lost by leaving it out.
             return;
         }
@@ -69,15 +101,16 @@ impl Leveler {
             return;
         }
         self.until_look = LOOK_EVERY;
-        self.wanted_db = self.correction().unwrap_or(self.wanted_db);
+        self.wanted_db =
+            self.measured().map_or(self.wanted_db, |loudness| loudness.correction(self.target_lufs));
     }
 
-    fn correction(&self) -> Option<f64> {
-        let loudness = self.meter.loudness_global().ok().filter(|loudness| *loudness > SILENCE_LUFS)?;
-        let peak = self.meter.sample_peak(0).ok()?.max(self.meter.sample_peak(1).ok()?);
-        let room = (HIGHEST_PEAK_DB - 20.0 * peak.max(1e-6).log10()).max(0.0);
-        let wanted = (self.target_lufs - loudness).min(room).clamp(-FARTHEST_DB, FARTHEST_DB);
-        Some(if wanted.abs() < INAUDIBLE_DB { 0.0 } else { wanted })
+    /// How loud everything is that was measured; nothing for silence, and where nothing is measured.
+    pub fn measured(&self) -> Option<Loudness> {
+        let meter = self.meter.as_ref()?;
+        let lufs = meter.loudness_global().ok().filter(|loudness| *loudness > SILENCE_LUFS)?;
+        let peak = meter.sample_peak(0).ok()?.max(meter.sample_peak(1).ok()?);
+        Some(Loudness { lufs, peak })
     }
 
     /// The factor at the end of the slot that is heard next; exactly 1 where nothing is to be
@@ -133,6 +166,23 @@ mod tests {
             assert!((loudness + 16.0).abs() < 0.6, "{amplitude}: {loudness}");
             assert!((factors[0] - factors[499]).abs() < 0.05 * factors[0], "it does not wander");
         }
+    }
+
+    #[test]
+    fn what_is_known_is_right_from_the_first_slot_to_the_last() {
+        // Quiet at first and loud later: whoever measures meanwhile begins too loud.
+        let amplitudes: Vec<f32> = [vec![0.05; 200], vec![0.3; 300]].concat();
+        let mut measuring = Leveler::new(-16.0);
+        play(&mut measuring, &amplitudes, 0);
+        let known = measuring.measured().expect("it is not silent");
+        assert!((known.peak - 0.3).abs() < 0.01, "{known:?}");
+        let mut leveler = Leveler::knowing(-16.0, known);
+        assert_eq!(leveler.lookahead_slots(), 0);
+        let (loudness, factors) = play(&mut leveler, &amplitudes, 0);
+        assert!((loudness + 16.0).abs() < 0.2, "{loudness}");
+        assert!(factors.iter().all(|factor| *factor == factors[0]));
+        assert_eq!(leveler.measured(), None);
+        assert_eq!(Leveler::new(-16.0).measured(), None, "silence has no loudness");
     }
 
     #[test]

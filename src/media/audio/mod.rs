@@ -11,7 +11,7 @@ pub mod resample;
 
 pub use downmix::{Downmix, Place};
 pub use grid::{Grid, Slot};
-pub use loudness::Leveler;
+pub use loudness::{Leveler, Loudness};
 pub use resample::{ResampleError, Resampler};
 
 use crate::time::MediaTime;

@@ -93,6 +93,7 @@ impl Reader {
             pictures,
             at_end: false,
             card: None,
+            measuring_for: None,
             damage,
             n_damaged,
             latest: origin,

@@ -11,8 +11,9 @@
 //! Copied Opus packets dictate where that grid lies, because they cannot be cut: the clock then
 //! starts up to 20 ms earlier, for both tracks.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::cache::Cache;
 use super::card::{Card, Sketch};
 use super::codec::opus::FRAME;
 use super::demux::{self, DemuxError, Demuxer, MediaSource, Packet, Track};
@@ -67,6 +68,8 @@ pub struct Reader {
     pictures: Option<Pictures>,
     /// Made beside the sound where the item has no pictures and some are wanted.
     card: Option<Card>,
+    /// Who keeps the loudness of which file, once all of it has been heard.
+    measuring_for: Option<(Cache, PathBuf)>,
     at_end: bool,
     /// Damage that nothing readable followed so far.
     damage: Option<DemuxError>,
@@ -171,6 +174,9 @@ impl Reader {
             return Ok(Some(picture));
         }
         let frame = self.advance()?;
+        if frame.is_none() {
+            self.keep_loudness();
+        }
         let Some(card) = &mut self.card else { return Ok(frame) };
         if let (Some(frame), Some(sound)) = (&frame, &self.sound) {
             card.hear(frame.pts, sound.heard())?;
@@ -203,6 +209,14 @@ impl Reader {
         }
     }
 
+    /// All of the item has been heard from its beginning to its end.
+    fn keep_loudness(&mut self) {
+        let loudness = self.sound.as_ref().and_then(Sound::loudness);
+        if let (Some((cache, path)), Some(loudness)) = (self.measuring_for.take(), loudness) {
+            cache.keep_loudness(&path, loudness);
+        }
+    }
+
     /// Goes to `to`, or to the last keyframe before it where pictures are played, and returns
     /// that place: the first picture is seen there, the first sound is heard within 20 ms from
     /// there. Also possible after the end and after an error.
@@ -210,6 +224,7 @@ impl Reader {
     /// # Errors
     /// When the file cannot be read there.
     pub fn seek(&mut self, to: MediaTime) -> Result<MediaTime, MediaError> {
+        self.measuring_for = None;
         let to = to.max(MediaTime::ZERO).min(self.duration.unwrap_or(MediaTime::MAX));
         let landed = self.demuxer.seek(to + self.origin)?;
         (self.at_end, self.damage, self.latest) = (false, None, landed);
@@ -328,6 +343,7 @@ impl Reader {
 
     /// After an error: nothing more until a seek.
     fn abandon(&mut self) {
+        self.measuring_for = None;
         self.end();
         self.damage = None;
         if let Some(sound) = &mut self.sound {

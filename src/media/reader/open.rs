@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Reader, ReaderOptions};
 use crate::media::MediaError;
+use crate::media::audio::Loudness;
 use crate::media::card::Sketch;
 use crate::media::demux::{self, DemuxError, foreign, generated};
 use crate::media::plan::{PlanOptions, Refusal};
@@ -11,9 +12,24 @@ use crate::media::source::{self, SourceError};
 
 pub(super) fn open(path: &Path, options: &ReaderOptions) -> Result<Reader, MediaError> {
     let mut sketch = None;
+    let known = known_loudness(path, options);
+    let options = &ReaderOptions { known_loudness: known, ..options.clone() };
     let reader = find(path, options, &mut sketch)?;
     let sketch = sketch.or_else(|| Sketch::unread(&path.to_string_lossy(), options));
-    reader.show(sketch)
+    let mut reader = reader.show(sketch)?;
+    reader.measuring_for = options
+        .cache
+        .clone()
+        .filter(|_| known.is_none() && options.plan.audio_track.is_none())
+        .map(|cache| (cache, path.to_path_buf()));
+    Ok(reader)
+}
+
+/// How loud the item is, where somebody has measured it. Another track may be louder.
+fn known_loudness(path: &Path, options: &ReaderOptions) -> Option<Loudness> {
+    let measured = || options.cache.as_ref()?.loudness(path);
+    let is_usual = options.loudness_lufs.is_some() && options.plan.audio_track.is_none();
+    options.known_loudness.or_else(|| if is_usual { measured() } else { None })
 }
 
 /// Opens what the name means, and sees on the way what could be shown of it.

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "card")]
 use crate::media::CardOptions;
+use crate::media::audio::Loudness;
 use crate::media::cache::Cache;
 use crate::media::codec::opus::EncoderOptions;
 use crate::media::plan::PlanOptions;
@@ -19,12 +20,15 @@ pub struct ReaderOptions {
     /// How loud the whole item is to be by EBU R 128, in LUFS; `None` leaves it as it is. Sound is
     /// then read 3 s ahead, and a copied track is encoded while it is corrected.
     pub loudness_lufs: Option<f32>,
+    /// How loud the item is, where that is known: it is brought to `loudness_lufs` by one factor,
+    /// and nothing is read ahead. A [`cache`](Self::cache) keeps it of what has played once.
+    pub known_loudness: Option<Loudness>,
     /// How sound is encoded that cannot be copied.
     pub opus: EncoderOptions,
     /// How sources other than files are opened.
     pub source: SourceOptions,
     /// Where prepared files are, which are played instead when nothing but the usual is asked
-    /// for: no other track, no other size.
+    /// for: no other track, no other size. It also keeps how loud files are.
     pub cache: Option<Cache>,
     /// Shows a card where there is sound and no picture: cover, title, progress and what is heard.
     #[cfg(feature = "card")]
@@ -37,6 +41,7 @@ impl Default for ReaderOptions {
             plan: PlanOptions::default(),
             volume: 1.0,
             loudness_lufs: None,
+            known_loudness: None,
             opus: EncoderOptions::default(),
             source: SourceOptions::default(),
             cache: None,

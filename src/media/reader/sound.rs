@@ -12,8 +12,7 @@ mod output;
 use std::collections::VecDeque;
 
 use super::{Next, PATIENCE, PATIENCE_BYTES, ReaderOptions, ReaderStats};
-use crate::media::audio::loudness::LOOKAHEAD_SLOTS;
-use crate::media::audio::{AudioBuffer, Grid, Leveler, Resampler, Slot};
+use crate::media::audio::{AudioBuffer, Grid, Leveler, Loudness, Resampler, Slot};
 use crate::media::codec::audio::AudioDecoder;
 use crate::media::codec::opus::{CHANNELS, Encoder, FRAME, FRAME_SAMPLES, Repacker, SAMPLE_RATE};
 use crate::media::demux::{Packet, Track};
@@ -96,7 +95,10 @@ impl Sound {
         let decoder = AudioDecoder::new(track).map_err(refused)?;
         let resampler = Resampler::new(decoder.rate()).map_err(|error| refused(error.into()))?;
         let volume = usable(options.volume).unwrap_or(1.0);
-        let leveler = options.loudness_lufs.map(|target| Leveler::new(f64::from(target)));
+        let leveler = options.loudness_lufs.map(f64::from).map(|target| match options.known_loudness {
+            Some(known) => Leveler::knowing(target, known),
+            None => Leveler::new(target),
+        });
         Ok(Self {
             origin,
             copy,
@@ -110,7 +112,7 @@ impl Sound {
             run: None,
             grid: Grid::default(),
             ready: VecDeque::new(),
-            depth: if leveler.is_some() { LOOKAHEAD_SLOTS } else { 2 },
+            depth: leveler.as_ref().map_or(0, Leveler::lookahead_slots).max(2),
             first: 0,
             output: Output::new(Encoder::new(options.opus)?, volume, leveler),
         })
@@ -167,6 +169,11 @@ impl Sound {
     /// The samples of the frame that was popped last, and its volume.
     pub(super) fn heard(&self) -> (&[f32], f32) {
         self.output.heard()
+    }
+
+    /// How loud everything is that was heard so far, if that is measured.
+    pub(super) fn loudness(&self) -> Option<Loudness> {
+        self.output.loudness()
     }
 
     /// So much waits here that the other track is not waited for any more.

@@ -1,6 +1,6 @@
 //! Slots → frames: the file's own packets where they sound as wanted, else encoded.
 
-use crate::media::audio::{Leveler, Slot, apply_gain};
+use crate::media::audio::{Leveler, Loudness, Slot, apply_gain};
 use crate::media::codec::opus::{CHANNELS, Encoder, FRAME, FRAME_SAMPLES, SoftClip, ahead, fade_in};
 use crate::media::{AudioLevel, Codec, Frame, MediaError, MediaKind};
 
@@ -66,6 +66,11 @@ impl Output {
     /// The samples of the slot before, and the factor that they were sent with.
     pub(super) fn heard(&self) -> (&[f32], f32) {
         (&self.previous, self.gain.unwrap_or(self.volume))
+    }
+
+    /// How loud everything is that was measured, if anything was.
+    pub(super) fn loudness(&self) -> Option<Loudness> {
+        self.leveler.as_ref()?.measured()
     }
 
     /// Takes note of a slot that is not sent.

@@ -57,3 +57,26 @@ fn the_correction_holds_behind_a_seek_and_beside_a_volume() {
     reader.set_volume(0.5);
     assert!((loudness(&frames(&mut reader), 0) + 22.0).abs() < 0.7);
 }
+
+#[test]
+fn what_has_played_once_is_known_the_next_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = crate::media::cache::Cache::open(dir.path(), 1 << 20).unwrap();
+    let song = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("media/music.ogg");
+    let options =
+        ReaderOptions { loudness_lufs: Some(-23.0), cache: Some(cache.clone()), ..ReaderOptions::default() };
+    // Half of it says nothing, and neither does what is left of it after a seek.
+    let mut reader = Reader::open(&song, options.clone()).unwrap();
+    reader.next_frame().unwrap().unwrap();
+    reader.seek(MediaTime::from_secs(8)).unwrap();
+    frames(&mut reader);
+    assert_eq!(cache.loudness(&song), None);
+
+    let measuring = frames(&mut Reader::open(&song, options.clone()).unwrap());
+    let known = cache.loudness(&song).expect("it was heard from its beginning to its end");
+    let mut reader = Reader::open(&song, options).unwrap();
+    let knowing = frames(&mut reader);
+    assert_eq!(knowing.len(), measuring.len());
+    let target = loudness(&knowing, 0);
+    assert!((target + 23.0).abs() < 0.4, "{known:?} comes to {target}");
+}
