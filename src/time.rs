@@ -98,6 +98,15 @@ impl MediaTime {
         Self(self.0.saturating_add(other.0))
     }
 
+    /// `self × num / den`, rounded to the nearest flick. Saturates; `den == 0` gives zero.
+    #[must_use]
+    pub fn scaled(self, num: u32, den: u32) -> Self {
+        if den == 0 {
+            return Self::ZERO;
+        }
+        Self(saturate(div_round(i128::from(self.0) * i128::from(num), i128::from(den))))
+    }
+
     /// The distance from zero.
     #[must_use]
     pub const fn abs(self) -> Self {

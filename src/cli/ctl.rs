@@ -109,6 +109,12 @@ enum Ctl {
         /// Percent
         percent: u16,
     },
+    /// How fast, at the same pitch: 0.5 to 2, 1 plays as recorded
+    Speed {
+        /// Factor
+        #[arg(value_parser = values::speed)]
+        factor: u16,
+    },
     /// How long the end of one item and the beginning of the next are heard together: 0 to 12 s
     Crossfade {
         /// Seconds
@@ -177,6 +183,7 @@ fn requests(command: Option<&Ctl>) -> Vec<Request> {
         Some(Ctl::Pause) => Request::Pause,
         Some(Ctl::Resume) => Request::Resume,
         Some(Ctl::Volume { percent }) => Request::Volume { percent: *percent },
+        Some(Ctl::Speed { factor }) => Request::Speed { percent: *factor },
         Some(Ctl::Crossfade { length }) => Request::Crossfade { length_ms: length.as_millis() },
         Some(Ctl::Repeat { what }) => Request::Repeat { what: *what },
         Some(Ctl::Stop) => Request::Stop,

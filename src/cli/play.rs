@@ -96,6 +96,10 @@ pub(super) struct PlayArgs {
     #[arg(long, value_name = "PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u16).range(0..=i64::from(MAX_VOLUME_PERCENT)))]
     volume: u16,
 
+    /// How fast to play, 0.5 to 2, at the same pitch
+    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = values::speed)]
+    speed: u16,
+
     /// Let the end of one item and the beginning of the next be heard together for so long, up to
     /// 12 s, and half of either item at most; without, they follow each other without a gap
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = values::crossfade)]
@@ -237,6 +241,7 @@ impl PlayArgs {
             repeat,
             volume_percent,
             crossfade: self.crossfade,
+            speed_percent: self.speed,
             on_failure: self.on_error,
             #[cfg(feature = "openh264")]
             slate: self

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::media::pace::SPEEDS;
 use crate::player::{MAX_CROSSFADE, OnFailure, Repeat};
 use crate::time::MediaTime;
 pub(super) use crate::time::parse_duration as duration;
@@ -62,6 +63,16 @@ pub(super) fn on_failure(text: &str) -> Result<OnFailure, String> {
     }
 }
 
+/// Reads a speed as a factor, `0.5` to `2`, into percent.
+pub(super) fn speed(text: &str) -> Result<u16, String> {
+    let [slowest, fastest] = [SPEEDS.start(), SPEEDS.end()].map(|percent| f64::from(*percent) / 100.0);
+    match text.trim_end_matches('x').parse::<f64>() {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 50 to 200")]
+        Ok(speed) if (slowest..=fastest).contains(&speed) => Ok((speed * 100.0).round() as u16),
+        _ => Err(format!("`{text}` is no speed; use {slowest} to {fastest}, 1 is as recorded")),
+    }
+}
+
 /// Reads how long items go over into each other: `4`, `4s`, `500ms`.
 pub(super) fn crossfade(text: &str) -> Result<MediaTime, String> {
     let length = MediaTime::from_duration(duration(text)?);
@@ -116,6 +127,17 @@ mod tests {
         assert_eq!(on_failure("stop"), Ok(OnFailure::Stop));
         for wrong in ["", "again", "retry=x", "stop=1"] {
             assert!(on_failure(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn speeds_are_read_as_factors() {
+        assert_eq!(
+            [speed("1"), speed("0.5"), speed("1.25x"), speed("2")],
+            [Ok(100), Ok(50), Ok(125), Ok(200)]
+        );
+        for wrong in ["0", "0.4", "2.1", "125", "fast", "NaN", "-1", ""] {
+            assert!(speed(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -28,6 +28,7 @@ pub(crate) mod child;
 pub mod codec;
 pub mod demux;
 pub mod error;
+pub mod pace;
 #[cfg(feature = "openh264")]
 pub mod picture;
 pub mod plan;

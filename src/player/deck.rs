@@ -3,15 +3,15 @@
 //! The deck buffers a little of every track, asks the worker for more when a track runs low,
 //! and knows whether a slot can be played, must wait for the worker, or lies behind the end.
 
-use std::collections::VecDeque;
+mod taking;
 
-use bytes::Bytes;
+use std::collections::VecDeque;
 
 use super::ItemId;
 use super::item::{ItemError, ItemPlan};
-use super::timeline::SLOT;
 use super::worker::WorkerId;
-use crate::media::{AudioLevel, Frame, MediaKind};
+use crate::media::pace::{Pace, Paces};
+use crate::media::{Frame, MediaKind};
 use crate::time::MediaTime;
 
 /// How far ahead of playing every track is read. Long enough for a slow disk or a busy
@@ -36,23 +36,6 @@ const MAX_BYTES: usize = 32 << 20;
 /// How many frames a worker may be asked for at a time, and when it is asked again.
 const CREDIT: usize = 16;
 const CREDIT_LOW: usize = 8;
-
-/// The last picture may be cut this much so that sound follows sound without a gap.
-const MAX_CUT: MediaTime = MediaTime::from_millis(100);
-
-/// A time in which an item has neither sound nor picture is shortened when longer than this:
-/// no honest file has it, and a broken time stamp would silence the programme for hours.
-const MAX_HOLE: MediaTime = MediaTime::from_secs(10);
-
-/// Sound continues in the next slot as long as it is off by less: time stamps that jitter around
-/// half a slot must not lose frames.
-const KEEP_STEP: MediaTime = MediaTime::from_millis(15);
-
-/// After a hole, sound goes to the nearest slot.
-const FIND_STEP: MediaTime = MediaTime::from_millis(10);
-
-/// Pictures that come later than this after their time are not worth showing.
-const MAX_LATE: MediaTime = MediaTime::from_millis(500);
 
 /// What the next slot of an item holds.
 #[derive(Debug, PartialEq, Eq)]
@@ -108,7 +91,9 @@ pub(super) struct Deck {
     credit: usize,
     /// Where the last seek landed.
     landed: Option<MediaTime>,
-    /// Media time up to which everything has been played.
+    /// How the media goes by; frames have the times in which they are played.
+    paces: Paces,
+    /// Time up to which everything has been played.
     cursor: Option<MediaTime>,
     audio: Lane,
     video: Lane,
@@ -165,6 +150,7 @@ impl Deck {
             key_wanted: false,
             credit: 0,
             landed: None,
+            paces: Paces::default(),
             cursor: None,
             audio: Lane::default(),
             video: Lane::default(),
@@ -207,6 +193,35 @@ impl Deck {
         let duration = self.opened.as_ref()?.duration;
         let end = duration.into_iter().chain(self.until).min()?;
         Some((self.from, end.max(self.from)))
+    }
+
+    /// How long that takes at the speed of now.
+    pub(super) fn length(&self) -> Option<MediaTime> {
+        self.ends().map(|(begin, end)| self.played(end - begin))
+    }
+
+    /// How long it goes on behind the slot at `position`, as far as that is known.
+    pub(super) fn left(&self, position: MediaTime) -> Option<MediaTime> {
+        self.ends().map(|(_, end)| self.played(end - self.media_at(position)))
+    }
+
+    fn played(&self, media: MediaTime) -> MediaTime {
+        media.scaled(100, u32::from(self.paces.last().percent))
+    }
+
+    /// The place in the recording that is played at `position`.
+    pub(super) fn media_at(&self, position: MediaTime) -> MediaTime {
+        self.paces.media_of(position)
+    }
+
+    /// Frames go by at another speed.
+    pub(super) fn handle_pace(&mut self, generation: u32, pace: Pace) {
+        if generation == self.generation {
+            self.paces.push(pace);
+        } else {
+            // What it was read for is gone; the speed is that of the place that is sought.
+            self.paces.change(MediaTime::ZERO, pace.percent);
+        }
     }
 
     /// The plan plays sound.
@@ -275,10 +290,11 @@ impl Deck {
         if !lane.live || before_landing {
             return;
         }
-        lane.over = self.until.is_some_and(|until| frame.pts >= until);
+        let media = self.paces.media_of(frame.pts);
+        lane.over = self.until.is_some_and(|until| media >= until);
         if lane.over {
             // The other track may have been stored far behind, or have ended.
-            let is_far = self.until.is_some_and(|until| frame.pts - until >= MAX_LAG);
+            let is_far = self.until.is_some_and(|until| media - until >= MAX_LAG);
             if is_far || self.lanes().all(|lane| lane.over) {
                 self.stop();
             }
@@ -344,6 +360,9 @@ impl Deck {
             return false;
         }
         self.landed = landed;
+        if let Some(landed) = landed {
+            self.paces.restart(landed);
+        }
         true
     }
 
@@ -411,108 +430,6 @@ impl Deck {
             (Some(audio), Some(video)) => Some(audio.min(video)),
             (audio, video) => audio.or(video),
         }
-    }
-
-    /// Which place of the item the first slot should fall on: its first frame, moved so that the
-    /// sound lies on the grid of slots and no picture is due before the slot.
-    pub(super) fn start_position(&self) -> MediaTime {
-        let first = self.first_pts().unwrap_or(MediaTime::ZERO);
-        let origin = self.landed.map_or(first, |landed| first.max(landed));
-        match self.audio.frames.front() {
-            Some(audio) => audio.pts - (audio.pts - origin).max(MediaTime::ZERO).ceil_to(SLOT),
-            None => origin,
-        }
-    }
-
-    /// Takes what belongs into the slot that begins at `position` of the item.
-    pub(super) fn take_slot(&mut self, position: MediaTime) -> Slot {
-        self.cursor = Some(position);
-        self.drop_late(position);
-        if self.has_ended(position) {
-            return Slot::Ended;
-        }
-        if self.is_starved(position) {
-            self.sounding = false;
-            return Slot::Starved;
-        }
-        if self.is_hole(position) {
-            self.cursor = None;
-            self.sounding = false;
-            return Slot::Hole;
-        }
-        let step = self.audio_step();
-        let slot_end = position + SLOT;
-        let audio = self.audio.take_if(|frame| frame.pts - position < step);
-        self.sounding = audio.is_some();
-        let video: Vec<_> = std::iter::from_fn(|| self.video.take_if(|frame| frame.pts < slot_end)).collect();
-        self.bytes -= audio.iter().chain(&video).map(|frame| frame.data.len()).sum::<usize>();
-        self.cursor = Some(slot_end);
-        Slot::Play { audio, video }
-    }
-
-    /// The sound of the slot that comes next, where it is here already.
-    pub(super) fn next_sound(&self) -> Option<&Frame> {
-        let cursor = self.cursor?;
-        self.audio.frames.front().filter(|frame| (frame.pts - cursor).abs() < SLOT)
-    }
-
-    /// That and the one behind it.
-    pub(super) fn next_sounds(&self) -> Option<[&Frame; 2]> {
-        Some([self.next_sound()?, self.audio.frames.get(1)?])
-    }
-
-    /// Other bytes for the sound that comes next.
-    pub(super) fn replace_next_sound(&mut self, (data, level): (Bytes, AudioLevel)) {
-        if let Some(frame) = self.audio.frames.front_mut() {
-            self.bytes = self.bytes + data.len() - frame.data.len();
-            (frame.data, frame.level) = (data, Some(level));
-        }
-    }
-
-    fn audio_step(&self) -> MediaTime {
-        if self.sounding { KEEP_STEP } else { FIND_STEP }
-    }
-
-    fn drop_late(&mut self, position: MediaTime) {
-        let step = self.audio_step();
-        while let Some(frame) = self.audio.take_if(|frame| frame.pts - position < -step) {
-            self.bytes -= frame.data.len();
-            self.n_dropped += 1;
-        }
-        let mut need_key = false;
-        while let Some(frame) = self.video.take_if(|frame| {
-            // What follows a lost picture refers to it, up to the next key.
-            need_key = frame.pts + MAX_LATE < position || (need_key && !frame.key);
-            need_key
-        }) {
-            self.bytes -= frame.data.len();
-            self.n_dropped += 1;
-        }
-        self.wait_key |= need_key && self.video.frames.is_empty();
-    }
-
-    fn is_starved(&self, position: MediaTime) -> bool {
-        let dry = (self.audio.live && self.audio.frames.is_empty())
-            || (self.video.live && self.video.reach(position) < SLOT);
-        dry && self.wants_more() && self.longest_reach(position) < MAX_LAG
-    }
-
-    fn is_hole(&self, position: MediaTime) -> bool {
-        let shown_until = position.max(self.audio.played_until).max(self.video.played_until);
-        self.first_pts().is_some_and(|first| first - shown_until > MAX_HOLE)
-    }
-
-    fn has_ended(&self, position: MediaTime) -> bool {
-        let (audio_end, video_end) = (self.audio.end, self.video.end);
-        // Sound follows sound at once: what little the picture lasts longer is cut.
-        let may_cut = audio_end.zip(video_end).is_some_and(|(audio_end, video_end)| {
-            video_end - audio_end <= self.video.last_duration.min(MAX_CUT)
-        });
-        let end = if may_cut { audio_end } else { audio_end.max(video_end) };
-        self.eof
-            && self.audio.frames.is_empty()
-            && (may_cut || self.video.frames.is_empty())
-            && end.is_none_or(|end| end <= position)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::item::{FrameReader, Item, ItemError, ItemPlan};
+use crate::media::pace::Pace;
 use crate::media::plan::TrackPlan;
 use crate::media::{Frame, Reader, ReaderOptions};
 use crate::time::MediaTime;
@@ -43,6 +44,10 @@ impl FrameReader for Reader {
 
     fn set_volume(&mut self, gain: f32) {
         Self::set_volume(self, gain);
+    }
+
+    fn set_speed(&mut self, percent: u16) -> Option<Pace> {
+        Some(Self::set_speed(self, percent))
     }
 
     fn request_keyframe(&mut self) {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::media::pace::Pace;
 use crate::media::{Frame, MediaError};
 use crate::time::MediaTime;
 
@@ -98,10 +99,18 @@ pub trait FrameReader: Send {
     /// How loud frames read from now on are: 1.0 is as recorded.
     fn set_volume(&mut self, gain: f32);
 
+    /// How fast frames read from now on go by, in percent; the pitch of the sound stays. `None` when
+    /// they go by as recorded whatever is asked for. Else their `pts` are, from the place that is
+    /// returned on, the times at which they are played, and after a seek these begin anew at the
+    /// place that it found. Places that are sought stay those of the recording.
+    fn set_speed(&mut self, _percent: u16) -> Option<Pace> {
+        None
+    }
+
     /// A viewer waits for a keyframe: whoever encodes makes the next picture one.
     fn request_keyframe(&mut self) {}
 
-    /// The item plays at `position`, a little before what is read: what would come too late need
+    /// The item plays at `position`, which is a `pts`, a little before what is read: what would come too late need
     /// not be made any more.
     fn set_position(&mut self, _position: MediaTime) {}
 }

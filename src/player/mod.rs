@@ -274,6 +274,16 @@ impl Player {
         self.ask(|reply| Command::Volume { percent, reply }).await?
     }
 
+    /// Sets how fast items go by, in percent; 100 plays as recorded, and the pitch of the sound stays.
+    /// Heard within about 700 ms, with [loudness](crate::media::ReaderOptions::loudness_lufs) 3 s
+    /// later. Places and lengths are told, and sought, as recorded.
+    ///
+    /// # Errors
+    /// [`PlayError::Speed`], [`PlayError::Closed`].
+    pub async fn set_speed(&self, percent: u16) -> Result<(), PlayError> {
+        self.ask(|reply| Command::Speed { percent, reply }).await?
+    }
+
     /// Sets over how long items go over into each other, as [`PlayerOptions::crossfade`] says; a fade
     /// that has begun stays as it is.
     ///

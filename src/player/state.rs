@@ -14,6 +14,8 @@ mod crossfade;
 mod cuts;
 mod failure;
 mod line;
+mod manner;
+mod seeking;
 mod slots;
 
 use std::collections::VecDeque;
@@ -32,6 +34,7 @@ use super::{
     DueFrame, EndReason, ItemId, MAX_CROSSFADE, MAX_VOLUME_PERCENT, PlayError, PlayerEvent, PlayerOptions,
     PlayerState, PlayerStatus,
 };
+use crate::media::pace::SPEEDS;
 use crate::time::MediaTime;
 
 /// How long before it is due a slot is handed to the calls. It covers the delays of the
@@ -57,11 +60,13 @@ pub(super) enum Output {
     /// Show.
     Status(PlayerStatus),
     /// Start a worker.
-    Open { worker: WorkerId, item: Item, gain: f32 },
+    Open { worker: WorkerId, item: Item, gain: f32, speed_percent: u16 },
     /// Pass on to a worker.
     Order { worker: WorkerId, want: Want },
     /// Set on a worker.
     Volume { worker: WorkerId, gain: f32 },
+    /// Set on a worker.
+    Speed { worker: WorkerId, percent: u16 },
     /// End a worker.
     Retire { worker: WorkerId },
     /// Answer a seek.
@@ -128,6 +133,7 @@ impl State {
     /// A programme whose first slot is due [`LEAD`] from now.
     pub(super) fn new(mut options: PlayerOptions, now: Instant) -> Self {
         options.volume_percent = options.volume_percent.min(MAX_VOLUME_PERCENT);
+        options.speed_percent = options.speed_percent.clamp(*SPEEDS.start(), *SPEEDS.end());
         options.crossfade = options.crossfade.max(MediaTime::ZERO).min(MAX_CROSSFADE);
         let status = PlayerStatus::first(&options);
         Self {
@@ -189,74 +195,11 @@ impl State {
         self.paused || self.unheard
     }
 
-    /// Goes to a place in the current item; the answer comes as [`Output::Sought`].
-    pub(super) fn seek(&mut self, to: MediaTime) -> Result<Ticket, PlayError> {
-        let Some(deck) = &self.current else { return Err(PlayError::NothingPlaying) };
-        if self.tries.is_waiting() && (deck.opened.is_none() || deck.is_abandoned()) {
-            return Ok(self.retry_from(to));
-        }
-        if deck.is_abandoned() {
-            return Err(PlayError::Seek(ItemError::Crashed));
-        }
-        let duration = deck.opened.as_ref().and_then(|opened| opened.duration);
-        let end = duration.unwrap_or(MediaTime::MAX).min(deck.until().unwrap_or(MediaTime::MAX));
-        let to = to.max(MediaTime::ZERO).min(end);
-        debug!(item = deck.id.0, ?to, "seek");
-        self.fade_out();
-        self.end_crossfade(EndReason::Finished);
-        self.current.as_mut().expect("it was there above").seek(to);
-        // Whoever could not be read on may be readable there.
-        self.tries.end_waiting();
-        self.timeline.cue();
-        (self.stalling, self.starved_for) = (false, MediaTime::ZERO);
-        let ticket = self.new_ticket();
-        self.arrange();
-        Ok(ticket)
-    }
-
-    /// For the seek that counts from now on.
-    fn new_ticket(&mut self) -> Ticket {
-        self.answer_seek(Err(PlayError::Superseded));
-        self.sought_at = self.timeline.slot_at();
-        self.last_ticket += 1;
-        let ticket = Ticket(self.last_ticket);
-        self.ticket = Some(ticket);
-        ticket
-    }
-
-    /// Goes that far from what is heard now; back before the beginning means the beginning.
-    pub(super) fn seek_by(&mut self, offset: MediaTime) -> Result<Ticket, PlayError> {
-        let ahead = MediaTime::from_duration(LEAD);
-        // Right after a seek, what it went to counts and not what is still heard before it.
-        let told = self.status.position;
-        let heard = self.timeline.position().map_or(told, |position| (position - ahead).max(told));
-        self.seek(heard + offset)
-    }
-
     /// A viewer waits for a keyframe; a reader that encodes can make one.
     pub(super) fn request_keyframe(&mut self) {
         if let Some(deck) = &mut self.current {
             deck.key_wanted = true;
         }
-    }
-
-    /// Sets how loud items are. What has been read already keeps its volume.
-    pub(super) fn set_volume(&mut self, percent: u16) -> Result<(), PlayError> {
-        if percent > MAX_VOLUME_PERCENT {
-            return Err(PlayError::Volume { percent });
-        }
-        if percent == self.volume {
-            return Ok(());
-        }
-        self.volume = percent;
-        let old = self.crossfade.as_mut().and_then(|fade| fade.old_deck()).map(|deck| deck.worker);
-        for worker in self.current.iter().map(|deck| deck.worker).chain(old) {
-            self.out.push_back(Output::Volume { worker, gain: self.gain() });
-        }
-        // What has been read ahead of the next item would begin at the old volume.
-        self.drop_next();
-        self.arrange();
-        Ok(())
     }
 
     /// Ends the current item and empties the queue.
@@ -304,6 +247,7 @@ impl State {
                     deck.handle_frame(generation, frame);
                 }
             }
+            WorkerEvent::Paced { generation, pace } => deck.handle_pace(generation, pace),
             WorkerEvent::End { generation } => deck.handle_end(generation),
             WorkerEvent::ReadFailed { generation, error } => deck.handle_read_failed(generation, error),
             WorkerEvent::Landed { generation, result } => {
@@ -379,12 +323,6 @@ impl State {
         self.tell_end(deck.id, deck.source, reason, error);
     }
 
-    fn answer_seek(&mut self, result: Result<MediaTime, PlayError>) {
-        if let Some(ticket) = self.ticket.take() {
-            self.out.push_back(Output::Sought { ticket, result });
-        }
-    }
-
     fn tell_end(&mut self, item: ItemId, source: Arc<str>, reason: EndReason, error: Option<ItemError>) {
         debug!(item = item.0, reason = reason.as_str(), ?error, "item ended");
         self.tell(PlayerEvent::ItemEnded { item, source, reason, error });
@@ -438,6 +376,7 @@ impl State {
         self.status.paused = self.paused;
         self.status.volume_percent = self.volume;
         self.status.crossfade = self.options.crossfade;
+        self.status.speed_percent = self.options.speed_percent;
         self.status.n_queued = self.queue.n_upcoming();
         if self.status == self.shown {
             return None;

@@ -10,7 +10,7 @@ use tokio::sync::{broadcast, oneshot, watch};
 use tracing::{debug, error, trace, warn};
 
 use super::bridge::Bridge;
-use super::item::Item;
+use super::item::{Item, ItemError};
 use super::listener::Tap;
 use super::state::{Output, State, Ticket};
 use super::worker::{Dismissed, Report, Worker, WorkerEvent, WorkerId};
@@ -54,6 +54,7 @@ pub(super) enum Command {
     SeekBy { offset: MediaTime, reply: SeekReply },
     Keyframe,
     Volume { percent: u16, reply: oneshot::Sender<Result<(), PlayError>> },
+    Speed { percent: u16, reply: oneshot::Sender<Result<(), PlayError>> },
     Crossfade { length: MediaTime, reply: oneshot::Sender<Result<(), PlayError>> },
     Stop { reply: oneshot::Sender<()> },
     Listen { tap: Tap },
@@ -175,7 +176,9 @@ impl Driver {
                 Output::Status(status) => {
                     self.status.send_replace(status);
                 }
-                Output::Open { worker, item, gain } => self.open(worker, item, gain),
+                Output::Open { worker, item, gain, speed_percent } => {
+                    self.open(worker, Worker::spawn(worker, item, gain, speed_percent, self.reports.clone()));
+                }
                 Output::Order { worker, want } => {
                     if let Some(worker) = self.workers.get(&worker) {
                         worker.order(want);
@@ -184,6 +187,11 @@ impl Driver {
                 Output::Volume { worker, gain } => {
                     if let Some(worker) = self.workers.get(&worker) {
                         worker.set_volume(gain);
+                    }
+                }
+                Output::Speed { worker, percent } => {
+                    if let Some(worker) = self.workers.get(&worker) {
+                        worker.set_speed(percent);
                     }
                 }
                 Output::Retire { worker } => self.retire(worker),
@@ -235,8 +243,8 @@ impl Driver {
         self.under_way.push_back(shared);
     }
 
-    fn open(&mut self, id: WorkerId, item: Item, gain: f32) {
-        match Worker::spawn(id, item, gain, self.reports.clone()) {
+    fn open(&mut self, id: WorkerId, spawned: Result<Worker, ItemError>) {
+        match spawned {
             Ok(worker) => {
                 self.workers.insert(id, worker);
             }
@@ -310,6 +318,7 @@ impl Driver {
             }
             Command::Keyframe => self.request_keyframe(),
             Command::Volume { percent, reply } => answer(reply, self.state.set_volume(percent)),
+            Command::Speed { percent, reply } => answer(reply, self.state.set_speed(percent)),
             Command::Crossfade { length, reply } => answer(reply, self.state.set_crossfade(length)),
             Command::Stop { reply } => {
                 self.state.stop();

@@ -12,6 +12,7 @@ use super::item::{FrameReader, Item, ItemError, ItemPlan};
 use super::state::{Output, State, Ticket};
 use super::worker::{Report, WorkerEvent, WorkerId};
 use super::{DueFrame, PlayError, PlayerEvent, PlayerOptions, PlayerStatus};
+use crate::media::pace::{Pace as Speed, Paces};
 use crate::media::{Frame, MediaKind};
 use crate::time::MediaTime;
 
@@ -70,7 +71,13 @@ impl Clip {
         if self.unreadable {
             return Err(broken());
         }
-        Ok(Box::new(ClipReader { clip: self, audio_idx: 0, video_idx: 0 }))
+        Ok(Box::new(ClipReader {
+            clip: self,
+            audio_idx: 0,
+            video_idx: 0,
+            heard: self.audio_from,
+            paces: Paces::default(),
+        }))
     }
 }
 
@@ -82,6 +89,16 @@ struct ClipReader {
     clip: Clip,
     audio_idx: i64,
     video_idx: i64,
+    /// When the next sound is played.
+    heard: MediaTime,
+    paces: Paces,
+}
+
+impl ClipReader {
+    fn sound_left(&self) -> bool {
+        let end = self.clip.n_audio.map(|n| self.clip.audio_pts(n));
+        end.is_some_and(|end| self.paces.media_of(self.heard) < end)
+    }
 }
 
 impl FrameReader for ClipReader {
@@ -97,8 +114,9 @@ impl FrameReader for ClipReader {
 
     fn next_frame(&mut self) -> Result<Option<Frame>, ItemError> {
         let clip = self.clip;
-        let audio = clip.n_audio.filter(|n| self.audio_idx < *n).map(|_| clip.audio_pts(self.audio_idx));
+        let audio = self.sound_left().then_some(self.heard);
         let video = clip.n_video.filter(|n| self.video_idx < *n).map(|_| clip.video_pts(self.video_idx));
+        let video = video.map(|media| self.paces.play_of(media));
         let (kind, pts, idx) = match (audio, video) {
             (None, None) => return Ok(None),
             (Some(audio), video) if video.is_none_or(|video| audio <= video) => {
@@ -106,17 +124,23 @@ impl FrameReader for ClipReader {
             }
             (_, video) => (MediaKind::Video, video.expect("one of both"), &mut self.video_idx),
         };
-        if clip.fails_at.is_some_and(|at| pts >= at) {
+        if clip.fails_at.is_some_and(|at| self.paces.media_of(pts) >= at) {
             return Err(broken());
         }
         let number = *idx;
         *idx += 1;
         let is_audio = kind == MediaKind::Audio;
+        let frame = MediaTime::from_millis(20);
+        if is_audio {
+            self.heard += frame;
+        }
+        let percent = u32::from(self.paces.percent_at(self.paces.media_of(pts)));
+        let picture = MediaTime::from_ticks(1, clip.fps).scaled(100, percent);
         Ok(Some(Frame {
             kind,
             codec: crate::media::usual_codec(kind),
             pts,
-            duration: if is_audio { MediaTime::from_millis(20) } else { MediaTime::from_ticks(1, clip.fps) },
+            duration: if is_audio { frame } else { picture },
             key: is_audio || number % clip.gop == 0,
             data: Bytes::copy_from_slice(&number.to_be_bytes()),
             level: None,
@@ -137,8 +161,19 @@ impl FrameReader for ClipReader {
         }
         if let Some(n) = clip.n_audio {
             self.audio_idx = (0..n).find(|idx| clip.audio_pts(*idx + 1) > landed).unwrap_or(n);
+            self.heard = clip.audio_pts(self.audio_idx);
         }
+        self.paces.restart(landed);
         Ok(landed)
+    }
+
+    fn set_speed(&mut self, percent: u16) -> Option<Speed> {
+        let reached = if self.sound_left() {
+            self.paces.media_of(self.heard)
+        } else {
+            self.clip.video_pts(self.video_idx)
+        };
+        Some(self.paces.change(reached, percent))
     }
 
     fn set_volume(&mut self, _gain: f32) {}
@@ -182,6 +217,8 @@ struct SlowWorker {
     generation: u32,
     credit: usize,
     free_at: Instant,
+    speed_wanted: u16,
+    speed: u16,
 }
 
 impl Rig {
@@ -269,7 +306,7 @@ impl Rig {
                 Output::Frame(frame) => self.frames.push((self.now, frame)),
                 Output::Event(event) => self.events.push((self.now, event)),
                 Output::Status(status) => self.status = status,
-                Output::Open { worker, item, .. } => {
+                Output::Open { worker, item, speed_percent, .. } => {
                     self.n_opened += 1;
                     let slow = SlowWorker {
                         item,
@@ -278,6 +315,8 @@ impl Rig {
                         generation: 0,
                         credit: 0,
                         free_at: self.now + self.pace.open,
+                        speed_wanted: speed_percent,
+                        speed: 100,
                     };
                     self.workers.insert(worker, slow);
                 }
@@ -287,6 +326,9 @@ impl Rig {
                     worker.orders.push_back(want);
                 }
                 Output::Volume { worker, .. } => assert!(self.workers.contains_key(&worker)),
+                Output::Speed { worker, percent } => {
+                    self.workers.get_mut(&worker).expect("a living worker").speed_wanted = percent;
+                }
                 Output::Retire { worker } => {
                     self.workers.remove(&worker).expect("a worker is retired once");
                 }
@@ -337,6 +379,11 @@ impl SlowWorker {
                 self.credit = 0;
                 self.free_at = now + pace.seek;
                 Some(WorkerEvent::Landed { generation, result: reader.seek(to) })
+            }
+            None if self.speed != self.speed_wanted => {
+                self.speed = self.speed_wanted;
+                let generation = self.generation;
+                reader.set_speed(self.speed).map(|pace| WorkerEvent::Paced { generation, pace })
             }
             None => {
                 self.free_at = now + pace.frame;

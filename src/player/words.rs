@@ -7,6 +7,7 @@ use super::Player;
 #[cfg(feature = "openh264")]
 use super::Slate;
 use super::{ItemError, ItemId, ItemPlan, MAX_CROSSFADE, MAX_QUEUED, MAX_VOLUME_PERCENT};
+use crate::media::pace::SPEEDS;
 use crate::time::MediaTime;
 
 /// How a programme behaves.
@@ -21,6 +22,9 @@ pub struct PlayerOptions {
     pub wait_for_listener: bool,
     /// What happens when an item cannot be played, or not further.
     pub on_failure: OnFailure,
+    /// How fast items go by, in percent, 50 to 200; 100 plays as recorded. The pitch of the sound
+    /// stays. Frames that a program makes itself go by as they come.
+    pub speed_percent: u16,
     /// Over how long the end of one item and the beginning of the next are heard together, up to
     /// [`MAX_CROSSFADE`]; 0 lets them follow each other without a gap. At most half of either item;
     /// an item of unknown length ends as it ends, and one that repeats begins anew at its end. The
@@ -41,6 +45,7 @@ impl Default for PlayerOptions {
             stay: true,
             wait_for_listener: true,
             on_failure: OnFailure::Skip,
+            speed_percent: 100,
             crossfade: MediaTime::ZERO,
             #[cfg(feature = "openh264")]
             slate: None,
@@ -165,6 +170,8 @@ pub struct PlayerStatus {
     pub volume_percent: u16,
     /// What happens to items that end.
     pub repeat: Repeat,
+    /// How fast items go by; 100 as recorded.
+    pub speed_percent: u16,
     /// Over how long items go over into each other.
     pub crossfade: MediaTime,
     /// How many items wait behind the current one.
@@ -180,7 +187,8 @@ impl PlayerStatus {
     pub(super) fn first(options: &PlayerOptions) -> Self {
         let volume_percent = options.volume_percent.min(MAX_VOLUME_PERCENT);
         let crossfade = options.crossfade.max(MediaTime::ZERO).min(MAX_CROSSFADE);
-        Self { volume_percent, repeat: options.repeat, crossfade, ..Self::default() }
+        let (repeat, speed_percent) = (options.repeat, options.speed_percent);
+        Self { volume_percent, repeat, speed_percent, crossfade, ..Self::default() }
     }
 }
 
@@ -303,6 +311,12 @@ pub enum PlayError {
     /// Out of range.
     #[error("a volume of {percent} % is out of range; use 0 to {MAX_VOLUME_PERCENT}")]
     Volume {
+        /// What was asked for.
+        percent: u16,
+    },
+    /// Out of range.
+    #[error("a speed of {percent} % is out of range; use {} to {}", SPEEDS.start(), SPEEDS.end())]
+    Speed {
         /// What was asked for.
         percent: u16,
     },

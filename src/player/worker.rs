@@ -8,7 +8,7 @@
 //! channel while the programme runs, and ends as soon as the programme drops its [`Worker`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use tracing::{debug, error, trace};
 use super::deck::{Opened, Want};
 use super::item::{Item, ItemError, ItemPlan};
 use crate::media::Frame;
+use crate::media::pace::Pace;
 use crate::time::MediaTime;
 
 /// Names one thread; the same item played twice has two.
@@ -52,6 +53,8 @@ pub(super) enum WorkerEvent {
     NotOpened(ItemError),
     /// Some of the frames asked for.
     Frames { generation: u32, frames: Vec<Frame> },
+    /// Frames go by at another speed, from a place on that no frame told so far lies behind.
+    Paced { generation: u32, pace: Pace },
     /// No more frames.
     End { generation: u32 },
     /// Reading failed; a seek may still help.
@@ -62,11 +65,18 @@ pub(super) enum WorkerEvent {
     Gone,
 }
 
+/// How frames read from now on are to be.
+#[derive(Debug)]
+struct Wishes {
+    gain: AtomicU32,
+    speed_percent: AtomicU16,
+}
+
 /// The owner's end of a worker. Dropping it ends the thread.
 #[derive(Debug)]
 pub(super) struct Worker {
     orders: SyncSender<Want>,
-    gain: Arc<AtomicU32>,
+    wishes: Arc<Wishes>,
     thread: JoinHandle<()>,
 }
 
@@ -76,17 +86,18 @@ impl Worker {
         id: WorkerId,
         item: Item,
         gain: f32,
+        speed_percent: u16,
         reports: Sender<Report>,
     ) -> Result<Self, ItemError> {
         let (orders, inbox) = sync_channel(ORDERS);
-        let gain = Arc::new(AtomicU32::new(gain.to_bits()));
-        let shared_gain = Arc::clone(&gain);
+        let wishes = Arc::new(Wishes { gain: gain.to_bits().into(), speed_percent: speed_percent.into() });
+        let shared = Arc::clone(&wishes);
         let reporter = Reporter { worker: id, reports };
         let thread = Builder::new()
             .name(format!("item-reader-{}", id.0))
-            .spawn(move || run(&item, &inbox, &shared_gain, &reporter))
+            .spawn(move || run(&item, &inbox, &shared, &reporter))
             .map_err(|cause| ItemError::Thread(Arc::new(cause)))?;
-        Ok(Self { orders, gain, thread })
+        Ok(Self { orders, wishes, thread })
     }
 
     /// Hands over an order without waiting.
@@ -100,7 +111,12 @@ impl Worker {
 
     /// How loud frames read from now on are.
     pub(super) fn set_volume(&self, gain: f32) {
-        self.gain.store(gain.to_bits(), Ordering::Relaxed);
+        self.wishes.gain.store(gain.to_bits(), Ordering::Relaxed);
+    }
+
+    /// How fast frames read from now on go by.
+    pub(super) fn set_speed(&self, percent: u16) {
+        self.wishes.speed_percent.store(percent, Ordering::Relaxed);
     }
 
     /// Tells the thread to end, without waiting: it does once its reader has returned.
@@ -146,7 +162,7 @@ impl Drop for Reporter {
 }
 
 /// The thread. Returns when the orders' sender or the reports' receiver is gone.
-fn run(item: &Item, orders: &Receiver<Want>, gain: &AtomicU32, reporter: &Reporter) {
+fn run(item: &Item, orders: &Receiver<Want>, wishes: &Wishes, reporter: &Reporter) {
     let mut reader = match item.open() {
         Ok(reader) => reader,
         Err(error) => {
@@ -163,6 +179,7 @@ fn run(item: &Item, orders: &Receiver<Want>, gain: &AtomicU32, reporter: &Report
     let mut generation = 0;
     let mut credit = 0;
     let mut applied_gain = None;
+    let mut applied_speed = 100;
     let mut batch = Batch::default();
     while let Some(order) = next_order(orders, credit) {
         let event = match order {
@@ -189,7 +206,14 @@ fn run(item: &Item, orders: &Receiver<Want>, gain: &AtomicU32, reporter: &Report
                 WorkerEvent::Landed { generation, result: reader.seek(to) }
             }
             None => {
-                let wanted = f32::from_bits(gain.load(Ordering::Relaxed));
+                let percent = wishes.speed_percent.load(Ordering::Relaxed);
+                if std::mem::replace(&mut applied_speed, percent) != percent
+                    && let Some(pace) = reader.set_speed(percent)
+                    && !reporter.send(WorkerEvent::Paced { generation, pace })
+                {
+                    return;
+                }
+                let wanted = f32::from_bits(wishes.gain.load(Ordering::Relaxed));
                 if applied_gain != Some(wanted) {
                     reader.set_volume(wanted);
                     applied_gain = Some(wanted);

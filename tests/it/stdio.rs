@@ -237,6 +237,7 @@ fn three_chats_share_a_programme_until_stdin_ends() {
             json!({ "chat": "a", "command": "seek", "position_ms": 5000 }),
             json!({ "command": "volume", "percent": 80 }),
             json!({ "command": "crossfade", "length_ms": 2000 }),
+            json!({ "command": "speed", "percent": 125 }),
             json!({ "chat": "b", "command": "mute" }),
             json!({ "chat": "b", "command": "unmute" }),
             json!({ "chat": "c", "command": "stats" }),
@@ -263,6 +264,7 @@ fn three_chats_share_a_programme_until_stdin_ends() {
             (json!({ "chat": "a", "command": "play", "source": "-" }), "bad_command"),
             (json!({ "chat": "a", "command": "volume", "percent": 900 }), "failed"),
             (json!({ "chat": "a", "command": "crossfade", "length_ms": 60_000 }), "failed"),
+            (json!({ "chat": "a", "command": "speed", "percent": 300 }), "failed"),
         ];
         for (command, code) in failures {
             let answer = caller.command(command.clone()).await;

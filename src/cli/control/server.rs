@@ -146,6 +146,7 @@ impl Programmes {
             Request::Pause => player.pause().await?,
             Request::Resume => player.resume().await?,
             Request::Volume { percent } => player.set_volume(percent).await?,
+            Request::Speed { percent } => player.set_speed(percent).await?,
             Request::Crossfade { length_ms } => {
                 player.set_crossfade(MediaTime::from_millis(length_ms)).await?
             }

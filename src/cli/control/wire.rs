@@ -69,6 +69,9 @@ pub(in crate::cli) enum Request {
     Volume {
         percent: u16,
     },
+    Speed {
+        percent: u16,
+    },
     Crossfade {
         length_ms: i64,
     },
@@ -135,6 +138,7 @@ pub(in crate::cli) struct Shown {
     pub(in crate::cli) duration_ms: Option<i64>,
     pub(in crate::cli) paused: bool,
     pub(in crate::cli) volume_percent: u16,
+    pub(in crate::cli) speed_percent: u16,
     pub(in crate::cli) crossfade_ms: i64,
     /// `off`, `one`, `all`.
     pub(in crate::cli) repeat: String,
@@ -167,6 +171,7 @@ impl Shown {
             duration_ms: status.duration.map(|duration| duration.as_millis()),
             paused: status.paused,
             volume_percent: status.volume_percent,
+            speed_percent: status.speed_percent,
             crossfade_ms: status.crossfade.as_millis(),
             repeat: status.repeat.as_str().to_owned(),
             n_queued: status.n_queued,

@@ -114,6 +114,15 @@ impl Grid {
         }
     }
 
+    /// What was pushed last falls silent over up to `n_samples`. False when nothing of it is here
+    /// any more.
+    pub fn fade_end(&mut self, n_samples: usize) -> bool {
+        let Some(Run::Sound(sound, used)) = self.runs.back_mut() else { return false };
+        let begun = (*used * CHANNELS).max(sound.len().saturating_sub(n_samples * CHANNELS));
+        fade_to_silence(&mut sound[begun..]);
+        true
+    }
+
     /// Ends the sound: the last slot is filled up with silence.
     pub fn finish(&mut self) {
         let rest = self.end.rem_euclid(SLOT);
@@ -164,6 +173,15 @@ impl Grid {
             return None;
         }
         self.originals.pop_front().map(|(_, packet)| packet)
+    }
+}
+
+/// Interleaved stereo that ends in silence.
+pub fn fade_to_silence(stereo: &mut [f32]) {
+    let n_samples = stereo.len() / CHANNELS;
+    for (nth, frame) in stereo.chunks_exact_mut(CHANNELS).enumerate() {
+        let gain = 1.0 - (nth as f32 + 1.0) / n_samples as f32;
+        frame.iter_mut().for_each(|sample| *sample *= gain);
     }
 }
 

@@ -8,11 +8,13 @@ pub mod downmix;
 pub mod grid;
 pub mod loudness;
 pub mod resample;
+pub mod stretch;
 
 pub use downmix::{Downmix, Place};
 pub use grid::{Grid, Slot};
 pub use loudness::{Leveler, Loudness};
 pub use resample::{ResampleError, Resampler};
+pub use stretch::Stretcher;
 
 use crate::time::MediaTime;
 

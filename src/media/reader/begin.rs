@@ -8,8 +8,10 @@ use super::{Reader, ReaderOptions};
 use crate::media::card::Card;
 use crate::media::card::Sketch;
 use crate::media::demux::Demuxer;
+use crate::media::pace::Paces;
 use crate::media::plan::{Plan, Planner, TrackPlan, remedy};
 use crate::media::{MediaError, MediaKind};
+use crate::time::MediaTime;
 
 impl Reader {
     /// Reads the first packets of an opened container and makes the plan. `input` is what the
@@ -97,6 +99,8 @@ impl Reader {
             damage,
             n_damaged,
             latest: origin,
+            paces: Paces::default(),
+            shown: MediaTime::ZERO,
         };
         for packet in packets {
             reader.sort(packet);

@@ -17,6 +17,7 @@ use super::cache::Cache;
 use super::card::{Card, Sketch};
 use super::codec::opus::FRAME;
 use super::demux::{self, DemuxError, Demuxer, MediaSource, Packet, Track};
+use super::pace::{Pace, Paces, SPEEDS};
 use super::plan::{Plan, TrackPlan, remedy};
 use super::{Frame, MediaError};
 use crate::time::MediaTime;
@@ -76,6 +77,10 @@ pub struct Reader {
     n_damaged: u64,
     /// The time of the last packet.
     latest: MediaTime,
+    /// How media goes by.
+    paces: Paces,
+    /// Where the last picture ends, on the clock of the item.
+    shown: MediaTime,
 }
 
 impl std::fmt::Debug for Reader {
@@ -171,7 +176,7 @@ impl Reader {
 
     fn advance_with_card(&mut self) -> Result<Option<Frame>, MediaError> {
         if let Some(picture) = self.card.as_mut().and_then(Card::poll) {
-            return Ok(Some(picture));
+            return Ok(Some(self.as_played(picture)));
         }
         let frame = self.advance()?;
         if frame.is_none() {
@@ -179,9 +184,13 @@ impl Reader {
         }
         let Some(card) = &mut self.card else { return Ok(frame) };
         if let (Some(frame), Some(sound)) = (&frame, &self.sound) {
-            card.hear(frame.pts, sound.heard())?;
+            card.hear(self.paces.media_of(frame.pts), sound.heard())?;
         }
-        Ok(frame.or_else(|| card.end()))
+        if frame.is_some() {
+            return Ok(frame);
+        }
+        let last = card.end();
+        Ok(last.map(|picture| self.as_played(picture)))
     }
 
     fn advance(&mut self) -> Result<Option<Frame>, MediaError> {
@@ -240,6 +249,8 @@ impl Reader {
             }
             None => to.floor_to(FRAME),
         };
+        self.paces.restart(place);
+        self.shown = place;
         if let Some(sound) = &mut self.sound {
             sound.seek(place);
         }
@@ -260,11 +271,28 @@ impl Reader {
         }
     }
 
+    /// How fast it goes from the next frame on, in percent, within [`SPEEDS`]: the pitch of its sound
+    /// stays. From the place that is returned on, times of frames are those in which they are played;
+    /// after a seek these begin at the place that was found. Sound that could be copied is encoded
+    /// for as long as the speed is not 100; pictures are copied at any speed.
+    pub fn set_speed(&mut self, percent: u16) -> Pace {
+        let percent = percent.clamp(*SPEEDS.start(), *SPEEDS.end());
+        if percent == self.paces.last().percent {
+            return self.paces.last();
+        }
+        let heard = self.sound.as_mut().map(Sound::begin_change);
+        let pace = self.paces.change(heard.map_or(self.shown, |heard| heard.max(self.shown)), percent);
+        if let Some(sound) = &mut self.sound {
+            sound.set_paces(&self.paces);
+        }
+        pace
+    }
+
     /// Tells where the item plays: pictures that are to be encoded and would come too late are
     /// left out.
     pub fn set_position(&mut self, position: MediaTime) {
         if let Some(pictures) = &self.pictures {
-            pictures.set_position(position);
+            pictures.set_position(self.paces.media_of(position));
         }
     }
 
@@ -361,7 +389,7 @@ impl Reader {
     fn peek_picture(&mut self) -> Result<Next, MediaError> {
         let Some(pictures) = &mut self.pictures else { return Ok(Next::End) };
         if let Some(pts) = pictures.peek()? {
-            return Ok(Next::At(pts));
+            return Ok(Next::At(self.paces.play_of(pts)));
         }
         match pictures.obstacle() {
             Some((_, at)) if !pictures.is_transcoding() => {
@@ -377,7 +405,15 @@ impl Reader {
     }
 
     fn pop_picture(&mut self) -> Option<Frame> {
-        self.pictures.as_mut().and_then(Pictures::pop)
+        let frame = self.pictures.as_mut().and_then(Pictures::pop)?;
+        self.shown = frame.pts + frame.duration;
+        Some(self.as_played(frame))
+    }
+
+    /// A picture at the time at which it is played.
+    fn as_played(&self, frame: Frame) -> Frame {
+        let [pts, end] = [frame.pts, frame.pts + frame.duration].map(|place| self.paces.play_of(place));
+        Frame { pts, duration: end - pts, ..frame }
     }
 
     /// The plan took the picture for copyable; now it is known not to be.

@@ -12,10 +12,13 @@ mod output;
 use std::collections::VecDeque;
 
 use super::{Next, PATIENCE, PATIENCE_BYTES, ReaderOptions, ReaderStats};
-use crate::media::audio::{AudioBuffer, Grid, Leveler, Loudness, Resampler, Slot};
+use crate::media::audio::grid::fade_to_silence;
+use crate::media::audio::stretch::StretchError;
+use crate::media::audio::{AudioBuffer, Grid, Leveler, Loudness, Resampler, Slot, Stretcher};
 use crate::media::codec::audio::AudioDecoder;
-use crate::media::codec::opus::{CHANNELS, Encoder, FRAME, FRAME_SAMPLES, Repacker, SAMPLE_RATE};
+use crate::media::codec::opus::{CHANNELS, Encoder, FRAME, FRAME_SAMPLES, Repacker, SAMPLE_RATE, fade_in};
 use crate::media::demux::{Packet, Track};
+use crate::media::pace::Paces;
 use crate::media::plan::Refusal;
 use crate::media::{Frame, MediaError, MediaKind};
 use crate::time::MediaTime;
@@ -34,6 +37,9 @@ const MAX_VOLUME: f32 = 2.0;
 /// Five seconds of AAC without a single packet that can be decoded: nobody waits longer.
 const MAX_FAILURES_IN_ROW: u32 = 250;
 
+/// Where the speed changes, sound falls silent and rises again in so many samples: 5 ms.
+const FADE_SAMPLES: usize = 240;
+
 /// Packets → slots of 20 ms → frames.
 #[derive(Debug)]
 pub(super) struct Sound {
@@ -51,6 +57,11 @@ pub(super) struct Sound {
     decoder: AudioDecoder,
     resampler: Resampler,
     run: Option<Run>,
+    paces: Paces,
+    /// Up to here, on the clock of the item, everything has been decoded.
+    reached: MediaTime,
+    /// The next run begins in the middle of the sound.
+    rises: bool,
     grid: Grid,
     /// The slot that is sent next and the one behind it, which the encoder looks ahead into;
     /// more where loudness is measured ahead.
@@ -69,8 +80,11 @@ struct Run {
     start: MediaTime,
     rate: u32,
     n_in: i64,
-    /// Where it goes on, in samples at 48 kHz from the start of the item.
+    /// Where it goes on, in samples at 48 kHz from the start of the item, in the time in which it is
+    /// played.
     at: i64,
+    /// Where it is not played at the speed that it has.
+    stretcher: Option<Stretcher>,
 }
 
 impl Run {
@@ -110,6 +124,9 @@ impl Sound {
             decoder,
             resampler,
             run: None,
+            paces: Paces::default(),
+            reached: MediaTime::ZERO,
+            rises: false,
             grid: Grid::default(),
             ready: VecDeque::new(),
             depth: leveler.as_ref().map_or(0, Leveler::lookahead_slots).max(2),
@@ -200,8 +217,31 @@ impl Sound {
         }
     }
 
+    /// The next packet is the first that is played at another speed; where it begins, as far as sound
+    /// has come.
+    pub(super) fn begin_change(&mut self) -> MediaTime {
+        if self.run.is_some() {
+            self.finish_run();
+            self.rises = true;
+            if !self.grid.fade_end(FADE_SAMPLES)
+                && let Some(slot) = self.ready.back_mut()
+            {
+                fade_to_silence(&mut slot.samples[(FRAME_SAMPLES - FADE_SAMPLES) * CHANNELS..]);
+                slot.original = None;
+            }
+        }
+        self.reached
+    }
+
+    /// The speeds from here on.
+    pub(super) fn set_paces(&mut self, paces: &Paces) {
+        self.paces.clone_from(paces);
+    }
+
     /// Goes on at the first slot from `place` on.
     pub(super) fn seek(&mut self, place: MediaTime) {
+        self.paces.restart(place);
+        (self.reached, self.rises) = (place, false);
         let first = place.ceil_to(FRAME).to_ticks(SAMPLE_RATE).div_euclid(SLOT);
         self.forget(first);
         (self.ended, self.finished) = (false, false);
@@ -269,7 +309,8 @@ impl Sound {
         let begin = run.at - i64::from(packet.trim_start);
         let is_whole = sound.len() + packet.trim_start as usize == FRAME_SAMPLES && packet.trim_end == 0;
         let free = begin >= self.grid.end();
-        if self.copy && n_packets == 0 && is_whole && free && begin.rem_euclid(SLOT) == 0 {
+        let is_plain = run.stretcher.is_none() && !self.rises;
+        if self.copy && n_packets == 0 && is_whole && free && is_plain && begin.rem_euclid(SLOT) == 0 {
             self.grid.push(begin, &vec![0.0; packet.trim_start as usize * CHANNELS]);
             self.grid.push(run.at, &sound.samples);
             run.at += sound.len() as i64;
@@ -289,15 +330,23 @@ impl Sound {
             let Ok(resampler) = Resampler::new(sound.rate) else { return false };
             self.resampler = resampler;
         }
-        let at = if self.copy {
+        let begun = sound.start - self.origin;
+        let percent = self.paces.percent_at(begun);
+        let is_moved = self.paces.play_of(begun) != begun || percent != 100;
+        let at = if is_moved {
+            self.paces.play_of(begun).to_ticks(SAMPLE_RATE)
+        } else if self.copy {
             let begin = (packet.pts - self.origin).to_ticks(SAMPLE_RATE);
             let slot = begin.saturating_add(SLOT / 2).div_euclid(SLOT).saturating_mul(SLOT);
             let begin = if begin.abs_diff(slot) <= SNAP_SAMPLES.unsigned_abs() { slot } else { begin };
             begin.saturating_add(i64::from(packet.trim_start))
         } else {
-            (sound.start - self.origin).to_ticks(SAMPLE_RATE)
+            begun.to_ticks(SAMPLE_RATE)
         };
-        self.run = Some(Run { start: sound.start, rate: sound.rate, n_in: 0, at });
+        let stretcher = (percent != 100).then(|| Stretcher::new(percent)).transpose();
+        let stretcher =
+            stretcher.inspect_err(|error| tracing::warn!(%error, percent, "no such speed")).ok().flatten();
+        self.run = Some(Run { start: sound.start, rate: sound.rate, n_in: 0, at, stretcher });
         true
     }
 
@@ -305,14 +354,45 @@ impl Sound {
         let mut stereo = Vec::new();
         self.resampler.finish(&mut stereo);
         self.place(&stereo);
+        let Some(run) = &mut self.run else { return };
+        self.reached = run.expected() - self.origin;
+        if let Some(stretcher) = run.stretcher.take() {
+            self.stretched(|out| stretcher.finish(out));
+        }
         self.run = None;
     }
 
     fn place(&mut self, stereo: &[f32]) {
-        if let Some(run) = &mut self.run {
-            self.grid.push(run.at, stereo);
-            run.at = run.at.saturating_add((stereo.len() / CHANNELS) as i64);
+        match self.run.as_mut().and_then(|run| run.stretcher.take()) {
+            Some(mut stretcher) => {
+                let is_sound = self.stretched(|out| stretcher.push(stereo, out));
+                if let Some(run) = self.run.as_mut().filter(|_| is_sound) {
+                    run.stretcher = Some(stretcher);
+                }
+            }
+            None => self.put(stereo.to_vec()),
         }
+    }
+
+    /// Places what a stretcher has made. False when it can go no further.
+    fn stretched(&mut self, work: impl FnOnce(&mut Vec<f32>) -> Result<(), StretchError>) -> bool {
+        let mut stereo = Vec::new();
+        let done = work(&mut stereo);
+        self.put(stereo);
+        if let Err(error) = &done {
+            tracing::debug!(%error, "sound cannot be stretched further");
+            self.run = None;
+        }
+        done.is_ok()
+    }
+
+    fn put(&mut self, mut stereo: Vec<f32>) {
+        let Some(run) = &mut self.run else { return };
+        if !stereo.is_empty() && std::mem::take(&mut self.rises) {
+            fade_in(&mut stereo);
+        }
+        self.grid.push(run.at, &stereo);
+        run.at = run.at.saturating_add((stereo.len() / CHANNELS) as i64);
     }
 }
 

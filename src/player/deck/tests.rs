@@ -1,6 +1,7 @@
 use bytes::Bytes;
 
 use super::*;
+use crate::player::timeline::SLOT;
 
 fn ms(millis: i64) -> MediaTime {
     MediaTime::from_millis(millis)

@@ -119,11 +119,11 @@ impl State {
             return None;
         }
         let slots = |length: MediaTime| length.max(MediaTime::ZERO).floor_to(SLOT).to_ticks(50);
-        let half = |(begin, end): (MediaTime, MediaTime)| slots(end - begin) / 2;
-        let ends = current.ends()?;
+        let half = |length| slots(length) / 2;
         // Of what is next, nobody may know how long it is.
-        let longest = next.ends().map_or(i64::MAX, half).min(half(ends)).min(slots(self.options.crossfade));
-        let left = slots(ends.1 - self.timeline.position()?);
+        let halves = half(current.length()?).min(next.length().map_or(i64::MAX, half));
+        let longest = halves.min(slots(self.options.crossfade));
+        let left = slots(current.left(self.timeline.position()?)?);
         let n_slots = u32::try_from(left).ok()?;
         (left <= longest && n_slots >= SHORTEST).then_some(n_slots)
     }

@@ -93,7 +93,9 @@ impl State {
         let at = self.timeline.slot_at();
         self.tries.failed_at = at;
         self.tries.again_at = Some(at + MediaTime::from_duration(pause).ceil_to(SLOT));
-        self.tries.position = self.timeline.position().unwrap_or(self.tries.position);
+        let place = self.current.as_ref().zip(self.timeline.position());
+        let place = place.map(|(deck, position)| deck.media_at(position));
+        self.tries.position = place.unwrap_or(self.tries.position);
         self.timeline.cue();
     }
 

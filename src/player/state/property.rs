@@ -38,6 +38,7 @@ enum Step {
     SeekBy(i64),
     Volume(u16),
     Crossfade(i64),
+    Speed(u16),
     Stop,
     Crash,
     Run(u64),
@@ -82,6 +83,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (-3000_i64..3000).prop_map(Step::SeekBy),
         1 => (0_u16..230).prop_map(Step::Volume),
         1 => (-100_i64..3000).prop_map(Step::Crossfade),
+        1 => (40_u16..220).prop_map(Step::Speed),
         1 => Just(Step::Stop),
         1 => Just(Step::Crash),
         6 => (0_u64..1500).prop_map(Step::Run),
@@ -265,6 +267,9 @@ impl Story {
                 let length = MediaTime::from_millis(millis);
                 assert_eq!(self.rig.state.set_crossfade(length).is_ok(), millis >= 0);
                 self.longest_fade = self.longest_fade.max(length);
+            }
+            Step::Speed(percent) => {
+                assert_eq!(self.rig.state.set_speed(percent).is_ok(), (50..=200).contains(&percent));
             }
             Step::Stop => {
                 self.rig.state.stop();

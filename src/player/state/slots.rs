@@ -146,11 +146,12 @@ impl State {
         let position = self.timeline.position().expect("the item has just been placed");
         let deck = self.current.as_mut().expect("only a loaded item is placed");
         let slot = deck.take_slot(position);
-        if matches!(slot, Slot::Play { .. }) && position >= self.next_report {
+        let place = deck.media_at(position);
+        if matches!(slot, Slot::Play { .. }) && place >= self.next_report {
             let item = deck.id;
             let duration = deck.opened.as_ref().and_then(|opened| opened.duration);
-            self.next_report = position.floor_to(REPORT_EVERY) + REPORT_EVERY;
-            self.tell(PlayerEvent::Position { item, position: position.max(MediaTime::ZERO), duration });
+            self.next_report = place.floor_to(REPORT_EVERY) + REPORT_EVERY;
+            self.tell(PlayerEvent::Position { item, position: place.max(MediaTime::ZERO), duration });
         }
         slot
     }
@@ -158,8 +159,8 @@ impl State {
     /// Places the current item on the next slot.
     fn start(&mut self, position: MediaTime) {
         self.timeline.run_from(position);
-        self.next_report = position;
         let deck = self.current.as_mut().expect("only a loaded item starts");
+        self.next_report = deck.media_at(position);
         if std::mem::replace(&mut deck.started, true) {
             return;
         }

@@ -333,3 +333,56 @@ fn a_failure_may_end_the_programme() {
     assert_eq!(reasons, [(bad.0, EndReason::Failed), (good.0, EndReason::Stopped)]);
     assert_eq!(count(&rig, |event| matches!(event, PlayerEvent::QueueEnded)), 1);
 }
+
+/// Where the picture that is due now lies in the recording.
+fn shown(rig: &Rig, clip: Clip) -> MediaTime {
+    let due = rig.frames.iter().rev().map(|(_, due)| due).filter(|due| due.due <= rig.now);
+    clip.video_pts(number(
+        &due.into_iter().find(|due| due.frame.kind == MediaKind::Video).expect("seen").frame,
+    ))
+}
+
+#[test]
+fn an_item_goes_by_faster_and_slower_and_is_told_as_recorded() {
+    let clip = Clip::of_secs(60);
+    let options = PlayerOptions { wait_for_listener: false, speed_percent: 200, ..PlayerOptions::default() };
+    let mut rig = Rig::new(options, Pace::default());
+    let item = rig.state.enqueue(clip.item("a"));
+    run(&mut rig, 5000);
+    let is_near = |place: MediaTime, wanted| (place - ms(wanted)).abs() <= ms(1000);
+    assert!(is_near(rig.status.position, 9600) && is_near(shown(&rig, clip), 9600), "{:?}", rig.status);
+    assert_eq!(rig.status.duration, Some(ms(60_000)));
+    // What has been read already keeps its speed.
+    rig.state.set_speed(50).unwrap();
+    run(&mut rig, 10_000);
+    let place = shown(&rig, clip);
+    assert!(is_near(place, 15_500), "{place:?}");
+    assert!((rig.status.position - place).abs() <= ms(1000), "{:?} and {place:?}", rig.status.position);
+    rig.state.seek(ms(50_000)).unwrap();
+    run(&mut rig, 100);
+    assert_eq!(rig.sought[0].1.clone().unwrap(), ms(50_000));
+    rig.state.set_speed(125).unwrap();
+    run(&mut rig, 3000);
+    rig.state.seek_by(ms(2000)).unwrap();
+    run(&mut rig, 20_000);
+    assert_eq!(rig.status.state, PlayerState::Idle);
+    let at: Vec<_> = rig.frames.iter().map(|(_, due)| due).filter(|due| due.item == Some(item)).collect();
+    let sound: Vec<_> =
+        at.iter().filter(|due| due.frame.kind == MediaKind::Audio).map(|due| due.at).collect();
+    let n_gaps = sound.windows(2).filter(|two| two[1] - two[0] != ms(20)).count();
+    assert!(n_gaps <= 2, "one for each seek: {n_gaps}");
+    assert!(rig.state.set_speed(49).is_err() && rig.state.set_speed(201).is_err());
+}
+
+#[test]
+fn faster_items_follow_each_other_and_stop_where_they_are_told_to() {
+    let mut rig = rig();
+    rig.state.set_speed(200).unwrap();
+    let first = rig.state.enqueue(Clip::of_secs(9).item("a").start_at(ms(2000)).stop_at(ms(6000)));
+    let second = rig.state.enqueue(Clip::of_secs(4).item("b"));
+    run(&mut rig, 5000);
+    assert_eq!((sounds(&rig, first).len(), sounds(&rig, second).len()), (100, 100), "2 s each");
+    let at: Vec<_> = rig.frames.iter().map(|(_, due)| due).filter(|due| due.item.is_some()).collect();
+    let sound = at.iter().filter(|due| due.frame.kind == MediaKind::Audio).map(|due| due.at);
+    assert!(sound.collect::<Vec<_>>().windows(2).all(|two| two[1] - two[0] == ms(20)));
+}

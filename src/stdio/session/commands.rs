@@ -126,6 +126,7 @@ async fn steer(player: &Player, command: Command, reader: ReaderOptions) -> Obey
         Command::Stop => player.stop().await,
         Command::Seek { position_ms } => player.seek(MediaTime::from_millis(position_ms)).await.map(drop),
         Command::Volume { percent } => player.set_volume(u16::try_from(percent).unwrap_or(u16::MAX)).await,
+        Command::Speed { percent } => player.set_speed(u16::try_from(percent).unwrap_or(u16::MAX)).await,
         Command::Crossfade { length_ms } => player.set_crossfade(MediaTime::from_millis(length_ms)).await,
         Command::Play { source, now: true } => player.play_now(item(source)).await.map(drop),
         Command::Play { source, now: false } => player.enqueue(item(source)).await.map(drop),

@@ -38,6 +38,7 @@ pub(in crate::stdio) enum Command {
     Stats,
     Seek { position_ms: i64 },
     Volume { percent: u32 },
+    Speed { percent: u32 },
     Crossfade { length_ms: i64 },
     Play { source: String, now: bool },
 }
@@ -241,6 +242,7 @@ impl CommandLine {
             "stats" => Command::Stats,
             "seek" => Command::Seek { position_ms: self.position_ms.ok_or_else(|| missing("position_ms"))? },
             "volume" => Command::Volume { percent: self.percent.ok_or_else(|| missing("percent"))? },
+            "speed" => Command::Speed { percent: self.percent.ok_or_else(|| missing("percent"))? },
             "crossfade" => {
                 Command::Crossfade { length_ms: self.length_ms.ok_or_else(|| missing("length_ms"))? }
             }

@@ -59,6 +59,8 @@ async fn a_running_programme_is_steered_from_another_process() {
     ctl(&desk, &["repeat", "one"]);
     assert_eq!(ctl(&desk, &["crossfade", "2"]).1["status"]["crossfade_ms"], 2000);
     assert_eq!(ctl(&desk, &["crossfade", "13"]).0, Some(2));
+    assert_eq!(ctl(&desk, &["speed", "1.25"]).1["status"]["speed_percent"], 125);
+    assert_eq!(ctl(&desk, &["speed", "3"]).0, Some(2));
     let status = ctl(&desk, &["pause"]).1["status"].take();
     let shown = (&status["state"], &status["paused"], &status["volume_percent"], &status["repeat"]);
     assert_eq!(shown, (&json!("paused"), &json!(true), &json!(50), &json!("one")), "{status}");

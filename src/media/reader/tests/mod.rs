@@ -1,5 +1,6 @@
 mod clips;
 mod loudness;
+mod speed;
 
 use bytes::Bytes;
 
