@@ -28,6 +28,7 @@ mod stats;
 mod task;
 #[cfg(all(test, feature = "emulator"))]
 mod tests;
+mod watchdog;
 
 pub use error::{ConnectStage, JoinError, LeftReason};
 pub use params::Setup;
@@ -175,6 +176,9 @@ enum Command {
     RaiseHand(bool),
     Stats(oneshot::Sender<CallStats>),
     Leave(LeftReason),
+    /// A bug.
+    #[cfg(test)]
+    Panic,
 }
 
 impl Call {

@@ -5,18 +5,22 @@
 #![expect(clippy::disallowed_methods, reason = "this loop is where a call reads the clock")]
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
+use tokio::sync::{Semaphore, SemaphorePermit, broadcast, mpsc, watch};
 use tracing::Instrument;
 
 use super::participant::{Config, Effect, Participant};
 use super::signaling::{Link, Request};
 use super::state::CallStatus;
-use super::{CallEvent, ChatId, Command, JoinOptions, LeftReason};
+use super::watchdog::Pulse;
+use super::{CallEvent, ChatId, Command, JoinError, JoinOptions, LeftReason};
 use crate::player::{Listener, Player, SharedFrame};
 use crate::rtp::clock::NtpAnchor;
 
@@ -24,6 +28,14 @@ use crate::rtp::clock::NtpAnchor;
 const MAX_DATAGRAM: usize = 65_536;
 /// Datagrams read in one turn before the clock is looked at again.
 const READS_PER_TURN: usize = 32;
+/// With something to do within this time, the programme's frames are fetched then instead of waking
+/// us. Far less than the time by which a programme is ahead of what is due.
+const SOON: Duration = Duration::from_millis(50);
+/// Calls of a process that join at once; the others wait for a place. Handshakes are most of what
+/// joining costs: when hundreds share a core, all of them run into their timers.
+static JOINS: Semaphore = Semaphore::const_new(64);
+/// A place is kept for so long, whatever a chat waits for: its beginning, or Telegram's leave.
+const PLACE_FOR: Duration = Duration::from_secs(3);
 /// A signaling side that is behind gets this long to take the last requests of a call.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -40,6 +52,7 @@ pub(super) struct Ends {
 /// Starts the call's task. It ends with the call.
 pub(super) fn spawn(chat: ChatId, options: JoinOptions, ends: Ends) {
     let span = tracing::info_span!("call", %chat);
+    let pulse = Pulse::new(chat, Instant::now());
     let participant = Participant::new(Config {
         options,
         anchor: NtpAnchor::new(Instant::now(), SystemTime::now()),
@@ -54,8 +67,38 @@ pub(super) fn spawn(chat: ChatId, options: JoinOptions, ends: Ends) {
         asked_for_key: None,
         programme_over: false,
         link_open: true,
+        pulse: pulse.clone(),
+        place: None,
     };
-    tokio::spawn(driver.run().instrument(span));
+    tokio::spawn(guard(driver, pulse).instrument(span));
+}
+
+/// Drives a call to its end. A bug in it ends this call alone, and whoever follows it hears so.
+async fn guard(driver: Driver, pulse: Arc<Pulse>) {
+    let (status, events) = (driver.ends.status.clone(), driver.ends.events.clone());
+    let mut run = Box::pin(driver.run());
+    let ended = std::future::poll_fn(|context| {
+        pulse.begin(Instant::now());
+        // What a panic leaves behind is dropped, and nobody looks at it before.
+        let turn = catch_unwind(AssertUnwindSafe(|| run.as_mut().poll(context)));
+        pulse.end();
+        match turn {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(())) => Poll::Ready(true),
+            Err(_told_by_the_panic_hook) => Poll::Ready(false),
+        }
+    });
+    if !ended.await {
+        tracing::error!("a bug has ended this call; please report it with a log of -vv");
+        publish(CallStatus::Left(LeftReason::Failed(JoinError::Interrupted)), &status, &events);
+    }
+}
+
+fn publish(status: CallStatus, to: &watch::Sender<CallStatus>, events: &broadcast::Sender<CallEvent>) {
+    tracing::info!(?status, "status");
+    // Nobody has to listen.
+    let _ = events.send(CallEvent::Status(status.clone()));
+    to.send_replace(status);
 }
 
 struct Driver {
@@ -68,13 +111,18 @@ struct Driver {
     frames: Option<Listener>,
     /// Since when the keyframe is wanted that the programme was asked for.
     asked_for_key: Option<Instant>,
+    /// The programme is closed; the call stays, silent, until it is told to leave.
     programme_over: bool,
     link_open: bool,
+    /// Tells the watchdog that we are alive.
+    pulse: Arc<Pulse>,
+    /// Our place among those who join, and when it is given up at the latest.
+    place: Option<(SemaphorePermit<'static>, Instant)>,
 }
 
 impl Driver {
     async fn run(mut self) {
-        self.participant.start(Instant::now());
+        let mut started = false;
         let mut buffer = vec![0; MAX_DATAGRAM];
         let over = loop {
             if let Some(over) = self.settle() {
@@ -82,13 +130,22 @@ impl Driver {
             }
             self.listen().await;
             self.ask_for_key();
-            let timeout = self.participant.poll_timeout();
+            let timeout = self.participant.poll_timeout().into_iter().chain(self.keep_place()).min();
+            self.pulse.expect(timeout);
+            let soon = timeout.is_some_and(|at| at <= Instant::now() + SOON);
             tokio::select! {
                 biased;
-                () = sleep_until(timeout) => self.participant.handle_timeout(Instant::now()),
-                frame = next_frame(&mut self.frames) => match frame {
+                place = JOINS.acquire(), if !started => {
+                    started = true;
+                    self.place = place.ok().map(|place| (place, Instant::now() + PLACE_FOR));
+                    self.participant.start(Instant::now());
+                }
+                () = sleep_until(timeout) => {
+                    self.participant.handle_timeout(Instant::now());
+                    self.fetch_frames();
+                }
+                frame = next_frame(&mut self.frames), if !soon => match frame {
                     Some(frame) => self.participant.handle_frame(frame, Instant::now()),
-                    // The programme is closed; the call stays, silent, until it is told to leave.
                     None => self.programme_over = true,
                 },
                 received = receive(self.socket.as_ref(), &mut buffer) => self.handle_datagram(received, &mut buffer),
@@ -108,6 +165,13 @@ impl Driver {
         self.publish(over);
     }
 
+    /// Gives up our place among those who join when it is not needed any more. Tells until when it
+    /// is kept.
+    fn keep_place(&mut self) -> Option<Instant> {
+        self.place.take_if(|(_, until)| self.participant.wants_frames() || *until <= Instant::now());
+        self.place.as_ref().map(|(_, until)| *until)
+    }
+
     /// Listens to the programme while there is a connection, and only then.
     async fn listen(&mut self) {
         let wanted = self.participant.wants_frames() && !self.programme_over;
@@ -115,6 +179,21 @@ impl Driver {
             (None, true) => self.frames = Some(self.ends.player.listen().await),
             (Some(_), false) => self.frames = None,
             _ => {}
+        }
+    }
+
+    /// Takes what the programme has handed out meanwhile.
+    fn fetch_frames(&mut self) {
+        let Some(frames) = &mut self.frames else { return };
+        loop {
+            match frames.try_recv() {
+                Ok(frame) => self.participant.handle_frame(frame, Instant::now()),
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => {
+                    self.programme_over = true;
+                    return;
+                }
+            }
         }
     }
 
@@ -182,10 +261,7 @@ impl Driver {
     }
 
     fn publish(&self, status: CallStatus) {
-        tracing::info!(?status, "status");
-        // Nobody has to listen.
-        let _ = self.ends.events.send(CallEvent::Status(status.clone()));
-        self.ends.status.send_replace(status);
+        publish(status, &self.ends.status, &self.ends.events);
     }
 
     #[expect(deprecated, reason = "its successor is unsafe for the sake of descriptors that others close")]
@@ -243,6 +319,8 @@ impl Driver {
                 let _ = reply.send(self.participant.stats(now));
             }
             Some(Command::Leave(reason)) => self.participant.leave(reason, now),
+            #[cfg(test)]
+            Some(Command::Panic) => panic!("as a test wants it"),
             // Nobody holds the call any more.
             None => self.participant.leave(LeftReason::Command, now),
         }

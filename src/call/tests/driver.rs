@@ -5,7 +5,10 @@ use std::sync::Mutex;
 use tokio::sync::mpsc;
 
 use crate::call::signaling::{Link, Method, Request};
-use crate::call::{Call, CallStatus, ChatId, JoinOptions, LeftReason, Signaling};
+use crate::call::{
+    Call, CallEvent, CallStatus, ChatId, Command, JoinError, JoinOptions, LeftReason, Signaling,
+};
+use crate::emulator::{Emulator, EmulatorOptions};
 use crate::player::{Player, PlayerOptions};
 
 /// Gives out one link that the test holds the other end of.
@@ -55,4 +58,29 @@ async fn a_link_that_nobody_holds_ends_the_call() {
     drop(requests);
     let LeftReason::Failed(error) = call.closed().await else { panic!("it must not end well") };
     assert_eq!(error.code(), "signaling_closed");
+}
+
+#[tokio::test]
+async fn a_bug_in_one_call_ends_it_alone_and_is_told() {
+    let emulator = Emulator::start(EmulatorOptions::default()).await.expect("starts");
+    let player = Player::start(PlayerOptions::default());
+    let signaling = emulator.signaling("bot");
+    let [doomed, other] =
+        ["a", "b"].map(|chat| Call::join(ChatId(chat.into()), &*signaling, &player, JoinOptions::default()));
+    for call in [&doomed, &other] {
+        call.joined().await.expect("joins");
+    }
+    let mut events = doomed.events();
+    doomed.commands.send(Command::Panic).await.expect("it listens");
+    let bug = LeftReason::Failed(JoinError::Interrupted);
+    assert_eq!(events.recv().await, Ok(CallEvent::Status(CallStatus::Left(bug.clone()))));
+    assert_eq!(doomed.closed().await, bug);
+
+    let sent = async || other.stats().await.expect("it goes on").media.audio.expect("sound").packets_sent;
+    let before = sent().await;
+    while sent().await < before + 5 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(*other.status().borrow(), CallStatus::Joined);
+    emulator.shutdown().await;
 }
