@@ -258,6 +258,12 @@ impl Participant {
         farewell.or_else(|| self.connection.as_mut()?.peer.poll_transmit())
     }
 
+    /// Does media go past the WebRTC engine?
+    #[cfg(test)]
+    pub(super) fn sends_directly(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.peer.sends_directly())
+    }
+
     /// How many pages of the list are waited for.
     #[cfg(test)]
     pub(super) fn n_fetches(&self) -> usize {

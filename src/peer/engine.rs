@@ -1,7 +1,7 @@
 //! Sets up the `rtc` engine the way Telegram's SFU wants it, and fills its packet type.
 
 use std::net::SocketAddr;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -23,7 +23,9 @@ use rtc::rtp_transceiver::{RTCRtpTransceiverDirection, RTCRtpTransceiverInit};
 use rtc::shared::error::Error;
 use rtc::statistics::StatsSelector;
 
+use super::ear::Ear;
 use super::names::{ABS_SEND_TIME, AUDIO_LEVEL, CHANNEL_LABEL, H264_FMTP, TRANSPORT_CC, VIDEO_ORIENTATION};
+use super::srtp::Srtp;
 use super::tap::Tap;
 use super::{ExtensionIds, IceChecks, PeerError, Ssrcs};
 use crate::rtp;
@@ -53,6 +55,7 @@ pub(super) struct Engine {
     pub(super) channel: RTCDataChannelId,
     pub(super) offer: String,
     pub(super) rtcp: mpsc::Receiver<Bytes>,
+    pub(super) srtp: Srtp,
 }
 
 /// Puts the engine's error into ours.
@@ -63,7 +66,11 @@ pub(super) fn failed(doing: &'static str) -> impl FnOnce(Error) -> PeerError {
 /// A connection with one audio stream, one video stream and the data channel, in this order.
 pub(super) fn build(ssrcs: Ssrcs, now: Instant) -> Result<Engine, PeerError> {
     let (tap, rtcp) = Tap::new();
+    let crypto = rtc::crypto::default_provider()
+        .map_err(|error| PeerError::Engine { doing: "find its cryptography", source: Box::new(error) })?;
+    let (ear, heard) = Ear::new(crypto.clone());
     let settings = SettingEngineBuilder::new()
+        .with_crypto_provider(Arc::new(ear))
         .with_multicast_dns_mode(MulticastDnsMode::Disabled)
         .with_include_loopback_candidate(true)
         .with_ice_connection_attempts(Some(ICE_CHECK_INTERVAL), Some(ICE_MAX_CHECKS))
@@ -81,7 +88,7 @@ pub(super) fn build(ssrcs: Ssrcs, now: Instant) -> Result<Engine, PeerError> {
     let offer = pc.create_offer(None).map_err(failed("make an offer"))?;
     let sdp = offer.sdp.clone();
     pc.set_local_description(now, offer).map_err(failed("apply its own offer"))?;
-    Ok(Engine { pc, channel, offer: sdp, rtcp })
+    Ok(Engine { pc, channel, offer: sdp, rtcp, srtp: Srtp::new(crypto, heard) })
 }
 
 /// Tells ICE where our socket is.

@@ -10,9 +10,11 @@
 //! There is no socket, no task and no clock in here. After anything was handed in, empty
 //! [`Peer::poll_transmit`] and [`Peer::poll_event`], then ask [`Peer::poll_timeout`].
 
+mod ear;
 mod engine;
 mod handshake;
 pub mod names;
+mod srtp;
 mod stats;
 mod tap;
 
@@ -34,6 +36,7 @@ use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 use crate::rtp;
 use crate::rtp::clock::NtpAnchor;
 use handshake::{Handshake, Inbound};
+use srtp::Srtp;
 pub use stats::{IceChecks, PeerStats, Traffic};
 
 /// The SSRCs of everything we send.
@@ -112,6 +115,10 @@ pub enum PeerError {
 /// One connection to an SFU.
 pub struct Peer {
     pc: RTCPeerConnection,
+    /// What the engine's timers said last, until something is done with it.
+    engine_timeout: Option<Option<Instant>>,
+    /// Media, without the engine.
+    srtp: Srtp,
     channel: RTCDataChannelId,
     channel_open: bool,
     offer: String,
@@ -148,9 +155,11 @@ impl Peer {
     /// # Errors
     /// When the engine refuses, which would be a bug of ours.
     pub fn new(ssrcs: Ssrcs, anchor: NtpAnchor, now: Instant) -> Result<Self, PeerError> {
-        let engine::Engine { pc, channel, offer, rtcp } = engine::build(ssrcs, now)?;
+        let engine::Engine { pc, channel, offer, rtcp, srtp } = engine::build(ssrcs, now)?;
         Ok(Self {
             pc,
+            engine_timeout: None,
+            srtp,
             channel,
             channel_open: false,
             offer,
@@ -203,6 +212,10 @@ impl Peer {
     /// A datagram from the network.
     pub fn handle_datagram(&mut self, from: SocketAddr, payload: &[u8], now: Instant) {
         self.traffic.count_received(payload.len());
+        if let Some(compound) = self.srtp.unprotect(payload) {
+            self.events.push_back(PeerEvent::Rtcp(compound));
+            return;
+        }
         let payload = BytesMut::from(payload);
         if Handshake::is_dtls(&payload) {
             match self.handshake.handle_inbound(payload, now) {
@@ -229,7 +242,9 @@ impl Peer {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&mut self) -> Option<Instant> {
-        [self.pc.poll_timeout(), self.handshake.poll_timeout()].into_iter().flatten().min()
+        // Asking costs a way through all of the engine's layers.
+        let engine = *self.engine_timeout.get_or_insert_with(|| self.pc.poll_timeout());
+        [engine, self.handshake.poll_timeout()].into_iter().flatten().min()
     }
 
     /// The next datagram to send.
@@ -253,9 +268,24 @@ impl Peer {
         let sequence = self.transport_sequence;
         self.transport_sequence = sequence.wrapping_add(1);
         let packet = engine::rtp_packet(packet, ids, sequence, self.anchor.ntp_at(now));
+        if let Some((to, payload)) = self.srtp.protect(&packet) {
+            self.transmits.push_back(Transmit { to, payload });
+            return Ok(());
+        }
+        let first = self.srtp.is_listening().then(|| packet.clone());
         self.write(RTCMessage::RtpPacket(String::new(), packet), now)?;
         self.flush(now);
+        if let Some(first) = first {
+            let sent = self.transmits.iter().rev();
+            self.srtp.compare(&first, sent.map(|transmit| (transmit.to, &transmit.payload[..])));
+        }
         Ok(())
+    }
+
+    /// Does media go past the engine?
+    #[cfg(test)]
+    pub(crate) fn sends_directly(&self) -> bool {
+        self.srtp.is_open()
     }
 
     /// Sends an RTCP compound.
@@ -357,6 +387,7 @@ impl Peer {
 
     /// Moves the engine's datagrams to our queue.
     fn flush(&mut self, now: Instant) {
+        self.engine_timeout = None;
         while let Some(TaggedBytesMut { transport, message, .. }) = self.pc.poll_write() {
             if Handshake::is_dtls(&message) {
                 // The engine says so to the other side only.
@@ -368,6 +399,8 @@ impl Peer {
                     self.dtls_state = "connecting";
                 }
                 self.handshake.handle_outbound(&message, now);
+            } else if Srtp::is_media(&message) {
+                self.srtp.note_address(transport.peer_addr);
             }
             self.transmits.push_back(Transmit { to: transport.peer_addr, payload: message });
         }

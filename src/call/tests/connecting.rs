@@ -33,6 +33,7 @@ fn both_roles_join_and_the_server_gets_every_packet() {
             assert!(stream.sender_reports >= 4, "{setup}: {stream:?}");
         }
         assert_eq!(seen.streams.len(), 2, "{setup}");
+        assert!(lab.bot.sends_directly(), "{setup}");
         // As the DTLS server the engine never opens SCTP; as the client it does.
         assert_eq!(seen.data_channel, setup == Setup::Active);
     }
