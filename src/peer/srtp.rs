@@ -37,13 +37,15 @@ pub(super) struct Srtp {
 enum State {
     /// Nothing was sent yet, or the engine did not send it.
     Listening(mpsc::Receiver<Heard>),
-    Open {
-        ours: Context,
-        theirs: Context,
-        to: SocketAddr,
-    },
+    Open(Box<Open>),
     /// What was overheard were no keys of this engine.
     Deaf,
+}
+
+struct Open {
+    ours: Context,
+    theirs: Context,
+    to: SocketAddr,
 }
 
 impl Srtp {
@@ -53,17 +55,17 @@ impl Srtp {
 
     /// The packet as a datagram and where it goes to; `None` when it is for the engine to send.
     pub(super) fn protect(&mut self, packet: &Packet) -> Option<(SocketAddr, BytesMut)> {
-        let State::Open { ours, to, .. } = &mut self.state else { return None };
+        let State::Open(open) = &mut self.state else { return None };
         let plain = packet.marshal().ok()?;
-        Some((*to, ours.encrypt_rtp_with_header(&plain, &packet.header).ok()?))
+        Some((open.to, open.ours.encrypt_rtp_with_header(&plain, &packet.header).ok()?))
     }
 
     /// An SRTCP datagram, decrypted; `None` when the engine has to look at it.
     pub(super) fn unprotect(&mut self, datagram: &[u8]) -> Option<Bytes> {
-        let State::Open { theirs, .. } = &mut self.state else { return None };
+        let State::Open(open) = &mut self.state else { return None };
         // RFC 7983 and RFC 5761: what is RTCP where everything shares a port.
         let [128..=191, 192..=223, ..] = datagram else { return None };
-        Some(theirs.decrypt_rtcp(datagram).ok()?.freeze())
+        Some(open.theirs.decrypt_rtcp(datagram).ok()?.freeze())
     }
 
     pub(super) fn is_listening(&self) -> bool {
@@ -72,7 +74,7 @@ impl Srtp {
 
     #[cfg(test)]
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.state, State::Open { .. })
+        matches!(self.state, State::Open(_))
     }
 
     /// Is this RTP or RTCP (RFC 7983: first byte 128 to 191)?
@@ -82,8 +84,8 @@ impl Srtp {
 
     /// The engine has sent media of ours to there.
     pub(super) fn note_address(&mut self, peer: SocketAddr) {
-        if let State::Open { to, .. } = &mut self.state {
-            *to = peer;
+        if let State::Open(open) = &mut self.state {
+            open.to = peer;
         }
     }
 
@@ -112,7 +114,7 @@ impl Srtp {
             same.then_some((ours, theirs))
         });
         self.state = match check {
-            Some((ours, theirs)) => State::Open { ours, theirs, to },
+            Some((ours, theirs)) => State::Open(Box::new(Open { ours, theirs, to })),
             None => {
                 tracing::debug!("the keys of media were not overheard; all of it goes through the engine");
                 State::Deaf
