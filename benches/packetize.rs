@@ -60,6 +60,7 @@ fn send(data: &Bytes) -> usize {
         cname: "bench".into(),
         anchor: NtpAnchor::new(start, UNIX_EPOCH),
         seed: 1,
+        stagger: Duration::ZERO,
     });
     let step = MediaTime::from_rational(1, 1, 30);
     let mut n_packets = 0;

@@ -51,6 +51,8 @@ pub(super) struct Config {
     pub(super) anchor: NtpAnchor,
     /// For SSRCs, sequence numbers and timestamps.
     pub(super) seed: u64,
+    /// How long after their due time our packets leave.
+    pub(super) stagger: Duration,
     /// Which of our addresses faces that one.
     pub(super) route: fn(IpAddr) -> Option<IpAddr>,
 }
@@ -359,6 +361,7 @@ impl Participant {
             cname: Arc::from(format!("{:016x}", self.rng.u64(..))),
             anchor: self.config.anchor,
             seed: self.rng.u64(..),
+            stagger: self.config.stagger,
         }));
         // IPv6 routes that lead nowhere are common and would only delay the checks.
         let options = sdp::AnswerOptions { our_setup: connection.setup, ipv6: false };

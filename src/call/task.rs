@@ -57,6 +57,7 @@ pub(super) fn spawn(chat: ChatId, options: JoinOptions, ends: Ends) {
         options,
         anchor: NtpAnchor::new(Instant::now(), SystemTime::now()),
         seed: fastrand::u64(..),
+        stagger: ends.player.next_stagger(),
         route,
     });
     let driver = Driver {

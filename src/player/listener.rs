@@ -24,7 +24,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// The next frame, up to 200 ms before it is due; `None` when the programme is over.
+    /// The next frame, a little before it is due; `None` when the programme is over.
     /// Cancel safe.
     pub async fn recv(&mut self) -> Option<SharedFrame> {
         self.frames.recv().await

@@ -34,7 +34,8 @@ mod worker;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -61,6 +62,11 @@ pub const MAX_QUEUED: usize = 10_000;
 
 /// How many events a follower may be behind: a full queue that starts and ends while it looks away.
 const FOLLOWED: usize = 2 * MAX_QUEUED + 1000;
+
+/// Calls of a programme send at so many different moments within the 20 ms of a frame of sound.
+const STAGGER_STEPS: u32 = 16;
+/// The step between two of these moments: what the timers of the runtime tell apart.
+const STAGGER_STEP: Duration = Duration::from_millis(1);
 
 /// The loudest volume that can be asked for: Telegram's own sliders end here too.
 pub const MAX_VOLUME_PERCENT: u16 = 200;
@@ -109,6 +115,7 @@ pub struct Player {
     commands: mpsc::Sender<Command>,
     status: watch::Receiver<PlayerStatus>,
     events: Arc<broadcast::Receiver<PlayerEvent>>,
+    n_staggered: Arc<AtomicU32>,
 }
 
 impl Player {
@@ -122,7 +129,7 @@ impl Player {
         let first_status = PlayerStatus::first(&options);
         let (shown, status) = watch::channel(first_status);
         tokio::spawn(task::run(options, inbox, events, shown));
-        Self { commands, status, events: Arc::new(first_events) }
+        Self { commands, status, events: Arc::new(first_events), n_staggered: Arc::default() }
     }
 
     /// Appends an item; it plays when its turn comes.
@@ -232,7 +239,7 @@ impl Player {
         self.ask(|reply| Command::Repeat { repeat, reply }).await
     }
 
-    /// Holds the current item, or the next one to come. Heard within about 200 ms.
+    /// Holds the current item, or the next one to come. Heard within about 50 ms.
     ///
     /// # Errors
     /// [`PlayError::Closed`].
@@ -328,6 +335,18 @@ impl Player {
         // A failed send drops the tap, which the listener notices as the end.
         let _over = self.commands.send(Command::Listen { tap }).await;
         listener
+    }
+
+    /// How long after their due time one call more should send its frames: nothing for the first,
+    /// and for all others such that they spread evenly over the time of a frame of sound, however
+    /// many there are; 15 ms at most.
+    ///
+    /// Calls that all send at once have all the work of 20 ms in the same millisecond, and who
+    /// comes last is late; spread, they keep their time up to a busy machine.
+    pub fn next_stagger(&self) -> Duration {
+        // 0, 7, 14, 5, 12 …: all of them once before one comes again.
+        let n = self.n_staggered.fetch_add(1, Ordering::Relaxed) % STAGGER_STEPS;
+        STAGGER_STEP * (7 * n % STAGGER_STEPS)
     }
 
     /// The programme as it is now, and a way to wait for changes.

@@ -37,10 +37,11 @@ use super::{
 use crate::media::pace::SPEEDS;
 use crate::time::MediaTime;
 
-/// How long before it is due a slot is handed to the calls. It covers the delays of the
-/// scheduler between programme and call on a loaded machine (tens of milliseconds; 100 and more
-/// have been seen when every core is busy), and is short enough for a pause to feel immediate.
-pub(super) const LEAD: Duration = Duration::from_millis(200);
+/// How long before it is due a slot is handed to the calls. Nothing that is asked for is heard
+/// sooner, so it is short: a little more than a slot, so that a call which wakes to send one
+/// finds the next one there and need not wake for it. A machine so busy that the programme is
+/// later than that has late calls, too.
+pub(super) const LEAD: Duration = Duration::from_millis(25);
 
 /// An item that has had nothing for so long makes room for the slate.
 #[cfg(feature = "openh264")]

@@ -29,6 +29,8 @@ pub(super) struct Lane {
     /// What the stream does not count itself.
     pub(super) counted: StreamStats,
     pub(super) muted: bool,
+    /// How long after its due time a frame leaves.
+    stagger: Duration,
     frames: VecDeque<Queued>,
     /// Nothing but a key frame can be decoded next.
     needs_key: bool,
@@ -43,6 +45,8 @@ pub(super) struct Lane {
 #[derive(Debug)]
 struct Queued {
     frame: SharedFrame,
+    /// When it leaves.
+    due: Instant,
     /// Where it lies in the call's time.
     elapsed: MediaTime,
 }
@@ -51,6 +55,8 @@ struct Queued {
 #[derive(Debug)]
 pub(super) struct Begun {
     pub(super) frame: SharedFrame,
+    /// When its first packet leaves.
+    pub(super) due: Instant,
     pub(super) n_packets: usize,
 }
 
@@ -72,13 +78,14 @@ pub(super) enum Dropped {
 }
 
 impl Lane {
-    pub(super) fn new(stream: SendStream) -> Self {
+    pub(super) fn new(stream: SendStream, stagger: Duration) -> Self {
         let video = stream.config().kind == MediaKind::Video;
         Self {
             stream,
             reports: Schedule::default(),
             counted: StreamStats::default(),
             muted: false,
+            stagger,
             frames: VecDeque::new(),
             needs_key: video,
             cut: false,
@@ -89,7 +96,7 @@ impl Lane {
 
     /// When the next frame is due.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.frames.front().map(|queued| queued.frame.due)
+        self.frames.front().map(|queued| queued.due)
     }
 
     /// Whether a receiver has to be given a key frame before anything else.
@@ -105,7 +112,8 @@ impl Lane {
             Dropped::NotDecodable
         } else {
             self.cut = false;
-            self.frames.push_back(Queued { frame, elapsed });
+            let due = frame.due + self.stagger;
+            self.frames.push_back(Queued { frame, due, elapsed });
             return Ok(());
         };
         self.cut = self.is_video();
@@ -121,7 +129,7 @@ impl Lane {
                 self.needs_key = false;
                 self.last = Some(queued.elapsed);
                 self.dropping = None;
-                Ok(Begun { frame: queued.frame, n_packets })
+                Ok(Begun { frame: queued.frame, due: queued.due, n_packets })
             }
             Err(dropped) => {
                 // What cannot be read was not there for the encoder of the next frames either.
@@ -148,12 +156,12 @@ impl Lane {
     }
 
     /// The number of packets, or why there are none.
-    fn admit(&mut self, Queued { frame, elapsed }: &Queued, now: Instant) -> Result<usize, Dropped> {
+    fn admit(&mut self, Queued { frame, due, elapsed }: &Queued, now: Instant) -> Result<usize, Dropped> {
         let max_lateness = if self.is_video() { MAX_VIDEO_LATENESS } else { MAX_AUDIO_LATENESS };
         if self.muted {
             return Err(Dropped::Muted);
         }
-        if now.saturating_duration_since(frame.due) > max_lateness {
+        if now.saturating_duration_since(*due) > max_lateness {
             return Err(Dropped::Late);
         }
         if self.needs_key && !frame.frame.key {

@@ -47,6 +47,8 @@ pub struct SenderConfig {
     pub anchor: NtpAnchor,
     /// For first sequence numbers, timestamp offsets and the intervals of reports.
     pub seed: u64,
+    /// How long after their due time frames leave; the same for both streams.
+    pub stagger: Duration,
 }
 
 /// A request for a key frame.
@@ -85,7 +87,8 @@ impl Sender {
     /// A sender that has sent nothing.
     pub fn new(config: SenderConfig) -> Self {
         let mut rng = fastrand::Rng::with_seed(config.seed);
-        let mut lane = |config: StreamConfig| Lane::new(SendStream::new(config, &mut rng));
+        let stagger = config.stagger;
+        let mut lane = |config: StreamConfig| Lane::new(SendStream::new(config, &mut rng), stagger);
         Self {
             audio: config.audio.map(&mut lane),
             video: config.video.map(&mut lane),
@@ -327,7 +330,7 @@ impl Sender {
 
     fn note_picture(&mut self, begun: &Begun, now: Instant) {
         let frame = &begun.frame.frame;
-        self.pacer.begin(begun.frame.due, frame.duration, begun.n_packets);
+        self.pacer.begin(begun.due, frame.duration, begun.n_packets);
         if frame.key
             && let Some(since) = self.keyframe_wanted.take()
             && let Some(video) = &mut self.video

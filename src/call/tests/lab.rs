@@ -101,6 +101,7 @@ impl Lab {
                 SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000),
             ),
             seed,
+            stagger: Duration::ZERO,
             route: Some,
         });
         Self {

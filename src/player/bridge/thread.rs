@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::mpsc::Sender;
@@ -20,6 +20,10 @@ use crate::time::MediaTime;
 pub(super) const ORDERS: usize = 64;
 /// The most that is spent on encoded pictures.
 const MAX_BITRATE: u32 = 4_000_000;
+
+/// A picture that leaves so late is still of use: everybody's come late by the time of decoding
+/// and encoding while a keyframe is bridged to, as over a network that has become slower.
+const LATE: Duration = Duration::from_millis(150);
 
 /// What the thread is to do, in this order.
 #[derive(Debug)]
@@ -237,7 +241,7 @@ impl Worker {
         place: &SharedFrame,
         picture: &Picture<'_>,
     ) -> Result<Option<SharedFrame>, CoderError> {
-        if !self.key_wanted && Instant::now() > place.due {
+        if !self.key_wanted && Instant::now() > place.due + LATE {
             self.n_dropped += 1;
             return Ok(None);
         }

@@ -17,7 +17,7 @@ use crate::time::MediaTime;
 /// A slot this late is still played: the receivers' jitter buffers absorb it. A later one is
 /// filled with silence and the item goes on afterwards, because a burst of overdue sound would
 /// be thrown away by every receiver.
-pub(super) const LATE: Duration = Duration::from_millis(60);
+pub(super) const LATE: Duration = Duration::from_millis(100);
 
 /// After a standstill of the whole process longer than this, the slots between are left out
 /// instead of being sent as silence all at once.

@@ -47,7 +47,7 @@ impl Run {
             others: vec![],
         };
         let config =
-            SenderConfig { audio: Some(audio), video: Some(video), cname: "telecast".into(), anchor, seed };
+            SenderConfig { audio: Some(audio), video: Some(video), cname: "telecast".into(), anchor, seed, stagger: Duration::ZERO };
         Self { sender: Sender::new(config), start, now: start, packets: Vec::new(), reports: Vec::new() }
     }
 
