@@ -71,6 +71,15 @@ pub(super) enum Effect {
     Event(CallEvent),
 }
 
+/// When something is due.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timeouts {
+    /// Packets or reports.
+    pub(super) media: Option<Instant>,
+    /// Everything else.
+    pub(super) rest: Option<Instant>,
+}
+
 /// One participant of one video chat.
 pub(super) struct Participant {
     state: State,
@@ -192,12 +201,38 @@ impl Participant {
 
     /// The next frame of the programme, ahead of its time.
     pub(super) fn handle_frame(&mut self, frame: SharedFrame, now: Instant) {
+        self.queue_frame(frame, now);
+        self.drive(now);
+    }
+
+    /// The same, but nothing is sent yet. False when it has changed more than what waits to be sent,
+    /// and everything has to be driven.
+    pub(super) fn queue_frame(&mut self, frame: SharedFrame, now: Instant) -> bool {
         self.state.handle_frame(frame.frame.kind, frame.item, now);
         match self.connection.as_mut().filter(|connection| connection.up) {
             Some(Connection { sender: Some(sender), .. }) => sender.handle_frame(frame, now),
             _ => self.frames_unsent += 1,
         }
-        self.drive(now);
+        !self.state.has_output()
+    }
+
+    /// Does media flow, so that [`send_media`](Self::send_media) is enough when some is due?
+    pub(super) fn is_streaming(&self) -> bool {
+        let connection = self.connection.as_ref().filter(|connection| connection.up);
+        self.milestones.first_rtp.is_some() && connection.is_some_and(|it| it.peer.sends_directly())
+    }
+
+    /// Sends what is due of the media, and nothing else happens. False when that has changed more
+    /// than the media, and everything has to be driven.
+    pub(super) fn send_media(&mut self, now: Instant) -> bool {
+        let n_reports = self.send_due(now);
+        n_reports == 0 && !self.state.has_output()
+    }
+
+    /// When media is due.
+    pub(super) fn media_timeout(&self) -> Option<Instant> {
+        let connection = self.connection.as_ref().filter(|connection| connection.up)?;
+        connection.sender.as_ref()?.poll_timeout().map(|(at, _)| at)
     }
 
     /// Since when a viewer waits for a keyframe that is not on its way.
@@ -244,14 +279,18 @@ impl Participant {
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
+    #[cfg(test)]
     pub(super) fn poll_timeout(&mut self) -> Option<Instant> {
-        let connection = self.connection.as_mut().map(|connection| {
-            let sender = connection.sender.as_ref().and_then(Sender::poll_timeout).map(|(at, _)| at);
-            [connection.peer.poll_timeout(), sender.filter(|_| connection.up)]
-        });
+        let Timeouts { media, rest } = self.poll_timeouts();
+        media.into_iter().chain(rest).min()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due, and for what.
+    pub(super) fn poll_timeouts(&mut self) -> Timeouts {
+        let peer = self.connection.as_mut().and_then(|connection| connection.peer.poll_timeout());
         let list = self.list.poll_timeout().filter(|_| self.wants_frames());
-        let company = self.company.poll_timeout();
-        connection.into_iter().flatten().chain([self.state.poll_timeout(), list, company]).flatten().min()
+        let rest = [peer, self.state.poll_timeout(), list, self.company.poll_timeout()];
+        Timeouts { media: self.media_timeout(), rest: rest.into_iter().flatten().min() }
     }
 
     /// The next datagram to send.
@@ -512,10 +551,11 @@ impl Participant {
     }
 
     /// Send first what is due: everything else can wait a turn.
-    fn send_due(&mut self, now: Instant) {
+    /// Sends the packets and reports that are due; gives the number of reports.
+    fn send_due(&mut self, now: Instant) -> usize {
         let (audible, visible) = (self.state.audible(), self.state.visible());
-        let Some(connection) = self.connection.as_mut().filter(|connection| connection.up) else { return };
-        let Some(sender) = &mut connection.sender else { return };
+        let Some(connection) = self.connection.as_mut().filter(|connection| connection.up) else { return 0 };
+        let Some(sender) = &mut connection.sender else { return 0 };
         sender.set_muted(MediaKind::Audio, !audible);
         sender.set_muted(MediaKind::Video, !visible);
         while let Some(packet) = sender.poll_packet(now) {
@@ -531,11 +571,14 @@ impl Participant {
                 }
             }
         }
+        let mut n_reports = 0;
         while let Some(report) = sender.poll_report(now) {
+            n_reports += 1;
             if let Err(error) = connection.peer.send_rtcp(&report.to_bytes(), now) {
                 tracing::trace!(%error, "a report was refused");
             }
         }
+        n_reports
     }
 
     fn handle_channel_open(&mut self, now: Instant) {

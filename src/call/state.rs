@@ -451,6 +451,11 @@ impl State {
         self.outputs.pop_front()
     }
 
+    /// Is there something to do?
+    pub(super) fn has_output(&self) -> bool {
+        !self.outputs.is_empty()
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let phase = match self.phase {

@@ -282,8 +282,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Does media go past the engine?
-    #[cfg(test)]
+    /// Does media go past the engine? Then sending it changes nothing else.
     pub(crate) fn sends_directly(&self) -> bool {
         self.srtp.is_open()
     }

@@ -72,7 +72,6 @@ impl Srtp {
         matches!(self.state, State::Listening(_))
     }
 
-    #[cfg(test)]
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, State::Open(_))
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
@@ -28,6 +29,11 @@ impl Listener {
     /// Cancel safe.
     pub async fn recv(&mut self) -> Option<SharedFrame> {
         self.frames.recv().await
+    }
+
+    /// The same for a task that waits for more than this.
+    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<SharedFrame>> {
+        self.frames.poll_recv(context)
     }
 
     /// The next frame, if it is there already.

@@ -361,7 +361,12 @@ fn what_is_queued_in_the_last_moment_follows_without_an_end() {
     let options = PlayerOptions { stay: false, ..options() };
     let mut rig = Rig::new(options, Pace::default());
     rig.state.enqueue(Clip::of_secs(1).item("a"));
-    rig.run(Duration::from_millis(1100));
+    rig.run(Duration::from_millis(900));
+    // Until all of it is on its way, and not yet heard.
+    while rig.status.state == PlayerState::Playing {
+        rig.run(Duration::from_millis(1));
+    }
+    assert_eq!(ends(&rig), []);
     rig.state.enqueue(Clip::of_secs(1).item("b"));
     rig.run(secs(3));
     let n_ends = rig.events.iter().filter(|(_, event)| matches!(event, PlayerEvent::QueueEnded)).count();

@@ -27,6 +27,10 @@ struct Run {
 
 impl Run {
     fn new(seed: u64) -> Self {
+        Self::staggered(seed, Duration::ZERO)
+    }
+
+    fn staggered(seed: u64, stagger: Duration) -> Self {
         let start = start();
         let anchor = NtpAnchor::new(start, UNIX_EPOCH + Duration::from_secs(1_700_000_000));
         let rtx = Some(RtxConfig { ssrc: RTX, payload_type: 105 });
@@ -46,8 +50,14 @@ impl Run {
             rtx,
             others: vec![],
         };
-        let config =
-            SenderConfig { audio: Some(audio), video: Some(video), cname: "telecast".into(), anchor, seed, stagger: Duration::ZERO };
+        let config = SenderConfig {
+            audio: Some(audio),
+            video: Some(video),
+            cname: "telecast".into(),
+            anchor,
+            seed,
+            stagger,
+        };
         Self { sender: Sender::new(config), start, now: start, packets: Vec::new(), reports: Vec::new() }
     }
 
@@ -97,6 +107,22 @@ fn assert_contiguous(packets: &[&(Duration, Packet)]) {
     for pair in packets.windows(2) {
         assert_eq!(pair[1].1.sequence_number, pair[0].1.sequence_number.wrapping_add(1));
     }
+}
+
+#[test]
+fn both_streams_of_a_call_are_staggered_alike_and_their_timestamps_are_not() {
+    let mut run = Run::staggered(1, 7 * MS);
+    for n in 0..10 {
+        run.sound(MediaTime::from_millis(20 * n));
+    }
+    for n in 0..5 {
+        run.picture(FRAME * n, n == 0, 200);
+    }
+    run.until(Duration::from_secs(1));
+    let expected: Vec<_> = (0..10).map(|n| (960 * n, (20 * n + 7) * MS)).collect();
+    assert_eq!(run.frames_of(AUDIO), expected);
+    let expected: Vec<_> = (0..5).map(|n| (3600 * n, (40 * n + 7) * MS)).collect();
+    assert_eq!(run.frames_of(VIDEO), expected);
 }
 
 #[test]
