@@ -9,7 +9,7 @@ use crate::media::{Frame, Reader, ReaderOptions};
 use crate::player::DueFrame;
 
 /// How early a programme hands out its frames.
-const LEAD: Duration = Duration::from_millis(200);
+const LEAD: Duration = crate::player::state::LEAD;
 
 /// A programme that plays the pictures of one clip.
 struct Show {
@@ -211,11 +211,11 @@ async fn many_requests_are_answered_by_few_keyframes() {
     }
     // The last one is still inside the decoder.
     show.assert_whole(159);
-    // 300 ms after the one before is due, which is 200 ms after it is made; the decoder is one
+    // 300 ms after the one before is due, which is 25 ms after it is made; the decoder is one
     // picture behind.
     let keys = show.keys();
     assert_eq!(keys[..2], [0, 100]);
-    assert!(keys.len() <= 6 && keys.windows(2).all(|pair| pair[1] - pair[0] >= 14), "{keys:?}");
+    assert!(keys.len() <= 9 && keys.windows(2).all(|pair| pair[1] - pair[0] >= 8), "{keys:?}");
 }
 
 #[tokio::test]

@@ -16,8 +16,10 @@ use super::contender::{Ours, Programs};
 use super::table::Latency;
 
 const LONGEST: Duration = Duration::from_secs(10);
-/// Between two tries, so that each meets a call at rest.
+/// Between two tries, so that each meets a call at rest. What the next one adds brings every try to
+/// another place between two packets of sound, which are 20 ms apart.
 const BETWEEN: Duration = Duration::from_millis(700);
+const FURTHER: Duration = Duration::from_millis(4);
 /// Tries for each round of the comparison.
 const TRIES: usize = 5;
 
@@ -40,8 +42,8 @@ fn start(programs: &Programs<'_>, before: &Path, file: &Path, tries: &mut Vec<f6
     let file = file.to_str().context("a path that is no text")?;
     let chat = Arc::new(Chat::start(programs.telecast)?);
     let ours = Ours::start(programs.telecast, &chat, before, &["--loop"])?;
-    for _ in 0..TRIES {
-        rest();
+    for n in 0..TRIES {
+        rest(n);
         let asked =
             ours.say(&json!({ "type": "command", "command": "play", "source": file, "now": true }))?;
         let began =
@@ -55,8 +57,8 @@ fn start(programs: &Programs<'_>, before: &Path, file: &Path, tries: &mut Vec<f6
 fn seek(programs: &Programs<'_>, file: &Path, tries: &mut Vec<f64>) -> Result<()> {
     let chat = Arc::new(Chat::start(programs.telecast)?);
     let ours = Ours::start(programs.telecast, &chat, file, &[])?;
-    for place_s in PLACES_S {
-        rest();
+    for (n, place_s) in PLACES_S.into_iter().enumerate() {
+        rest(n);
         let place = place_s * 1000;
         let asked = ours.say(&json!({ "type": "command", "command": "seek", "position_ms": place }))?;
         let began = ours.wait_for(LONGEST, |event| {
@@ -70,6 +72,6 @@ fn seek(programs: &Programs<'_>, file: &Path, tries: &mut Vec<f64>) -> Result<()
 }
 
 #[expect(clippy::disallowed_methods, reason = "a call at rest is one that nothing was asked of for a while")]
-fn rest() {
-    sleep(BETWEEN);
+fn rest(n: usize) {
+    sleep(BETWEEN + FURTHER * u32::try_from(n).unwrap_or(0));
 }
