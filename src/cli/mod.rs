@@ -89,7 +89,7 @@ enum Command {
 }
 
 /// One thread is half busy with so many calls on a small machine.
-const CALLS_PER_THREAD: usize = 64;
+const CALLS_PER_THREAD: usize = 128;
 
 /// Parses the arguments and runs what they ask for.
 #[must_use]
