@@ -550,7 +550,6 @@ impl Participant {
         }
     }
 
-    /// Send first what is due: everything else can wait a turn.
     /// Sends the packets and reports that are due; gives the number of reports.
     fn send_due(&mut self, now: Instant) -> usize {
         let (audible, visible) = (self.state.audible(), self.state.visible());

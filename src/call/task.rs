@@ -135,6 +135,7 @@ impl Driver {
             Some(over) => over,
             None => self.stay().await,
         };
+        self.place = None;
         self.say_farewell().await;
         self.publish(over);
     }
@@ -142,10 +143,11 @@ impl Driver {
     /// Begins to join when there is a place among those who do. Gives the last status when the call
     /// is over before.
     async fn wait_for_place(&mut self) -> Option<CallStatus> {
+        let mut place = std::pin::pin!(JOINS.acquire());
         loop {
             tokio::select! {
                 biased;
-                place = JOINS.acquire() => {
+                place = &mut place => {
                     self.place = place.ok().map(|place| (place, Instant::now() + PLACE_FOR));
                     self.participant.start(Instant::now());
                     return None;

@@ -102,15 +102,17 @@ fn start() -> Option<SyncSender<Weak<Pulse>>> {
 
 fn watch(calls: &Receiver<Weak<Pulse>>) {
     let mut watched = Vec::new();
+    let mut next_look = now() + EVERY;
     loop {
         let call = if watched.is_empty() {
             calls.recv().map_err(|_| RecvTimeoutError::Disconnected)
         } else {
-            calls.recv_timeout(EVERY)
+            calls.recv_timeout(next_look.saturating_duration_since(now()))
         };
         match call {
             Ok(call) => watched.push(call),
             Err(RecvTimeoutError::Timeout) => {
+                next_look = now() + EVERY;
                 for (chat, ailment, late) in look(&mut watched, now()) {
                     let late_s = late.as_secs();
                     match ailment {

@@ -36,7 +36,7 @@ use rtc::shared::{TaggedBytesMut, TransportContext, TransportProtocol};
 use crate::rtp;
 use crate::rtp::clock::NtpAnchor;
 use handshake::{Handshake, Inbound};
-use srtp::Srtp;
+use srtp::{Srtp, Unprotected};
 pub use stats::{IceChecks, PeerStats, Traffic};
 
 /// The SSRCs of everything we send.
@@ -212,9 +212,10 @@ impl Peer {
     /// A datagram from the network.
     pub fn handle_datagram(&mut self, from: SocketAddr, payload: &[u8], now: Instant) {
         self.traffic.count_received(payload.len());
-        if let Some(compound) = self.srtp.unprotect(payload) {
-            self.events.push_back(PeerEvent::Rtcp(compound));
-            return;
+        match self.srtp.unprotect(from, payload) {
+            Unprotected::Rtcp(compound) => return self.events.push_back(PeerEvent::Rtcp(compound)),
+            Unprotected::Nothing => return,
+            Unprotected::Engine => {}
         }
         let payload = BytesMut::from(payload);
         if Handshake::is_dtls(&payload) {
@@ -268,7 +269,8 @@ impl Peer {
         let sequence = self.transport_sequence;
         self.transport_sequence = sequence.wrapping_add(1);
         let packet = engine::rtp_packet(packet, ids, sequence, self.anchor.ntp_at(now));
-        if let Some((to, payload)) = self.srtp.protect(&packet) {
+        if let Some(protected) = self.srtp.protect(&packet) {
+            let (to, payload) = protected?;
             self.transmits.push_back(Transmit { to, payload });
             return Ok(());
         }

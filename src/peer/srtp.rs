@@ -20,7 +20,9 @@ use rtc::srtp::context::Context;
 use rtc::srtp::option::srtcp_replay_protection;
 use rtc::srtp::protection_profile::ProtectionProfile;
 
+use super::PeerError;
 use super::ear::Heard;
+use super::engine::failed;
 
 /// How far SRTCP may come out of order, as in the engine.
 const REPLAY_WINDOW: usize = 64;
@@ -42,6 +44,17 @@ enum State {
     Deaf,
 }
 
+/// What a datagram turned out to be.
+#[derive(Debug)]
+pub(super) enum Unprotected {
+    /// RTCP.
+    Rtcp(Bytes),
+    /// The engine has to look at it.
+    Engine,
+    /// Forged, or repeated.
+    Nothing,
+}
+
 struct Open {
     ours: Context,
     theirs: Context,
@@ -54,18 +67,28 @@ impl Srtp {
     }
 
     /// The packet as a datagram and where it goes to; `None` when it is for the engine to send.
-    pub(super) fn protect(&mut self, packet: &Packet) -> Option<(SocketAddr, BytesMut)> {
+    ///
+    /// What cannot be encrypted is lost: the engine does not know how often the numbers have gone
+    /// round by now, and would use a nonce twice.
+    pub(super) fn protect(&mut self, packet: &Packet) -> Option<Result<(SocketAddr, BytesMut), PeerError>> {
         let State::Open(open) = &mut self.state else { return None };
-        let plain = packet.marshal().ok()?;
-        Some((open.to, open.ours.encrypt_rtp_with_header(&plain, &packet.header).ok()?))
+        let encrypted =
+            packet.marshal().and_then(|plain| open.ours.encrypt_rtp_with_header(&plain, &packet.header));
+        Some(encrypted.map(|datagram| (open.to, datagram)).map_err(failed("encrypt a packet")))
     }
 
-    /// An SRTCP datagram, decrypted; `None` when the engine has to look at it.
-    pub(super) fn unprotect(&mut self, datagram: &[u8]) -> Option<Bytes> {
-        let State::Open(open) = &mut self.state else { return None };
+    /// What becomes of a datagram that has come in.
+    pub(super) fn unprotect(&mut self, from: SocketAddr, datagram: &[u8]) -> Unprotected {
+        let State::Open(open) = &mut self.state else { return Unprotected::Engine };
         // RFC 7983 and RFC 5761: what is RTCP where everything shares a port.
-        let [128..=191, 192..=223, ..] = datagram else { return None };
-        Some(open.theirs.decrypt_rtcp(datagram).ok()?.freeze())
+        let [128..=191, 192..=223, ..] = datagram else { return Unprotected::Engine };
+        // Before anything is remembered of it: the context keeps a window for every SSRC.
+        if from != open.to {
+            return Unprotected::Nothing;
+        }
+        // A repetition is nothing new, and the engine would not know it for one.
+        let decrypted = open.theirs.decrypt_rtcp(datagram);
+        decrypted.map_or(Unprotected::Nothing, |compound| Unprotected::Rtcp(compound.freeze()))
     }
 
     pub(super) fn is_listening(&self) -> bool {
@@ -105,7 +128,9 @@ impl Srtp {
             }
         }
         let found = match &first_blocks[..] {
-            [ours, theirs, ..] => self.contexts(ours, theirs, cipher.len() - plain.len()),
+            [ours, theirs, ..] => {
+                cipher.len().checked_sub(plain.len()).and_then(|tag_len| self.contexts(ours, theirs, tag_len))
+            }
             _ => None,
         };
         let check = found.and_then(|(mut ours, theirs)| {

@@ -263,7 +263,7 @@ impl Bridge {
 
     /// Hands a picture to the encoder in place of letting it go.
     fn encode(&mut self, frame: SharedFrame, key: bool) -> Option<SharedFrame> {
-        let begun = self.group_at.unwrap_or(frame.at);
+        let (begun, due) = (self.group_at.unwrap_or(frame.at), frame.due);
         let bitrate_bps = bitrate(self.copied_bytes, frame.at - begun);
         if self.order(Order::Encode { frame: Arc::clone(&frame), key, bitrate_bps }) {
             if self.mode == Mode::Copying {
@@ -271,6 +271,10 @@ impl Bridge {
             }
             self.mode = Mode::Bridging;
             self.n_inside += 1;
+            if key {
+                // It answers whoever asks from now on.
+                self.last_key_due = self.last_key_due.max(Some(due));
+            }
             return None;
         }
         // The decoder misses this one: no picture after it in this group can be made.

@@ -54,7 +54,14 @@ impl Slate {
         let plan = PlanOptions { audio: false, ..options.plan };
         let mut reader = Reader::open_picture(path, &ReaderOptions { plan, ..options })?;
         let (mut frames, mut begun, mut n_bytes) = (Vec::<Frame>::new(), None, 0);
-        while let Some(frame) = reader.next_frame()? {
+        loop {
+            let frame = match reader.next_frame() {
+                Ok(Some(frame)) => frame,
+                // What there is before the damage goes round.
+                Err(_) if !frames.is_empty() => break,
+                Ok(None) => break,
+                Err(error) => return Err(error.into()),
+            };
             if frame.kind != MediaKind::Video || frame.codec != Codec::H264 || begun.is_none() && !frame.key {
                 continue;
             }

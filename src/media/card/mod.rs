@@ -96,7 +96,12 @@ fn wanted(options: &ReaderOptions) -> Option<&CardOptions> {
 /// Title and artist by the name of a file: `Artist - Title.mp3`.
 fn names(input: &str) -> (String, Option<String>) {
     let path = match input.split_once("://") {
-        Some((_, address)) => address.split(['?', '#']).next().unwrap_or(address),
+        // Nor is a password for everybody to see.
+        Some((_, address)) => {
+            let address = address.split(['?', '#']).next().unwrap_or(address);
+            let (host, path) = address.split_at(address.find('/').unwrap_or(address.len()));
+            if path.trim_matches('/').is_empty() { host.rsplit('@').next().unwrap_or(host) } else { address }
+        }
         None => input,
     };
     let last = path.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or(path);

@@ -174,6 +174,8 @@ fn a_name_stands_in_for_a_title() {
         ("song_of_songs.flac", "song of songs", None),
         ("https://example.org/a/live.mp3?key=1", "live", None),
         ("http://radio.example.org/", "radio.example.org", None),
+        ("http://source:hackme@radio.example.org:8000", "radio.example.org:8000", None),
+        ("http://source:hackme@radio.example.org/live.ogg", "live", None),
         ("t.me/name/5", "5", None),
         ("-", "-", None),
         (" - .mp3", " - ", None),

@@ -274,7 +274,7 @@ impl Reader {
     /// How fast it goes from the next frame on, in percent, within [`SPEEDS`]: the pitch of its sound
     /// stays. From the place that is returned on, times of frames are those in which they are played;
     /// after a seek these begin at the place that was found. Sound that could be copied is encoded
-    /// for as long as the speed is not 100; pictures are copied at any speed.
+    /// from there to the next seek; pictures are copied at any speed.
     pub fn set_speed(&mut self, percent: u16) -> Pace {
         let percent = percent.clamp(*SPEEDS.start(), *SPEEDS.end());
         if percent == self.paces.last().percent {
@@ -406,7 +406,7 @@ impl Reader {
 
     fn pop_picture(&mut self) -> Option<Frame> {
         let frame = self.pictures.as_mut().and_then(Pictures::pop)?;
-        self.shown = frame.pts + frame.duration;
+        self.shown = frame.pts;
         Some(self.as_played(frame))
     }
 

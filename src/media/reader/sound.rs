@@ -331,7 +331,9 @@ impl Sound {
             self.resampler = resampler;
         }
         let begun = sound.start - self.origin;
-        let percent = self.paces.percent_at(begun);
+        // A change may lie a little behind the place that the sound has come to.
+        let newest = self.paces.last().percent;
+        let percent = if self.rises { newest } else { self.paces.percent_at(begun) };
         let is_moved = self.paces.play_of(begun) != begun || percent != 100;
         let at = if is_moved {
             self.paces.play_of(begun).to_ticks(SAMPLE_RATE)

@@ -23,7 +23,7 @@ const MAX_BITRATE: u32 = 4_000_000;
 
 /// A picture that leaves so late is still of use: everybody's come late by the time of decoding
 /// and encoding while a keyframe is bridged to, as over a network that has become slower.
-const LATE: Duration = Duration::from_millis(150);
+const LATE: Duration = Duration::from_millis(250);
 
 /// What the thread is to do, in this order.
 #[derive(Debug)]

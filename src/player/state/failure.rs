@@ -89,6 +89,9 @@ impl State {
 
     /// Silence until the item is opened again.
     fn wait_for_retry(&mut self, pause: Duration) {
+        if self.is_mixing() {
+            self.fade_out();
+        }
         self.end_crossfade(EndReason::Finished);
         let at = self.timeline.slot_at();
         self.tries.failed_at = at;

@@ -24,7 +24,9 @@ impl State {
         debug!(item = deck.id.0, ?to, "seek");
         self.fade_out();
         self.end_crossfade(EndReason::Finished);
-        self.current.as_mut().expect("it was there above").seek(to);
+        // What goes may have failed, and that may end the programme.
+        let Some(deck) = &mut self.current else { return Err(PlayError::NothingPlaying) };
+        deck.seek(to);
         // Whoever could not be read on may be readable there.
         self.tries.end_waiting();
         self.timeline.cue();

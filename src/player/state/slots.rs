@@ -129,6 +129,10 @@ impl State {
                 Slot::Ended => {
                     self.finish_by_itself();
                     self.arrange();
+                    // What two items had together falls now; the next one begins behind it.
+                    if let Some(sound) = self.cuts.take_tail() {
+                        return Filling { sound: Some(sound), ..Filling::default() };
+                    }
                 }
             }
         }

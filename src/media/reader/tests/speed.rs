@@ -102,3 +102,23 @@ fn after_a_seek_it_goes_on_at_its_speed_from_the_place_that_was_found() {
     assert_eq!(pictures[30].pts, landed + MediaTime::from_millis(500));
     assert_eq!(of_kind(&frames, MediaKind::Audio)[0].pts, landed);
 }
+
+#[test]
+fn slow_pictures_do_not_part_from_the_sound_wherever_the_speed_changes() {
+    for n_before in 40..64 {
+        let mut reader = Reader::open("test:320x180@10?for=8s", ReaderOptions::default()).unwrap();
+        for _ in 0..n_before {
+            reader.next_frame().unwrap().unwrap();
+        }
+        reader.set_speed(200);
+        let rest = frames(&mut reader);
+        let [sound, pictures] = [MediaKind::Audio, MediaKind::Video].map(|kind| {
+            let last = of_kind(&rest, kind).pop().unwrap();
+            last.pts + last.duration
+        });
+        assert!(
+            (sound - pictures).abs() <= MediaTime::from_millis(60),
+            "{n_before}: {sound:?}, {pictures:?}"
+        );
+    }
+}

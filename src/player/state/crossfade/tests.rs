@@ -224,6 +224,31 @@ fn a_reader_that_fails_in_a_fade_ends_alone() {
 }
 
 #[test]
+fn whoever_steers_while_what_goes_has_failed_breaks_nothing() {
+    for delay in (0..1000).step_by(5) {
+        let options = PlayerOptions {
+            wait_for_listener: false,
+            crossfade: ms(2000),
+            on_failure: OnFailure::Stop,
+            ..PlayerOptions::default()
+        };
+        let mut rig = Rig::new(options, Pace::default());
+        rig.state.enqueue(Clip { fails_at: Some(ms(4000)), ..Clip::of_secs(5) }.item("bad"));
+        rig.state.enqueue(Clip::of_secs(5).item("good"));
+        while rig.state.crossfade.is_none() {
+            run(&mut rig, 20);
+        }
+        run(&mut rig, 500 + delay);
+        // Whether there is something left to seek in depends on who was first.
+        let _either = rig.state.seek(ms(1000));
+        run(&mut rig, 1000);
+        let ends =
+            |id: &str| told(&rig).iter().filter(|it| it.starts_with(id) && !it.contains("starts")).count();
+        assert!(ends("1 ") == 1 && ends("2 ") <= 1, "{delay}: {:?}", told(&rig));
+    }
+}
+
+#[test]
 fn pictures_of_the_next_item_begin_with_its_sound() {
     let mut rig = rig(ms(2000));
     let items = [0, 1].map(|_| rig.state.enqueue(Clip::of_secs(5).item("clip")));
