@@ -1,6 +1,6 @@
 //! 20 ms of sound after the other → the factor that brings a whole item to one loudness.
 //!
-//! The loudness is measured by EBU R 128 while the sound comes by, [`LOOKAHEAD_SLOTS`] before it
+//! The loudness is measured by EBU R 128 while the sound comes by, `LOOKAHEAD_SLOTS` before it
 //! is heard: so an item begins at a factor that fits, and what is learned later arrives so
 //! slowly that nobody hears it. A loud passage is not made quieter than the rest, because the
 //! measure is that of everything so far. Of an item that has been measured before, one factor
