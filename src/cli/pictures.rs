@@ -42,6 +42,7 @@ impl PictureArgs {
             bitrate_bps: self.video_bitrate,
             copy_height: self.copy_height,
             copy_bps: u64::from(self.copy_bitrate),
+            ..PictureOptions::default()
         };
         PlanOptions { video, pictures, ..PlanOptions::default() }
     }

@@ -95,6 +95,11 @@ impl Codec {
             Self::Unknown(name) => name,
         }
     }
+
+    /// A codec of pictures as people write it: `H.264`, `VP8`, `VP9`.
+    pub fn spelled(&self) -> String {
+        if *self == Self::H264 { "H.264".to_owned() } else { self.name().to_uppercase() }
+    }
 }
 
 /// One *encoded* picture, or 20 ms of encoded sound, ready to be packetized.

@@ -12,7 +12,7 @@ use super::demux::generated::FORMAT;
 
 pub(super) use self::planner::{Planner, Selection};
 pub use self::remedy::remedy;
-pub use self::wanted::{ENCODED_HEIGHT, PictureOptions, PlanOptions, TrackChoice};
+pub use self::wanted::{ENCODED_HEIGHT, PictureOptions, PlanOptions, TrackChoice, VideoCodecs};
 
 mod planner;
 mod remedy;
@@ -216,6 +216,12 @@ pub enum Refusal {
     /// No readable sequence parameter set.
     #[error("the picture's H.264 parameters (SPS) are missing or damaged")]
     NoParameters,
+    /// A codec that a chat does not take.
+    #[error("the picture is {}, which one of the chats does not take", .codec.spelled())]
+    NotTaken {
+        /// H.264, VP8 or VP9.
+        codec: Codec,
+    },
     /// Another codec.
     #[error("the picture is {codec}; telecast sends H.264, VP8 and VP9")]
     VideoCodec {

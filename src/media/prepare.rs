@@ -149,7 +149,7 @@ pub fn prepare(
         if copy_video {
             command.args(["-c:v", "copy"]);
         } else {
-            command.args(foreign::PICTURES);
+            command.args(foreign::SHAPE).args(foreign::H264);
         }
     }
     if has_audio {

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use telecast::media::{MediaError, MediaKind, Reader, ReaderOptions};
+use telecast::media::plan::{PictureOptions, PlanOptions, TrackPlan, VideoCodecs};
+use telecast::media::{Codec, MediaError, MediaKind, Reader, ReaderOptions};
 use telecast::time::MediaTime;
 
 use crate::formats::ffmpeg;
@@ -197,6 +198,40 @@ fn ffmpeg_reads_transport_streams_and_hevc() {
             Reader::open(&path, ReaderOptions::default()).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(frames(&mut reader).len(), 50, "{name}");
     }
+}
+
+#[test]
+fn ffmpeg_makes_vp8_for_chats_without_h264_and_leaves_vp8_alone() {
+    let codecs = VideoCodecs { h264: false, ..VideoCodecs::ALL };
+    let pictures = PictureOptions { codecs, ..PictureOptions::default() };
+    let mut options = ReaderOptions::default();
+    options.plan = PlanOptions { pictures, ..PlanOptions::default() };
+    let open = |path: &Path| Reader::open(path, options.clone()).unwrap();
+    let mut reader = open(&clip("clip.mp4"));
+    assert_eq!(reader.plan().video.to_string(), "transcode: ffmpeg");
+    assert_eq!(
+        reader.plan().video.reason(),
+        "FFmpeg converts it while it plays, because the picture is H.264, which one of the chats does not take."
+    );
+    let read = std::iter::from_fn(|| reader.next_frame().unwrap());
+    let shown: Vec<_> = read.filter(|frame| frame.kind == MediaKind::Video).collect();
+    assert!(shown.iter().all(|frame| frame.codec == Codec::Vp8));
+    assert_eq!(shown.len(), 600);
+    let keys: Vec<_> = shown.iter().filter(|frame| frame.key).map(|frame| frame.pts).collect();
+    let longest = keys.windows(2).map(|two| two[1] - two[0]).max().unwrap();
+    assert!(longest <= MediaTime::from_millis(1040) && keys.len() == 20, "{longest:?}, {} keys", keys.len());
+    let bytes: usize = shown.iter().map(|frame| frame.data.len()).sum();
+    assert!(bytes * 8 < 20 * 2_600_000, "{} bit/s", bytes * 8 / 20);
+    assert!(shown.iter().all(|frame| frame.data.len() < 150_000), "a keyframe is no burst");
+    let landed = reader.seek(MediaTime::from_secs(15)).unwrap();
+    assert_eq!(landed, MediaTime::from_secs(15));
+
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(&open(&avi(dir.path())).plan().video, TrackPlan::Transcode { to: Codec::Vp8, .. }));
+    assert!(open(&clip("vp8.webm")).plan().video.is_copy());
+    // What is made for a test stays what it is.
+    let made = open(Path::new("test:640x360")).plan().video.clone();
+    assert!(matches!(&made, TrackPlan::Transcode { to: Codec::H264, .. }), "{made:?}");
 }
 
 #[cfg(feature = "cli")]

@@ -1,8 +1,9 @@
 //! Anything that FFmpeg opens → packets: a child process that converts it into Matroska with
-//! H.264 and Opus, which is read from a pipe.
+//! H.264 (or VP8) and Opus, which is read from a pipe.
 //!
-//! The pictures come without B-frames and with a keyframe every two seconds, so both tracks are
-//! copied from there on. A seek starts the child again at the place that is wanted.
+//! The pictures come without B-frames and with a keyframe every two seconds (every second in VP8,
+//! where nobody else makes one), so both tracks are copied from there on. A seek starts the child
+//! again at the place that is wanted.
 
 use std::ffi::OsString;
 use std::io::{self, Read};
@@ -19,13 +20,16 @@ use crate::time::MediaTime;
 
 /// The program and Debian's package of it.
 pub(in crate::media) const PROGRAM: &str = "ffmpeg";
-/// Pictures that are copied from then on: what receivers in a call decode everywhere, and one core
-/// encodes in time. Fields, where there are any, become frames; everything else passes.
-pub(in crate::media) const PICTURES: &[&str] = &[
+/// What pictures become before they are encoded: of a size that one core encodes in time. Fields,
+/// where there are any, become frames; everything else passes.
+pub(in crate::media) const SHAPE: &[&str] = &[
     "-vf",
     "bwdif=mode=send_frame:deint=interlaced,scale=-2:'min(720,trunc(ih/2)*2)',format=yuv420p",
     "-fpsmax",
     "60",
+];
+/// Pictures that are copied from then on: what receivers in a call decode everywhere.
+pub(in crate::media) const H264: &[&str] = &[
     "-c:v",
     "libx264",
     "-profile:v",
@@ -44,6 +48,33 @@ pub(in crate::media) const PICTURES: &[&str] = &[
     "2500k",
     "-force_key_frames",
     "expr:gte(t,n_forced*2)",
+];
+/// The same for chats that take no H.264. Nothing is held back or hidden: each picture comes out as
+/// one packet when it goes in.
+const VP8: &[&str] = &[
+    "-c:v",
+    "libvpx",
+    "-deadline",
+    "realtime",
+    "-cpu-used",
+    "8",
+    "-lag-in-frames",
+    "0",
+    "-auto-alt-ref",
+    "0",
+    "-crf",
+    "10",
+    "-b:v",
+    "2500k",
+    "-maxrate",
+    "2500k",
+    "-bufsize",
+    "2500k",
+    // A keyframe, in percent of what a picture may take on average: larger ones come in bursts.
+    "-max-intra-rate",
+    "600",
+    "-force_key_frames",
+    "expr:gte(t,n_forced)",
 ];
 /// Sound that is copied from then on.
 pub(in crate::media) const SOUND: &[&str] = &[
@@ -78,6 +109,17 @@ pub struct Wanted {
     pub video_track: Option<TrackChoice>,
     /// Which sound; the first otherwise.
     pub audio_track: Option<TrackChoice>,
+    /// What pictures become.
+    pub encoded: Encoded,
+}
+
+/// What FFmpeg makes of pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoded {
+    /// What every chat takes that has been seen so far.
+    H264,
+    /// What is left to chats without it.
+    Vp8,
 }
 
 /// A child that converts while it is read.
@@ -252,7 +294,11 @@ fn arguments(wanted: &Wanted, from: MediaTime) -> Vec<OsString> {
     let mut add = |words: &[&str]| all.extend(words.iter().map(OsString::from));
     if wanted.video {
         add(&["-map", &stream("V", wanted.video_track)]);
-        add(PICTURES);
+        add(SHAPE);
+        add(match wanted.encoded {
+            Encoded::H264 => H264,
+            Encoded::Vp8 => VP8,
+        });
     }
     if wanted.audio {
         add(&["-map", &stream("a", wanted.audio_track)]);
@@ -311,7 +357,15 @@ mod tests {
         command.args(["-c", script, CLIP]);
         let (inner, running) = read_from(command, &input)?;
         let (source, tracks) = (SourceOptions::default(), inner.tracks().to_vec());
-        let wanted = Wanted { input, source, video: true, audio: true, video_track: None, audio_track: None };
+        let wanted = Wanted {
+            input,
+            source,
+            video: true,
+            audio: true,
+            video_track: None,
+            audio_track: None,
+            encoded: Encoded::H264,
+        };
         Ok(Foreign { wanted, tracks, inner, running, offset: MediaTime::ZERO, ended: false })
     }
 

@@ -50,7 +50,7 @@ impl Selection {
                 AudioDecoder::new(track).is_ok()
             }),
             video: pick(MediaKind::Video, options.video, options.video_track, &|track| {
-                matches!(track.codec, Codec::H264 | Codec::Vp8 | Codec::Vp9)
+                options.pictures.codecs.take(&track.codec)
             }),
         }
     }
@@ -153,12 +153,11 @@ impl Planner {
             Some(_) => self.sound.n_packets >= LOOK_AT_SOUND,
         };
         let pictures_sure = match self.selection.video {
-            Some(track) if self.codec_of(track) == &Codec::H264 => self.pictures.is_sure(),
-            Some(track) if matches!(self.codec_of(track), Codec::Vp8 | Codec::Vp9) => {
-                self.pictures.key_seen || self.pictures.n_pictures >= WAIT_FOR_KEY
-            }
+            None => true,
             // Not looked into, so one packet too many would be read for nothing.
-            Some(_) | None => true,
+            Some(track) if !self.options.pictures.codecs.take(self.codec_of(track)) => true,
+            Some(track) if self.codec_of(track) == &Codec::H264 => self.pictures.is_sure(),
+            Some(_) => self.pictures.key_seen || self.pictures.n_pictures >= WAIT_FOR_KEY,
         };
         sound_sure && pictures_sure || self.n_packets >= MAX_PACKETS || self.n_bytes >= MAX_BYTES
     }
@@ -251,6 +250,9 @@ impl Planner {
         };
         let codec = self.codec_of(index).clone();
         let verdict = match codec {
+            Codec::H264 | Codec::Vp8 | Codec::Vp9 if !self.options.pictures.codecs.take(&codec) => {
+                Err(Refusal::NotTaken { codec: codec.clone() })
+            }
             Codec::H264 => self.pictures.verdict(),
             Codec::Vp8 | Codec::Vp9 => self.pictures.vpx_verdict(&codec),
             ref other => Err(Refusal::VideoCodec { codec: other.name().to_owned() }),
@@ -269,7 +271,7 @@ impl Planner {
                 track: index,
                 reason: format!(
                     "The picture is {}, which chats take beside H.264, so it is copied.",
-                    codec.name().to_uppercase()
+                    codec.spelled()
                 ),
                 codec,
             },

@@ -5,11 +5,13 @@ use super::{Plan, Refusal, TrackPlan};
 /// The `ffmpeg` command that writes a copy of `input` which is copied from then on.
 ///
 /// Keyframes every two seconds, so that nobody waits long for a picture. `None` when there is
-/// nothing in the file to keep.
+/// nothing in the file to keep, or a chat takes no H.264.
 pub fn remedy(input: &str, plan: &Plan) -> Option<String> {
     let video = match &plan.video {
         TrackPlan::Card { .. } | TrackPlan::None { .. } => None,
         TrackPlan::Copy { .. } => Some("-c:v copy".to_owned()),
+        // No file that is copied everywhere is copied here.
+        TrackPlan::Refused { refusal: Refusal::NotTaken { .. }, .. } => return None,
         TrackPlan::Refused { refusal, .. } => Some(encode_h264(matches!(refusal, Refusal::Interlaced))),
         TrackPlan::Transcode { .. } => Some(encode_h264(false)),
     };

@@ -224,6 +224,32 @@ fn pictures_that_are_too_much_or_more_than_asked_for_are_transcoded() {
 }
 
 #[test]
+fn a_codec_that_a_chat_does_not_take_is_refused_and_the_track_that_it_takes_is_played() {
+    let options = |codecs| {
+        let pictures = PictureOptions { codecs, ..PictureOptions::default() };
+        PlanOptions { pictures, ..PlanOptions::default() }
+    };
+    let without_h264 = VideoCodecs { h264: false, ..VideoCodecs::ALL };
+    let sps = baseline();
+    let (h264, pictures) = (h264_track(&sps), pictures(0, &sps, &in_order(10, 5)));
+    let script = Script::new(std::slice::from_ref(&h264), &[&pictures]);
+    let plan = plan_of(script, options(without_h264));
+    assert_eq!(words(&plan).1, "refused: h264");
+    assert_eq!(plan.video.reason(), "The picture is H.264, which one of the chats does not take.");
+    assert_eq!(remedy("a.mp4", &plan), None, "no file is right for all chats");
+
+    let vp9 = Track { codec: Codec::Vp9, config: Default::default(), ..h264.clone() };
+    let key = Packet { track: 1, data: vec![0x82, 0x49].into(), ..pictures[0].clone() };
+    let script = || Script::new(&[h264.clone(), vp9.clone()], &[&pictures, std::slice::from_ref(&key)]);
+    for (codecs, track) in [(VideoCodecs::ALL, 0), (without_h264, 1)] {
+        let plan = plan_of(script(), options(codecs));
+        assert_eq!((words(&plan).1.as_str(), plan.video.played_track()), ("copy", Some(track)));
+    }
+    let vp8_alone = VideoCodecs { vp9: false, ..without_h264 };
+    assert_eq!(words(&plan_of(script(), options(vp8_alone))).1, "refused: h264");
+}
+
+#[test]
 fn pictures_before_the_first_keyframe_do_not_count() {
     use Picture::{B, Idr, P};
     let main = sps(77, true);

@@ -3,6 +3,8 @@
 use std::fmt;
 
 use super::Obstacle;
+use crate::media::Codec;
+use crate::media::demux::foreign::Encoded;
 
 /// The shorter edge of pictures that have to be encoded, where no other is asked for.
 pub const ENCODED_HEIGHT: u32 = 720;
@@ -67,6 +69,49 @@ impl Default for PlanOptions {
     }
 }
 
+/// The codecs of pictures that a chat takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VideoCodecs {
+    /// What is made where something has to be.
+    pub h264: bool,
+    /// What is made where there is no H.264.
+    pub vp8: bool,
+    /// Copied, and never made.
+    pub vp9: bool,
+}
+
+impl VideoCodecs {
+    /// What Telegram's chats take.
+    pub const ALL: Self = Self { h264: true, vp8: true, vp9: true };
+
+    /// Whether pictures of that codec can be sent.
+    pub const fn take(self, codec: &Codec) -> bool {
+        match codec {
+            Codec::H264 => self.h264,
+            Codec::Vp8 => self.vp8,
+            Codec::Vp9 => self.vp9,
+            _ => false,
+        }
+    }
+
+    /// What both take.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self { h264: self.h264 && other.h264, vp8: self.vp8 && other.vp8, vp9: self.vp9 && other.vp9 }
+    }
+
+    /// What pictures become that are in another codec.
+    pub(in crate::media) const fn encoded(self) -> Encoded {
+        if self.vp8 && !self.h264 { Encoded::Vp8 } else { Encoded::H264 }
+    }
+}
+
+impl Default for VideoCodecs {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
 /// Which pictures are copied, and how the others are encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PictureOptions {
@@ -81,11 +126,20 @@ pub struct PictureOptions {
     pub copy_height: u32,
     /// Bits in the busiest second of a picture that is still copied.
     pub copy_bps: u64,
+    /// Pictures in other codecs are converted into one of these by FFmpeg.
+    pub codecs: VideoCodecs,
 }
 
 impl Default for PictureOptions {
     fn default() -> Self {
-        Self { height: None, fps: None, bitrate_bps: None, copy_height: 1080, copy_bps: 4_000_000 }
+        Self {
+            height: None,
+            fps: None,
+            bitrate_bps: None,
+            copy_height: 1080,
+            copy_bps: 4_000_000,
+            codecs: VideoCodecs::ALL,
+        }
     }
 }
 

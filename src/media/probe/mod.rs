@@ -240,6 +240,7 @@ impl Probe {
                     audio: options.audio,
                     video_track: options.video_track,
                     audio_track: options.audio_track,
+                    encoded: options.pictures.codecs.encoded(),
                 })?;
                 let (size, why) = (size_bytes, why.to_string());
                 Self::scan_with(demuxer, name, size, options, progress, Some(&why))

@@ -7,7 +7,7 @@ use crate::media::MediaError;
 use crate::media::audio::Loudness;
 use crate::media::card::Sketch;
 use crate::media::demux::{self, DemuxError, foreign, generated};
-use crate::media::plan::{PlanOptions, Refusal};
+use crate::media::plan::{PlanOptions, Refusal, VideoCodecs};
 use crate::media::source::{self, SourceError};
 
 pub(super) fn open(path: &Path, options: &ReaderOptions) -> Result<Reader, MediaError> {
@@ -45,21 +45,30 @@ fn find(path: &Path, options: &ReaderOptions, sketch: &mut Option<Sketch>) -> Re
         }
     }
     let input = path.to_string_lossy();
+    let mut as_it_is = options.clone();
+    as_it_is.plan.pictures.codecs = VideoCodecs::ALL;
     if let Some(spec) = source::test(path)? {
         let demuxer = generated::open(&spec, options.plan.pictures.bitrate_bps)?;
-        let mut reader = Reader::begin(demuxer, input, options.clone())?;
+        let mut reader = Reader::begin(demuxer, input, as_it_is)?;
         reader.plan.generate();
         return Ok(reader);
     }
-    let mut read = || -> Result<Reader, MediaError> {
+    let mut read = |options: &ReaderOptions| -> Result<Reader, MediaError> {
         let mut source = source::open_with(path, &options.source)?;
         *sketch = Sketch::read(&mut *source, &input, options).map_err(DemuxError::Io)?;
         let demuxer = demux::open_with(source, options.plan.pictures.fps)?;
         Reader::begin(demuxer, input.as_ref(), options.clone())
     };
-    match read() {
-        Err(error) if needs_ffmpeg(&error) && !source::is_stdin(path) => match convert(path, options, &error)
-        {
+    if source::is_stdin(path) {
+        return read(&as_it_is);
+    }
+    match read(options) {
+        Err(error) if needs_ffmpeg(&error) => match convert(path, options, &error) {
+            // Who cannot see it can hear it, and others may see it.
+            Err(cause) if is_not_taken(&error) => {
+                tracing::warn!(%input, %error, %cause, "the picture stays as it is");
+                read(&as_it_is)
+            }
             // What it is matters more than what is missing; a refusal names the way out.
             Err(MediaError::Demux(DemuxError::NoFfmpeg { .. }))
                 if matches!(error, MediaError::Refused { .. }) =>
@@ -104,6 +113,7 @@ fn convert(path: &Path, options: &ReaderOptions, why: &MediaError) -> Result<Rea
         audio: options.plan.audio,
         video_track: options.plan.video_track,
         audio_track: options.plan.audio_track,
+        encoded: options.plan.pictures.codecs.encoded(),
     })?;
     // FFmpeg has chosen the tracks; of what it gives there is one of each kind.
     let mut chosen = options.clone();
@@ -111,6 +121,11 @@ fn convert(path: &Path, options: &ReaderOptions, why: &MediaError) -> Result<Rea
     let mut reader = Reader::begin(demuxer, path.to_string_lossy(), chosen)?;
     reader.plan.convert(&why.to_string());
     Ok(reader)
+}
+
+/// The picture could be copied, and somebody would not see it.
+const fn is_not_taken(error: &MediaError) -> bool {
+    matches!(error, MediaError::Refused { refusal: Refusal::NotTaken { .. }, .. })
 }
 
 /// FFmpeg can do what telecast cannot.

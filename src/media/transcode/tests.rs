@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::media::codec::h264::{NAL_SPS, Sps, nal_type, nal_units};
 use crate::media::demux::{self, Packet};
-use crate::media::plan::{PictureOptions, PlanOptions, TrackPlan};
+use crate::media::plan::{PictureOptions, PlanOptions, TrackPlan, VideoCodecs};
 use crate::media::script::Script;
 use crate::media::{Reader, ReaderOptions, source};
 
@@ -18,6 +18,7 @@ const NO_SOUND: PlanOptions = PlanOptions {
         bitrate_bps: None,
         copy_height: 1080,
         copy_bps: 4_000_000,
+        codecs: VideoCodecs::ALL,
     },
     audio_track: None,
     video_track: None,
