@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use bytes::Bytes;
-use telecast::media::{Frame, MediaKind};
+use telecast::media::{Codec, Frame, MediaKind};
 use telecast::player::DueFrame;
 use telecast::rtp::clock::NtpAnchor;
 use telecast::rtp::packetize::{self, MAX_PAYLOAD};
@@ -48,6 +48,7 @@ fn send(data: &Bytes) -> usize {
     let start = now();
     let video = StreamConfig {
         kind: MediaKind::Video,
+        codec: Codec::H264,
         ssrc: 1,
         payload_type: 104,
         clock_rate: 90_000,
@@ -68,7 +69,7 @@ fn send(data: &Bytes) -> usize {
         let at = step * n;
         let frame = Frame {
             kind: MediaKind::Video,
-            codec: telecast::media::Codec::H264,
+            codec: Codec::H264,
             pts: at,
             duration: step,
             key: true,

@@ -25,6 +25,7 @@ mod outbox;
 mod participant;
 mod state;
 mod stats;
+mod streams;
 mod task;
 #[cfg(all(test, feature = "emulator"))]
 mod tests;
@@ -139,7 +140,7 @@ pub enum CallEvent {
         /// Telegram's reason, and what to do.
         error: SignalingError,
     },
-    /// The server takes no H.264: only sound is sent.
+    /// The server takes neither H.264 nor VP8: only sound is sent.
     VideoNotAccepted {
         /// The codecs that it does take.
         listed: Vec<String>,

@@ -26,20 +26,14 @@ use super::participants::{self, Fetch, Participants};
 use super::signaling::{Incoming, Method, Reply, Request, RequestId, Update};
 use super::state::{CallStatus, Notice, Output, State, Transport};
 use super::stats::{CallStats, Milestones};
-use super::{CallEvent, JoinError, JoinOptions, sdp};
+use super::{CallEvent, JoinError, JoinOptions, sdp, streams};
 use crate::media::{Codec, MediaKind};
 use crate::peer::{Peer, PeerEvent, Ssrcs, Transmit};
 use crate::player::SharedFrame;
 use crate::rtp::clock::NtpAnchor;
 use crate::rtp::rtcp::{self, Feedback};
-use crate::rtp::send::{PayloadFormat, RtxConfig, StreamConfig};
 use crate::rtp::{Sender, SenderConfig};
 use crate::secret::Secret;
-
-/// RTP clock of Opus (RFC 7587).
-const AUDIO_CLOCK_RATE: u32 = 48_000;
-/// RTP clock of video (RFC 6184).
-const VIDEO_CLOCK_RATE: u32 = 90_000;
 
 /// A page of the participant list that was refused is asked for again after this.
 const LIST_RETRY: Duration = Duration::from_secs(5);
@@ -97,7 +91,7 @@ pub(super) struct Participant {
     fetches: HashMap<RequestId, Fetch>,
     n_participants: usize,
     company: Company,
-    /// The user knows that the server takes no H.264.
+    /// The user knows that the server takes none of our pictures.
     told_no_video: bool,
     /// Frames that came while there was nothing to send them with.
     frames_unsent: u64,
@@ -208,7 +202,11 @@ impl Participant {
     /// The same, but nothing is sent yet. False when it has changed more than what waits to be sent,
     /// and everything has to be driven.
     pub(super) fn queue_frame(&mut self, frame: SharedFrame, now: Instant) -> bool {
-        self.state.handle_frame(frame.frame.kind, frame.item, now);
+        let sender = self.connection.as_ref().and_then(|connection| connection.sender.as_ref());
+        // Pictures that are not sent are none: nobody is to see an empty tile.
+        if sender.is_none_or(|sender| sender.takes(frame.frame.kind, &frame.frame.codec)) {
+            self.state.handle_frame(frame.frame.kind, frame.item, now);
+        }
         match self.connection.as_mut().filter(|connection| connection.up) {
             Some(Connection { sender: Some(sender), .. }) => sender.handle_frame(frame, now),
             _ => self.frames_unsent += 1,
@@ -367,31 +365,11 @@ impl Participant {
             return Ok(());
         };
         self.milestones.answered.get_or_insert(now);
-        let audio = StreamConfig {
-            kind: MediaKind::Audio,
-            ssrc: connection.ssrcs.audio,
-            payload_type: remote.opus()?.id,
-            clock_rate: AUDIO_CLOCK_RATE,
-            rtx: None,
-            others: Vec::new(),
-        };
-        let video = remote.h264().map(|h264| StreamConfig {
-            kind: MediaKind::Video,
-            ssrc: connection.ssrcs.video,
-            payload_type: h264.codec.id,
-            clock_rate: VIDEO_CLOCK_RATE,
-            rtx: h264.rtx.map(|rtx| RtxConfig { ssrc: connection.ssrcs.video_rtx, payload_type: rtx.id }),
-            others: [(Codec::Vp8, "VP8"), (Codec::Vp9, "VP9")]
-                .into_iter()
-                .filter_map(|(codec, name)| {
-                    let (payload_type, rtx_payload_type) = remote.video_format(name)?;
-                    Some(PayloadFormat { codec, payload_type, rtx_payload_type })
-                })
-                .collect(),
-        });
+        let audio = streams::audio(remote, connection.ssrcs)?;
+        let video = streams::video(remote, connection.ssrcs);
         if video.is_none() && self.config.options.video && !std::mem::replace(&mut self.told_no_video, true) {
             let listed = remote.video_codec_names();
-            tracing::warn!(?listed, "the server takes no H.264: only sound is sent");
+            tracing::warn!(?listed, "the server takes neither H.264 nor VP8: only sound is sent");
             self.effects.push_back(Effect::Event(CallEvent::VideoNotAccepted { listed }));
         }
         connection.sender = Some(Sender::new(SenderConfig {

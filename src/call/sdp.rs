@@ -14,8 +14,8 @@
 use std::fmt::Write as _;
 
 use super::params::{
-    AnswerError, Candidate, CandidateKind, Extension, Fingerprint, FingerprintError, H264, JoinParams,
-    PayloadType, RemoteParams, Section, Setup, Skipped, VideoSsrcs,
+    AnswerError, Candidate, CandidateKind, Extension, Fingerprint, FingerprintError, JoinParams, PayloadType,
+    RemoteParams, Section, Setup, Skipped, VideoFormat, VideoSsrcs,
 };
 pub use crate::peer::names::H264_FMTP;
 use crate::secret::Secret;
@@ -69,7 +69,7 @@ pub struct OfferSection {
 pub enum SectionKind {
     /// Opus.
     Audio,
-    /// H.264.
+    /// H.264, or VP8.
     Video,
     /// The data channel.
     Application,
@@ -199,8 +199,8 @@ pub struct AnswerOptions {
 
 /// The answer to our offer that the server would have written if it wrote any.
 ///
-/// A video section is rejected when the server takes no H.264; the connection then has sound
-/// only.
+/// The video section is for H.264, or for VP8 when the server takes no H.264. It is rejected when
+/// that is not taken either; the connection then has sound only.
 ///
 /// # Errors
 ///
@@ -216,7 +216,11 @@ pub fn answer(
             section.mid.as_str(),
             match section.kind {
                 SectionKind::Audio => Media::Audio(remote.opus()?),
-                SectionKind::Video => remote.h264().map_or(Media::Rejected, Media::Video),
+                SectionKind::Video => match (remote.h264(), remote.vp8()) {
+                    (Some(h264), _) => Media::Video(h264, "H264/90000", H264_FMTP),
+                    (None, Some(vp8)) => Media::Video(vp8, "VP8/90000", ""),
+                    (None, None) => Media::Rejected,
+                },
                 SectionKind::Application => Media::Application,
             },
         ))
@@ -244,10 +248,10 @@ pub fn answer(
                 sdp.codec(opus, "opus/48000/2", &opus_fmtp(opus));
                 sdp.extensions(remote.audio.as_ref());
             }
-            Media::Video(H264 { codec, rtx }) => {
+            Media::Video(VideoFormat { codec, rtx }, rtpmap, fmtp) => {
                 let ids: Vec<u8> = [Some(codec), rtx].into_iter().flatten().map(|codec| codec.id).collect();
                 sdp.rtp_section("video", &ids, mid, &transport);
-                sdp.codec(codec, "H264/90000", H264_FMTP);
+                sdp.codec(codec, rtpmap, fmtp);
                 if let Some(rtx) = rtx {
                     sdp.codec(rtx, "rtx/90000", &format!("apt={}", codec.id));
                 }
@@ -268,7 +272,8 @@ pub fn answer(
 /// What a section of the answer holds.
 enum Media<'a> {
     Audio(&'a PayloadType),
-    Video(H264<'a>),
+    /// How the codec is called, and its parameters.
+    Video(VideoFormat<'a>, &'static str, &'static str),
     Application,
     Rejected,
 }

@@ -37,6 +37,8 @@ pub(super) struct Answer<'a> {
     pub(super) setup: Setup,
     pub(super) endpoint: &'a str,
     pub(super) server_source: i32,
+    /// H.264 is listed.
+    pub(super) h264: bool,
 }
 
 impl Answer<'_> {
@@ -48,6 +50,15 @@ impl Answer<'_> {
             Setup::Active => "active",
             Setup::Passive => "passive",
         };
+        let mut codecs = vec![
+            video_codec(100, "VP8", json!({ "fmtp": "x-google-start-bitrate=800" })),
+            rtx(101, 100),
+            video_codec(102, "VP9", json!([])),
+            rtx(103, 102),
+        ];
+        if self.h264 {
+            codecs.extend([video_codec(104, "H264", json!([])), rtx(105, 104)]);
+        }
         json!({
             "transport": {
                 "candidates": candidates,
@@ -71,11 +82,7 @@ impl Answer<'_> {
             },
             "video": {
                 "endpoint": self.endpoint,
-                "payload-types": [
-                    video_codec(100, "VP8", json!({ "fmtp": "x-google-start-bitrate=800" })), rtx(101, 100),
-                    video_codec(102, "VP9", json!([])), rtx(103, 102),
-                    video_codec(104, "H264", json!([])), rtx(105, 104),
-                ],
+                "payload-types": codecs,
                 "rtp-hdrexts": [
                     { "id": ABS_SEND_TIME_ID, "uri": ABS_SEND_TIME_URI },
                     { "id": TRANSPORT_CC_ID, "uri": TRANSPORT_CC_URI },
@@ -128,6 +135,7 @@ mod tests {
             setup: Setup::Active,
             endpoint: "9c04d1e7720ab35f",
             server_source: 1_017_713_002,
+            h264: true,
         };
         serde_json::from_str(&answer.to_json()).expect("JSON")
     }

@@ -51,6 +51,8 @@ pub struct EmulatorOptions {
     pub weather: Option<Weather>,
     /// What stands in the answer's `setup`.
     pub answer_setup: AnswerSetup,
+    /// Whether answers list H.264; else senders are left with VP8 and VP9.
+    pub h264: bool,
     /// When a participant without transport is dropped.
     pub drop_after: Duration,
     /// Measure how evenly every stream arrives; see [`Emulator::arrivals`].
@@ -63,6 +65,7 @@ impl Default for EmulatorOptions {
             udp: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
             weather: None,
             answer_setup: AnswerSetup::default(),
+            h264: true,
             drop_after: DROP_AFTER,
             meter: false,
         }
@@ -136,6 +139,7 @@ impl Emulator {
         }
         let config = SfuConfig {
             answer_setup: options.answer_setup,
+            h264: options.h264,
             weather: options.weather,
             drop_after: options.drop_after,
             ..SfuConfig::new(local)

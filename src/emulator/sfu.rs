@@ -111,6 +111,7 @@ impl Sfu {
             setup: answer_setup(self.config.answer_setup, payload.setup),
             endpoint: &endpoint,
             server_source: fastrand::i32(1..),
+            h264: self.config.h264,
         };
         let params = answer.to_json();
         let member = Member {

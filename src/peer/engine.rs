@@ -10,7 +10,7 @@ use rtc::ice::mdns::MulticastDnsMode;
 use rtc::interceptor::{Registry, Slot};
 use rtc::media_stream::MediaStreamTrack;
 use rtc::peer_connection::configuration::media_engine::{
-    MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MediaEngine,
+    MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MIME_TYPE_VP8, MediaEngine,
 };
 use rtc::peer_connection::configuration::setting_engine::SettingEngineBuilder;
 use rtc::peer_connection::transport::{CandidateConfig, CandidateHostConfig, RTCIceCandidate};
@@ -36,6 +36,10 @@ const OPUS: u8 = 111;
 const H264: u8 = 104;
 /// Retransmitted H.264 as the SFU lists it.
 const H264_RTX: u8 = 105;
+/// VP8 as the SFU lists it.
+const VP8: u8 = 100;
+/// Retransmitted VP8 as the SFU lists it.
+const VP8_RTX: u8 = 101;
 
 /// ICE checks and the nomination happen on ticks of this length. The engine's own 200 ms would
 /// cost two of them before DTLS can start.
@@ -83,7 +87,13 @@ pub(super) fn build(ssrcs: Ssrcs, now: Instant) -> Result<Engine, PeerError> {
         .map_err(failed("start"))?;
 
     add_stream(&mut pc, RtpCodecKind::Audio, opus(), ssrcs.audio, None)?;
-    add_stream(&mut pc, RtpCodecKind::Video, h264(), ssrcs.video, Some(ssrcs.video_rtx))?;
+    add_stream(
+        &mut pc,
+        RtpCodecKind::Video,
+        video(MIME_TYPE_H264, H264_FMTP),
+        ssrcs.video,
+        Some(ssrcs.video_rtx),
+    )?;
     let channel = pc.create_data_channel(CHANNEL_LABEL, None).map_err(failed("add the data channel"))?.id();
     let offer = pc.create_offer(None).map_err(failed("make an offer"))?;
     let sdp = offer.sdp.clone();
@@ -167,8 +177,10 @@ pub(super) fn rtp_packet(
 fn media_engine() -> Result<MediaEngine, Error> {
     let mut engine = MediaEngine::default();
     engine.register_codec(parameters(OPUS, opus()), RtpCodecKind::Audio)?;
-    engine.register_codec(parameters(H264, h264()), RtpCodecKind::Video)?;
-    engine.register_codec(parameters(H264_RTX, rtx()), RtpCodecKind::Video)?;
+    engine.register_codec(parameters(H264, video(MIME_TYPE_H264, H264_FMTP)), RtpCodecKind::Video)?;
+    engine.register_codec(parameters(H264_RTX, rtx(H264)), RtpCodecKind::Video)?;
+    engine.register_codec(parameters(VP8, video(MIME_TYPE_VP8, "")), RtpCodecKind::Video)?;
+    engine.register_codec(parameters(VP8_RTX, rtx(VP8)), RtpCodecKind::Video)?;
     for (uri, kinds) in [
         (AUDIO_LEVEL, &[RtpCodecKind::Audio][..]),
         (ABS_SEND_TIME, &[RtpCodecKind::Audio, RtpCodecKind::Video]),
@@ -226,12 +238,12 @@ fn opus() -> RTCRtpCodec {
     }
 }
 
-fn h264() -> RTCRtpCodec {
+fn video(mime_type: &str, fmtp: &str) -> RTCRtpCodec {
     RTCRtpCodec {
-        mime_type: MIME_TYPE_H264.to_owned(),
+        mime_type: mime_type.to_owned(),
         clock_rate: 90_000,
         channels: 0,
-        sdp_fmtp_line: H264_FMTP.to_owned(),
+        sdp_fmtp_line: fmtp.to_owned(),
         rtcp_feedback: feedback(&[
             ("goog-remb", ""),
             ("transport-cc", ""),
@@ -242,12 +254,12 @@ fn h264() -> RTCRtpCodec {
     }
 }
 
-fn rtx() -> RTCRtpCodec {
+fn rtx(of: u8) -> RTCRtpCodec {
     RTCRtpCodec {
         mime_type: MIME_TYPE_RTX.to_owned(),
         clock_rate: 90_000,
         channels: 0,
-        sdp_fmtp_line: format!("apt={H264}"),
+        sdp_fmtp_line: format!("apt={of}"),
         rtcp_feedback: Vec::new(),
     }
 }

@@ -73,6 +73,8 @@ pub(super) enum Dropped {
     OutOfOrder,
     /// Nothing in it can be sent.
     Unreadable,
+    /// The answer does not list its codec.
+    NotNegotiated,
     /// Too many wait.
     QueueFull,
 }
@@ -119,6 +121,11 @@ impl Lane {
         self.cut = self.is_video();
         self.note(dropped, &frame, None);
         Err(dropped)
+    }
+
+    /// Leaves out what no receiver could decode; a key frame of the same codec would not help.
+    pub(super) fn pass_over(&mut self, frame: &DueFrame) {
+        self.note(Dropped::NotNegotiated, frame, None);
     }
 
     /// Begins the next frame: its packets are in the stream then. Or leaves it out.

@@ -29,6 +29,8 @@ pub struct StreamConfig {
     pub kind: MediaKind,
     /// Chosen by us.
     pub ssrc: u32,
+    /// What is sent first of all: Opus, or H.264 (VP8 where the answer does not list that).
+    pub codec: Codec,
     /// As the answer numbers the codec.
     pub payload_type: u8,
     /// RTP clock ticks per second: 48 000 for Opus, 90 000 for video.
@@ -42,7 +44,7 @@ pub struct StreamConfig {
 /// How the answer numbers one more codec.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PayloadFormat {
-    /// VP8 or VP9.
+    /// VP8 or VP9, beside another.
     pub codec: Codec,
     /// Of its packets.
     pub payload_type: u8,
@@ -152,11 +154,7 @@ impl SendStream {
     pub fn format(&self) -> StreamFormat {
         let payload_type = self.current.map_or(self.config.payload_type, |head| head.payload_type);
         let other = self.config.others.iter().find(|format| format.payload_type == payload_type);
-        let first = match self.config.kind {
-            MediaKind::Audio => Codec::Opus,
-            MediaKind::Video => Codec::H264,
-        };
-        let codec = other.map_or(first, |format| format.codec.clone());
+        let codec = other.map_or(&self.config.codec, |format| &format.codec).clone();
         StreamFormat { codec, payload_type, clock_rate: self.config.clock_rate }
     }
 
@@ -280,17 +278,20 @@ impl SendStream {
         Some(packet)
     }
 
+    /// Was this codec negotiated?
+    pub fn takes(&self, codec: &Codec) -> bool {
+        self.format_of(codec).is_some()
+    }
+
     /// How a codec is numbered, if it was negotiated.
     fn format_of(&self, codec: &Codec) -> Option<(u8, Option<RtxConfig>)> {
-        match codec {
-            Codec::Vp8 | Codec::Vp9 => {
-                let format = self.config.others.iter().find(|format| format.codec == *codec)?;
-                let rtx = self.config.rtx.zip(format.rtx_payload_type);
-                let rtx = rtx.map(|(rtx, payload_type)| RtxConfig { payload_type, ..rtx });
-                Some((format.payload_type, rtx))
-            }
-            _ => Some((self.config.payload_type, self.config.rtx)),
+        if *codec == self.config.codec {
+            return Some((self.config.payload_type, self.config.rtx));
         }
+        let format = self.config.others.iter().find(|format| format.codec == *codec)?;
+        let rtx = self.config.rtx.zip(format.rtx_payload_type);
+        let rtx = rtx.map(|(rtx, payload_type)| RtxConfig { payload_type, ..rtx });
+        Some((format.payload_type, rtx))
     }
 
     fn remember(&mut self, header: Packet, payload: Payload, rtx: Option<RtxConfig>, now: Instant) {
@@ -348,6 +349,7 @@ mod tests {
     fn video(rtx: Option<RtxConfig>) -> SendStream {
         let config = StreamConfig {
             kind: MediaKind::Video,
+            codec: Codec::H264,
             ssrc: SSRC,
             payload_type: 104,
             clock_rate: 90_000,
@@ -360,6 +362,7 @@ mod tests {
     fn audio() -> SendStream {
         let config = StreamConfig {
             kind: MediaKind::Audio,
+            codec: Codec::Opus,
             ssrc: SSRC,
             payload_type: 111,
             clock_rate: 48_000,
@@ -537,7 +540,7 @@ mod tests {
         #[test]
         fn numbers_never_have_a_hole(lens in prop::collection::vec(0..9000_usize, 1..60), seed in any::<u64>()) {
             let config = StreamConfig {
-                kind: MediaKind::Video, ssrc: SSRC, payload_type: 104, clock_rate: 90_000, rtx: Some(RTX), others: vec![],
+                kind: MediaKind::Video, codec: Codec::H264, ssrc: SSRC, payload_type: 104, clock_rate: 90_000, rtx: Some(RTX), others: vec![],
             };
             let (start, mut stream) = (start(), SendStream::new(config, &mut fastrand::Rng::with_seed(seed)));
             let mut expected = stream.sequence_number;

@@ -19,7 +19,7 @@ use super::report::{self, RemoteView, Report, SenderReport};
 use super::rtcp::Feedback;
 use super::send::{Nacked, SendStream, StreamConfig};
 use super::stats::SenderStats;
-use crate::media::MediaKind;
+use crate::media::{Codec, MediaKind};
 use crate::player::SharedFrame;
 
 /// Packets that may wait to be sent again.
@@ -105,7 +105,8 @@ impl Sender {
     }
 
     /// Takes the next frame of the programme. The frames of each kind come in the order in which
-    /// they are heard or seen; a kind that is not sent is ignored.
+    /// they are heard or seen; a kind that is not sent is ignored, and a codec that was not negotiated
+    /// is left out.
     pub fn handle_frame(&mut self, frame: SharedFrame, now: Instant) {
         let lane = match frame.frame.kind {
             MediaKind::Audio => &mut self.audio,
@@ -113,10 +114,22 @@ impl Sender {
         };
         let Some(lane) = lane else { return };
         let elapsed = self.clock.get_or_insert_with(|| CallClock::starting_with(&frame)).elapsed(&frame);
+        if !lane.stream.takes(&frame.frame.codec) {
+            return lane.pass_over(&frame);
+        }
         let kind = frame.frame.kind;
         if lane.enqueue(frame, elapsed).is_err() && kind == MediaKind::Video {
             self.note_drop(now);
         }
+    }
+
+    /// Can frames of this kind and codec be sent?
+    pub fn takes(&self, kind: MediaKind, codec: &Codec) -> bool {
+        let lane = match kind {
+            MediaKind::Audio => &self.audio,
+            MediaKind::Video => &self.video,
+        };
+        lane.as_ref().is_some_and(|lane| lane.stream.takes(codec))
     }
 
     /// Takes any feedback that came in.

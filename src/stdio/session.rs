@@ -184,7 +184,7 @@ struct Seat {
     /// It is to be joined anew as soon as it has left.
     rejoin: bool,
     queue_ended: bool,
-    /// The camera is off for as long as the call lasts, or the server takes no H.264.
+    /// The camera is off for as long as the call lasts, or the server takes no picture of ours.
     sound_only: bool,
 }
 
@@ -504,7 +504,7 @@ async fn note_events(mut events: broadcast::Receiver<CallEvent>, chat: ChatId, n
                 tracing::warn!(%chat, ?property, %error, "others do not see us as we want");
             }
             Ok(CallEvent::VideoNotAccepted { listed }) => {
-                tracing::warn!(%chat, ?listed, "the server takes no H.264, so only sound is sent");
+                tracing::warn!(%chat, ?listed, "the server takes neither H.264 nor VP8, so only sound is sent");
                 if notes.send(Note::SoundOnly(chat.clone())).await.is_err() {
                     return;
                 }

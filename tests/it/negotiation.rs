@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rtc::peer_connection::configuration::media_engine::{
-    MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MediaEngine,
+    MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MIME_TYPE_VP8, MediaEngine,
 };
 use rtc::peer_connection::sdp::RTCSessionDescription;
 use rtc::peer_connection::{RTCPeerConnection, RTCPeerConnectionBuilder};
@@ -62,12 +62,14 @@ impl Engine {
     fn new(now: Instant) -> Self {
         let opus = codec(MIME_TYPE_OPUS, 48_000, 2, "minptime=10;useinbandfec=1");
         let h264 = codec(MIME_TYPE_H264, 90_000, 0, H264_FMTP);
-        let rtx = codec(MIME_TYPE_RTX, 90_000, 0, "apt=97");
+        let rtx = |fmtp| codec(MIME_TYPE_RTX, 90_000, 0, fmtp);
         let mut media = MediaEngine::default();
         for (rtp_codec, payload_type, kind) in [
             (opus.clone(), 96, RtpCodecKind::Audio),
             (h264.clone(), 97, RtpCodecKind::Video),
-            (rtx, 98, RtpCodecKind::Video),
+            (rtx("apt=97"), 98, RtpCodecKind::Video),
+            (codec(MIME_TYPE_VP8, 90_000, 0, ""), 120, RtpCodecKind::Video),
+            (rtx("apt=120"), 121, RtpCodecKind::Video),
         ] {
             media.register_codec(RTCRtpCodecParameters { rtp_codec, payload_type }, kind).unwrap();
         }
@@ -178,10 +180,21 @@ fn the_numbers_of_the_answer_win() {
 }
 
 #[test]
-fn sound_goes_on_where_the_server_takes_no_h264() {
+fn vp8_takes_the_place_of_h264_where_the_server_does_not_take_that() {
     let now = start();
     let mut engine = Engine::new(now);
     engine.apply(&golden("answer-without-h264.json"), now);
+    let (codecs, _) = engine.negotiated(engine.video);
+    assert_eq!(codecs, ["100 video/VP8 ", "101 video/rtx apt=100"]);
+}
+
+#[test]
+fn sound_goes_on_where_the_server_takes_neither_h264_nor_vp8() {
+    let now = start();
+    let mut engine = Engine::new(now);
+    let mut remote = golden("answer-without-h264.json");
+    remote.video.as_mut().unwrap().payload_types.retain(|listed| listed.name != "VP8");
+    engine.apply(&remote, now);
     let audio = engine.audio;
     assert_eq!(engine.negotiated(audio).0, ["111 audio/opus minptime=10;useinbandfec=1"]);
     let video = engine.pc.rtp_transceiver(engine.video).unwrap();

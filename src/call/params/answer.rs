@@ -71,18 +71,24 @@ impl RemoteParams {
 
     /// How to send H.264 and its retransmissions; `None` when the server does not list it
     /// ([`video_codec_names`](Self::video_codec_names) are what it has instead).
-    pub fn h264(&self) -> Option<H264<'_>> {
-        let video = self.video.as_ref()?;
-        let codec = video.h264()?;
-        Some(H264 { codec, rtx: video.rtx_of(codec.id) })
+    pub fn h264(&self) -> Option<VideoFormat<'_>> {
+        self.video_format(Section::h264)
     }
 
-    /// How to send VP8 (`VP8`) or VP9 (`VP9`), where the server lists it: payload type, and that
-    /// of retransmissions.
-    pub fn video_format(&self, name: &str) -> Option<(u8, Option<u8>)> {
+    /// The same for VP8, which takes the place of H.264 where that is not listed.
+    pub fn vp8(&self) -> Option<VideoFormat<'_>> {
+        self.video_format(|video| video.codec("VP8"))
+    }
+
+    /// The same for VP9.
+    pub fn vp9(&self) -> Option<VideoFormat<'_>> {
+        self.video_format(|video| video.codec("VP9"))
+    }
+
+    fn video_format(&self, find: impl Fn(&Section) -> Option<&PayloadType>) -> Option<VideoFormat<'_>> {
         let video = self.video.as_ref()?;
-        let codec = video.codec(name)?;
-        Some((codec.id, video.rtx_of(codec.id).map(|rtx| rtx.id)))
+        let codec = find(video)?;
+        Some(VideoFormat { codec, rtx: video.rtx_of(codec.id) })
     }
 
     /// The video codecs that the server lists, without retransmission formats.
@@ -101,9 +107,9 @@ impl RemoteParams {
     }
 }
 
-/// H.264 as the answer numbers it.
+/// A codec of pictures as the answer numbers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct H264<'a> {
+pub struct VideoFormat<'a> {
     /// The codec.
     pub codec: &'a PayloadType,
     /// Its retransmission format, found by `apt`.

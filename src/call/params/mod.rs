@@ -27,8 +27,8 @@ mod parse;
 mod tests;
 
 pub use answer::{
-    Answer, AnswerError, Candidate, CandidateKind, Extension, H264, PayloadType, RemoteParams, RtcpFeedback,
-    Section, Skipped, Transport,
+    Answer, AnswerError, Candidate, CandidateKind, Extension, PayloadType, RemoteParams, RtcpFeedback,
+    Section, Skipped, Transport, VideoFormat,
 };
 pub use parse::MAX_ANSWER_BYTES;
 

@@ -16,7 +16,7 @@ use crate::call::signaling::{
 use crate::call::state::CallStatus;
 use crate::call::{CallEvent, JoinOptions, LeftReason};
 use crate::emulator::{AnswerSetup, JoinRequest, ParticipantStats, Sfu, SfuConfig, SfuEvent, Weather};
-use crate::media::{AudioLevel, Frame, MediaKind};
+use crate::media::{AudioLevel, Codec, Frame, MediaKind};
 use crate::player::{DueFrame, ItemId};
 use crate::secret::Secret;
 use crate::time::MediaTime;
@@ -66,6 +66,8 @@ pub(super) struct Lab {
     /// Joins that Telegram has not got round to.
     slow: VecDeque<(Instant, Request)>,
     media: Option<Media>,
+    /// Of the pictures that are played.
+    pub(super) codec: Codec,
 }
 
 /// A programme of 20 ms of sound and, at 30 frames a second, pictures of 4 kB.
@@ -128,6 +130,7 @@ impl Lab {
             incoming: VecDeque::new(),
             slow: VecDeque::new(),
             media: None,
+            codec: Codec::H264,
         }
     }
 
@@ -392,7 +395,10 @@ impl Lab {
                 return;
             }
             let (item, due) = (media.item, media.due(at));
-            let frame = media.next(kind, at);
+            let mut frame = media.next(kind, at);
+            if kind == MediaKind::Video {
+                frame.codec = self.codec.clone();
+            }
             self.bot.handle_frame(Arc::new(DueFrame { item: Some(item), at, due, frame }), self.now);
         }
     }

@@ -11,6 +11,7 @@ use crate::call::signaling::{
 };
 use crate::call::state::{CallStatus, JOIN_REPLY_TIMEOUT};
 use crate::call::{CallEvent, JoinError, LeftReason};
+use crate::media::Codec;
 use crate::secret::Secret;
 
 fn joined_lab() -> Lab {
@@ -174,9 +175,43 @@ fn lists_that_never_come_are_not_waited_for_for_ever() {
 }
 
 #[test]
-fn a_server_without_h264_gets_sound_and_the_user_is_told_once() {
+fn a_server_without_h264_gets_vp8_and_nothing_else() {
     let mut lab = Lab::new(Setup::Passive, "");
-    lab.tamper = Box::new(|answer| Some(Ok(answer.replace("H264", "VP8"))));
+    lab.tamper = Box::new(|answer| Some(Ok(answer.replace("H264", "AV1"))));
+    lab.codec = Codec::Vp8;
+    lab.play();
+    lab.join(Duration::from_secs(3));
+    assert_eq!(lab.status(), Some(&CallStatus::Joined), "{:?}", lab.statuses);
+    let told = |lab: &Lab| lab.events.iter().any(|it| matches!(it, CallEvent::VideoNotAccepted { .. }));
+    assert!(!told(&lab), "{:?}", lab.events);
+    let sent = |lab: &mut Lab| lab.bot.stats(lab.now).media.video.expect("a stream of pictures");
+    let format = sent(&mut lab).format.expect("it was negotiated");
+    assert_eq!((format.codec, format.payload_type), (Codec::Vp8, 100));
+    let seen = |lab: &mut Lab| lab.seen().expect("the server knows the bot").streams[1].packets;
+    assert!(seen(&mut lab) > 200, "{}", seen(&mut lab));
+
+    // Others made H.264 of it: nobody there sees it, and no camera is shown for it.
+    lab.codec = Codec::H264;
+    lab.play();
+    let before = (seen(&mut lab), sent(&mut lab).frames_dropped);
+    lab.run(Duration::from_secs(5));
+    let after = (seen(&mut lab), sent(&mut lab).frames_dropped);
+    assert!(after.0 <= before.0 + 4 && after.1 >= before.1 + 140, "{before:?} {after:?}");
+    let stopped =
+        |lab: &Lab| lab.asked(|it| matches!(it, Method::Edit(Edit { video_stopped: Some(true), .. })));
+    assert_eq!(stopped(&lab), 1);
+    assert_eq!(lab.bot.keyframe_wanted(), None, "no keyframe would help");
+    lab.codec = Codec::Vp8;
+    lab.play();
+    lab.run(Duration::from_secs(2));
+    assert!(seen(&mut lab) > after.0 + 150);
+    assert!(!told(&lab) && audio_packets(&mut lab) > 400);
+}
+
+#[test]
+fn a_server_that_takes_no_pictures_of_ours_gets_sound_and_the_user_is_told_once() {
+    let mut lab = Lab::new(Setup::Passive, "");
+    lab.tamper = Box::new(|answer| Some(Ok(answer.replace("H264", "AV1").replace("VP8", "H265"))));
     lab.play();
     lab.join(Duration::from_secs(2));
     assert_eq!(lab.status(), Some(&CallStatus::Joined), "{:?}", lab.statuses);

@@ -28,6 +28,8 @@ pub struct SfuConfig {
     pub local: SocketAddr,
     /// What stands in the answer's `setup`.
     pub answer_setup: AnswerSetup,
+    /// Whether answers list H.264. All of Telegram's that are known do.
+    pub h264: bool,
     /// The weather between the server and everybody who does not join as an observer.
     pub weather: Option<Weather>,
     /// When a participant without transport is dropped.
@@ -40,7 +42,7 @@ impl SfuConfig {
     /// The usual server at `local`.
     pub const fn new(local: SocketAddr) -> Self {
         let answer_setup = AnswerSetup::Opposite;
-        Self { local, answer_setup, weather: None, drop_after: DROP_AFTER, remb_bps: 5_000_000 }
+        Self { local, answer_setup, h264: true, weather: None, drop_after: DROP_AFTER, remb_bps: 5_000_000 }
     }
 }
 

@@ -36,6 +36,7 @@ impl Run {
         let rtx = Some(RtxConfig { ssrc: RTX, payload_type: 105 });
         let audio = StreamConfig {
             kind: MediaKind::Audio,
+            codec: Codec::Opus,
             ssrc: AUDIO,
             payload_type: 111,
             clock_rate: 48_000,
@@ -44,6 +45,7 @@ impl Run {
         };
         let video = StreamConfig {
             kind: MediaKind::Video,
+            codec: Codec::H264,
             ssrc: VIDEO,
             payload_type: 104,
             clock_rate: 90_000,
