@@ -27,6 +27,7 @@ use super::signaling::{Incoming, Method, Reply, Request, RequestId, Update};
 use super::state::{CallStatus, Notice, Output, State, Transport};
 use super::stats::{CallStats, Milestones};
 use super::{CallEvent, JoinError, JoinOptions, sdp, streams};
+use crate::media::plan::VideoCodecs;
 use crate::media::{Codec, MediaKind};
 use crate::peer::{Peer, PeerEvent, Ssrcs, Transmit};
 use crate::player::SharedFrame;
@@ -237,6 +238,15 @@ impl Participant {
     pub(super) fn keyframe_wanted(&self) -> Option<Instant> {
         let connection = self.connection.as_ref().filter(|connection| connection.up)?;
         connection.sender.as_ref()?.keyframe_wanted()
+    }
+
+    /// The codecs in which pictures reach the chat; all of them where none is to.
+    pub(super) fn video_codecs(&self) -> VideoCodecs {
+        let sender = self.connection.as_ref().and_then(|connection| connection.sender.as_ref());
+        let takes = |codec| sender.is_some_and(|sender| sender.takes(MediaKind::Video, &codec));
+        let codecs = VideoCodecs { h264: takes(Codec::H264), vp8: takes(Codec::Vp8), vp9: takes(Codec::Vp9) };
+        let has_pictures = self.config.options.video && (codecs.h264 || codecs.vp8);
+        if has_pictures { codecs } else { VideoCodecs::ALL }
     }
 
     /// Is there a connection that frames can be sent on?

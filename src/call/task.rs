@@ -235,7 +235,10 @@ impl Driver {
     async fn listen(&mut self) {
         let wanted = self.participant.wants_frames() && !self.programme_over;
         match (&self.frames, wanted) {
-            (None, true) => self.frames = Some(self.ends.player.listen().await),
+            (None, true) => {
+                let codecs = self.participant.video_codecs();
+                self.frames = Some(self.ends.player.listen_in(codecs).await);
+            }
             (Some(_), false) => self.frames = None,
             _ => {}
         }

@@ -3,15 +3,16 @@
 //! The deck buffers a little of every track, asks the worker for more when a track runs low,
 //! and knows whether a slot can be played, must wait for the worker, or lies behind the end.
 
+mod lane;
 mod taking;
 
-use std::collections::VecDeque;
-
+use self::lane::Lane;
 use super::ItemId;
 use super::item::{ItemError, ItemPlan};
 use super::worker::WorkerId;
 use crate::media::pace::{Pace, Paces};
-use crate::media::{Frame, MediaKind};
+use crate::media::plan::VideoCodecs;
+use crate::media::{Codec, Frame, MediaKind};
 use crate::time::MediaTime;
 
 /// How far ahead of playing every track is read. Long enough for a slow disk or a busy
@@ -70,6 +71,10 @@ pub(super) struct Deck {
     pub(super) id: ItemId,
     pub(super) worker: WorkerId,
     pub(super) source: std::sync::Arc<str>,
+    /// What its reader was opened for, where that makes a difference.
+    pub(super) codecs: Option<VideoCodecs>,
+    /// Of the picture that came last.
+    shown: Option<Codec>,
     /// Where it begins, unless it is sought.
     from: MediaTime,
     /// Frames from there on are not played.
@@ -83,6 +88,8 @@ pub(super) struct Deck {
     generation: u32,
     seek_in_flight: bool,
     seek_wanted: Option<MediaTime>,
+    /// Where it is sought, until it has landed.
+    sought: Option<MediaTime>,
     /// The seek that is under way is no more than a wish.
     begins_anywhere: bool,
     /// A viewer waits for a keyframe.
@@ -116,28 +123,14 @@ pub(super) struct Opened {
     pub(super) duration: Option<MediaTime>,
 }
 
-/// The frames of one track.
-#[derive(Debug, Default)]
-struct Lane {
-    /// The plan plays this track.
-    live: bool,
-    /// The frame that came last lies behind the place where the item is to stop.
-    over: bool,
-    frames: VecDeque<Frame>,
-    /// Where the latest frame ends, played or not.
-    end: Option<MediaTime>,
-    /// How long the latest frame lasts.
-    last_duration: MediaTime,
-    /// Where the latest frame that was taken out ends.
-    played_until: MediaTime,
-}
-
 impl Deck {
     pub(super) fn new(id: ItemId, worker: WorkerId, source: std::sync::Arc<str>) -> Self {
         Self {
             id,
             worker,
             source,
+            codecs: None,
+            shown: None,
             from: MediaTime::ZERO,
             until: None,
             opened: None,
@@ -146,6 +139,7 @@ impl Deck {
             generation: 0,
             seek_in_flight: false,
             seek_wanted: None,
+            sought: None,
             begins_anywhere: false,
             key_wanted: false,
             credit: 0,
@@ -309,6 +303,9 @@ impl Deck {
             self.wait_key = false;
         }
         self.had_frames = true;
+        if is_video && self.shown.as_ref() != Some(&frame.codec) {
+            self.shown = Some(frame.codec.clone());
+        }
         self.bytes += frame.data.len();
         lane.frames.push_back(frame);
     }
@@ -338,6 +335,7 @@ impl Deck {
     /// Asks for another place; everything buffered is gone.
     pub(super) fn seek(&mut self, to: MediaTime) {
         self.seek_wanted = Some(to);
+        self.sought = Some(to);
         self.begins_anywhere = false;
         self.generation = self.generation.wrapping_add(1);
         self.credit = 0;
@@ -360,6 +358,7 @@ impl Deck {
             return false;
         }
         self.landed = landed;
+        self.sought = None;
         if let Some(landed) = landed {
             self.paces.restart(landed);
         }
@@ -369,6 +368,19 @@ impl Deck {
     /// A seek is asked for and not yet done.
     pub(super) fn is_seeking(&self) -> bool {
         self.seek_in_flight || self.seek_wanted.is_some()
+    }
+
+    /// Where it begins as soon as it can, if that is not its beginning.
+    pub(super) fn begins_at(&self) -> Option<MediaTime> {
+        self.sought.or(self.landed)
+    }
+
+    /// Its pictures can be sent to those who take these, or opening it for them would not help.
+    pub(super) fn suits(&self, codecs: VideoCodecs) -> bool {
+        let Some(opened_for) = self.codecs else { return true };
+        let has_none = self.opened.is_some() && !self.video.live;
+        let is_shown = self.shown.as_ref().is_some_and(|codec| codecs.take(codec));
+        opened_for.and(codecs) == opened_for || has_none || is_shown
     }
 
     /// What the worker should do now. Never leaves it more than a handful of orders behind: one
@@ -430,23 +442,6 @@ impl Deck {
             (Some(audio), Some(video)) => Some(audio.min(video)),
             (audio, video) => audio.or(video),
         }
-    }
-}
-
-impl Lane {
-    /// How much of this track is known from `from` on.
-    fn reach(&self, from: MediaTime) -> MediaTime {
-        self.end.map_or(MediaTime::ZERO, |end| end - from)
-    }
-
-    fn take_if(&mut self, wanted: impl FnOnce(&Frame) -> bool) -> Option<Frame> {
-        let frame = self.frames.pop_front_if(|frame| wanted(frame))?;
-        self.played_until = self.played_until.max(frame.pts + frame.duration);
-        Some(frame)
-    }
-
-    fn clear(&mut self) {
-        *self = Self { live: self.live, ..Self::default() };
     }
 }
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::item::{FrameReader, Item, ItemError, ItemPlan};
 use crate::media::pace::Pace;
-use crate::media::plan::TrackPlan;
-use crate::media::{Frame, Reader, ReaderOptions};
+use crate::media::plan::{TrackPlan, VideoCodecs};
+use crate::media::{Frame, Reader, ReaderOptions, source};
 use crate::time::MediaTime;
 
 impl Item {
@@ -17,9 +17,19 @@ impl Item {
     /// A media file, read in a certain way.
     pub fn file_with(path: impl Into<PathBuf>, options: ReaderOptions) -> Self {
         let path = path.into();
-        Self::from_reader(path.display().to_string(), move || {
-            Ok(Box::new(Reader::open(&path, options.clone())?))
-        })
+        let name = path.display().to_string();
+        let is_fixed = source::is_stdin(&path) || !matches!(source::test(&path), Ok(None));
+        let open = move |codecs| -> Result<Box<dyn FrameReader>, ItemError> {
+            let mut options = options.clone();
+            options.plan.pictures.codecs = options.plan.pictures.codecs.and(codecs);
+            Ok(Box::new(Reader::open(&path, options)?))
+        };
+        // What comes only once cannot be opened again, and what is made here is what it is.
+        if is_fixed {
+            Self::from_reader(name, move || open(VideoCodecs::ALL))
+        } else {
+            Self::adapting(name, open)
+        }
     }
 }
 

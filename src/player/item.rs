@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::media::pace::Pace;
+use crate::media::plan::VideoCodecs;
 use crate::media::{Frame, MediaError};
 use crate::time::MediaTime;
 
@@ -11,12 +12,23 @@ use crate::time::MediaTime;
 #[derive(Clone)]
 pub struct Item {
     source: Arc<str>,
-    open: Arc<Opener>,
+    open: Opener,
     start_at: MediaTime,
     stop_at: Option<MediaTime>,
+    /// What those take who will see it.
+    codecs: VideoCodecs,
 }
 
-type Opener = dyn Fn() -> Result<Box<dyn FrameReader>, ItemError> + Send + Sync;
+type Opened = Result<Box<dyn FrameReader>, ItemError>;
+
+/// How a reader is made.
+#[derive(Clone)]
+enum Opener {
+    /// Its pictures are what they are.
+    Fixed(Arc<dyn Fn() -> Opened + Send + Sync>),
+    /// They can be had in one of these codecs.
+    Adapting(Arc<dyn Fn(VideoCodecs) -> Opened + Send + Sync>),
+}
 
 impl Item {
     /// Frames that a program makes itself.
@@ -27,8 +39,19 @@ impl Item {
     where
         F: Fn() -> Result<Box<dyn FrameReader>, ItemError> + Send + Sync + 'static,
     {
-        let (source, open) = (source.into(), Arc::new(open));
-        Self { source, open, start_at: MediaTime::ZERO, stop_at: None }
+        Self::new(source.into(), Opener::Fixed(Arc::new(open)))
+    }
+
+    /// The same where the pictures can be had in one of several codecs.
+    pub(super) fn adapting<F>(source: impl Into<Arc<str>>, open: F) -> Self
+    where
+        F: Fn(VideoCodecs) -> Result<Box<dyn FrameReader>, ItemError> + Send + Sync + 'static,
+    {
+        Self::new(source.into(), Opener::Adapting(Arc::new(open)))
+    }
+
+    fn new(source: Arc<str>, open: Opener) -> Self {
+        Self { source, open, start_at: MediaTime::ZERO, stop_at: None, codecs: VideoCodecs::ALL }
     }
 
     /// Begins there instead of at the beginning, or at the nearest place before it where pictures
@@ -61,8 +84,21 @@ impl Item {
         Ok(self.open()?.plan())
     }
 
+    /// Opens it from now on for those who take these.
+    pub(super) fn taken_in(self, codecs: VideoCodecs) -> Self {
+        Self { codecs, ..self }
+    }
+
+    /// What it is opened for, where that makes a difference.
+    pub(super) fn codecs(&self) -> Option<VideoCodecs> {
+        matches!(self.open, Opener::Adapting(_)).then_some(self.codecs)
+    }
+
     pub(super) fn open(&self) -> Result<Box<dyn FrameReader>, ItemError> {
-        (self.open)()
+        match &self.open {
+            Opener::Fixed(open) => open(),
+            Opener::Adapting(open) => open(self.codecs),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 
 use super::SharedFrame;
 use crate::media::MediaKind;
+use crate::media::plan::VideoCodecs;
 
 /// How many frames a call may be behind: about two seconds of sound and 60 pictures a second.
 /// What is older than that is of no use to anybody.
@@ -65,16 +66,18 @@ struct Counters {
 /// The programme's end.
 #[derive(Debug)]
 pub(super) struct Tap {
+    /// What the listener takes.
+    pub(super) codecs: VideoCodecs,
     frames: mpsc::Sender<SharedFrame>,
     counters: Arc<Counters>,
     wait_key: bool,
 }
 
 /// A listener and its tap.
-pub(super) fn channel() -> (Tap, Listener) {
+pub(super) fn channel(codecs: VideoCodecs) -> (Tap, Listener) {
     let (sender, frames) = mpsc::channel(CAPACITY);
     let counters = Arc::new(Counters::default());
-    let tap = Tap { frames: sender, counters: Arc::clone(&counters), wait_key: true };
+    let tap = Tap { codecs, frames: sender, counters: Arc::clone(&counters), wait_key: true };
     (tap, Listener { frames, counters })
 }
 
@@ -138,7 +141,7 @@ mod tests {
 
     #[test]
     fn pictures_begin_at_a_key_frame_and_again_after_a_loss() {
-        let (mut tap, mut listener) = channel();
+        let (mut tap, mut listener) = channel(VideoCodecs::ALL);
         assert!(tap.offer(&shared(MediaKind::Video, false)));
         assert!(listener.try_recv().is_err(), "nothing to refer to yet");
         assert!(tap.offer(&shared(MediaKind::Video, true)));
@@ -163,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_call_that_falls_behind_loses_its_pictures_and_hears_on() {
-        let (mut tap, mut listener) = channel();
+        let (mut tap, mut listener) = channel(VideoCodecs::ALL);
         let (sound, picture) = (shared(MediaKind::Audio, true), shared(MediaKind::Video, false));
         tap.offer(&shared(MediaKind::Video, true));
         // Three seconds of 30 pictures and 50 pieces of sound each, and nobody takes them.
@@ -189,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_listener_that_is_gone_is_noticed() {
-        let (mut tap, listener) = channel();
+        let (mut tap, listener) = channel(VideoCodecs::ALL);
         drop(listener);
         assert!(!tap.offer(&shared(MediaKind::Video, false)));
         assert!(!tap.offer(&shared(MediaKind::Audio, true)));

@@ -49,6 +49,7 @@ pub use self::words::{
     PlayerStatus, QueuedItem, Repeat,
 };
 use crate::media::Frame;
+use crate::media::plan::VideoCodecs;
 use crate::time::MediaTime;
 
 /// How many commands may wait. A full channel makes the next caller wait, and nobody else.
@@ -331,7 +332,14 @@ impl Player {
     /// Starts listening: sound from the present moment on, pictures from the next key frame on.
     /// After the programme's end there is nothing to hear.
     pub async fn listen(&self) -> Listener {
-        let (tap, listener) = listener::channel();
+        self.listen_in(VideoCodecs::ALL).await
+    }
+
+    /// The same for somebody who takes pictures in these codecs only. Files with others are
+    /// converted for all who listen, from now on and as long as somebody needs it; what cannot be is
+    /// told ([`PlayerEvent::PicturesNotTaken`]).
+    pub async fn listen_in(&self, codecs: VideoCodecs) -> Listener {
+        let (tap, listener) = listener::channel(codecs);
         // A failed send drops the tap, which the listener notices as the end.
         let _over = self.commands.send(Command::Listen { tap }).await;
         listener

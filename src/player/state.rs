@@ -10,6 +10,7 @@
 //! it has passed.
 
 mod arrange;
+mod codecs;
 mod crossfade;
 mod cuts;
 mod failure;
@@ -35,6 +36,7 @@ use super::{
     PlayerState, PlayerStatus,
 };
 use crate::media::pace::SPEEDS;
+use crate::media::plan::VideoCodecs;
 use crate::time::MediaTime;
 
 /// How long before it is due a slot is handed to the calls. Nothing that is asked for is heard
@@ -101,6 +103,8 @@ pub(super) struct State {
     next: Option<Deck>,
     /// The item before, while it goes over into the current one.
     crossfade: Option<crossfade::Crossfade>,
+    /// What all who listen take.
+    codecs: VideoCodecs,
     last_worker: u64,
     paused: bool,
     /// Nobody has listened yet, and the first item is kept for whoever does.
@@ -143,6 +147,7 @@ impl State {
             current: None,
             next: None,
             crossfade: None,
+            codecs: VideoCodecs::ALL,
             last_worker: 0,
             paused: false,
             unheard: options.wait_for_listener,

@@ -19,6 +19,7 @@ use super::{
     Repeat, SharedFrame,
 };
 use crate::media::MediaKind;
+use crate::media::plan::VideoCodecs;
 use crate::time::MediaTime;
 
 /// How many reports of workers may wait. Three items are loaded at most, each owing few frames.
@@ -82,6 +83,9 @@ pub(super) async fn run(
         retired: HashMap::new(),
         taps: Vec::new(),
         under_way: VecDeque::new(),
+        codecs: VideoCodecs::ALL,
+        untaken_item: None,
+        untaken_still: false,
         bridge,
         key_asked: None,
         seeks: HashMap::new(),
@@ -138,6 +142,12 @@ struct Driver {
     /// What has been handed out and is not due yet: whoever comes to listen gets it, too, and
     /// need not wait for [`LEAD`](super::state::LEAD) to pass.
     under_way: VecDeque<SharedFrame>,
+    /// What all who listen take.
+    codecs: VideoCodecs,
+    /// The last item whose pictures somebody does not take.
+    untaken_item: Option<ItemId>,
+    /// The same has been said of stills.
+    untaken_still: bool,
     /// Makes keyframes where the file has none.
     bridge: Bridge,
     /// When the item's reader was last asked for a keyframe.
@@ -163,16 +173,15 @@ impl Driver {
                     // Pictures beside a sound come behind it.
                     let is_sound = frame.frame.kind == MediaKind::Audio;
                     let stills = if is_sound { self.bridge.poll_still(&frame, now) } else { Vec::new() };
+                    for picture in std::iter::once(&frame).chain(&stills) {
+                        self.note_untaken(picture);
+                    }
                     let frame = self.bridge.handle_frame(frame, now);
                     for frame in frame.into_iter().chain(stills) {
                         self.hand_out(frame);
                     }
                 }
-                Output::Event(event) => {
-                    self.tell_followers(&event);
-                    // Nobody has to listen to events.
-                    let _nobody = self.events.send(event);
-                }
+                Output::Event(event) => self.tell(event),
                 Output::Status(status) => {
                     self.status.send_replace(status);
                 }
@@ -202,6 +211,38 @@ impl Driver {
                 }
             }
         }
+    }
+
+    fn tell(&mut self, event: PlayerEvent) {
+        self.tell_followers(&event);
+        // Nobody has to listen to events.
+        let _nobody = self.events.send(event);
+    }
+
+    /// Says of an item, once, that somebody cannot see it although it was opened for all.
+    fn note_untaken(&mut self, frame: &SharedFrame) {
+        let codec = &frame.frame.codec;
+        if frame.frame.kind == MediaKind::Audio || self.codecs.take(codec) {
+            return;
+        }
+        // A still belongs to no item.
+        let is_told = match frame.item {
+            Some(item) => self.untaken_item.replace(item) == Some(item),
+            None => std::mem::replace(&mut self.untaken_still, true),
+        };
+        if is_told {
+            return;
+        }
+        warn!(item = ?frame.item, codec = codec.name(), "one of the chats does not take these pictures");
+        if let Some(item) = frame.item {
+            self.tell(PlayerEvent::PicturesNotTaken { item, codec: codec.clone() });
+        }
+    }
+
+    /// Those who listen are others now.
+    fn handle_taps(&mut self) {
+        self.codecs = self.taps.iter().map(|tap| tap.codecs).reduce(VideoCodecs::and).unwrap_or_default();
+        self.state.set_codecs(self.codecs);
     }
 
     fn tell_followers(&mut self, event: &PlayerEvent) {
@@ -237,7 +278,11 @@ impl Driver {
 
     fn hand_out(&mut self, shared: SharedFrame) {
         trace!(item = ?shared.item, at = ?shared.at, kind = ?shared.frame.kind, "frame");
+        let n_taps = self.taps.len();
         self.taps.retain_mut(|tap| tap.offer(&shared));
+        if self.taps.len() < n_taps {
+            self.handle_taps();
+        }
         let now = now();
         while self.under_way.pop_front_if(|frame| frame.due < now).is_some() {}
         self.under_way.push_back(shared);
@@ -329,6 +374,7 @@ impl Driver {
                 if self.under_way.iter().filter(|frame| frame.due >= now).all(|frame| tap.offer(frame)) {
                     self.taps.push(tap);
                 }
+                self.handle_taps();
                 self.state.handle_listener();
                 // Whoever comes in the middle cannot begin with what goes on.
                 self.request_keyframe();

@@ -13,7 +13,7 @@ use super::state::{Output, State, Ticket};
 use super::worker::{Report, WorkerEvent, WorkerId};
 use super::{DueFrame, PlayError, PlayerEvent, PlayerOptions, PlayerStatus};
 use crate::media::pace::{Pace as Speed, Paces};
-use crate::media::{Frame, MediaKind};
+use crate::media::{Codec, Frame, MediaKind};
 use crate::time::MediaTime;
 
 /// What a test plays. Every frame carries its index in its track.
@@ -37,6 +37,8 @@ pub(super) struct Clip {
     pub(super) unreadable: bool,
     /// It comes as it comes.
     pub(super) cannot_seek: bool,
+    /// Its pictures are VP8.
+    pub(super) vp8: bool,
 }
 
 impl Clip {
@@ -52,6 +54,7 @@ impl Clip {
             fails_at: None,
             unreadable: false,
             cannot_seek: false,
+            vp8: false,
         }
     }
 
@@ -65,6 +68,11 @@ impl Clip {
 
     pub(super) fn item(self, source: &str) -> Item {
         Item::from_reader(source, move || self.open())
+    }
+
+    /// The same, which becomes VP8 where somebody takes no H.264.
+    pub(super) fn adapting(self, source: &str) -> Item {
+        Item::adapting(source, move |codecs| Self { vp8: self.vp8 || !codecs.h264, ..self }.open())
     }
 
     pub(super) fn open(self) -> Result<Box<dyn FrameReader>, ItemError> {
@@ -138,7 +146,7 @@ impl FrameReader for ClipReader {
         let picture = MediaTime::from_ticks(1, clip.fps).scaled(100, percent);
         Ok(Some(Frame {
             kind,
-            codec: crate::media::usual_codec(kind),
+            codec: if clip.vp8 && !is_audio { Codec::Vp8 } else { crate::media::usual_codec(kind) },
             pts,
             duration: if is_audio { frame } else { picture },
             key: is_audio || number % clip.gop == 0,

@@ -7,6 +7,7 @@ use super::Player;
 #[cfg(feature = "openh264")]
 use super::Slate;
 use super::{ItemError, ItemId, ItemPlan, MAX_CROSSFADE, MAX_QUEUED, MAX_VOLUME_PERCENT};
+use crate::media::Codec;
 use crate::media::pace::SPEEDS;
 use crate::time::MediaTime;
 
@@ -242,6 +243,15 @@ pub enum PlayerEvent {
     ItemStuck {
         /// Which.
         item: ItemId,
+    },
+    /// Its pictures are in a codec that a chat does not take, and cannot be had in another: they
+    /// are made here, come from a program or from standard input, or `ffmpeg` is missing. Nobody
+    /// sees them there; the sound is heard.
+    PicturesNotTaken {
+        /// Which.
+        item: ItemId,
+        /// The codec.
+        codec: Codec,
     },
     /// The items that wait are others, or in another order: somebody has changed the queue.
     QueueChanged,

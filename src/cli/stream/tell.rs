@@ -45,6 +45,12 @@ pub(super) async fn until_ended(
             Some(PlayerEvent::ItemStuck { item }) => {
                 say::remark(format_args!("nothing has come of item {item} for 3 s; it is waited for"));
             }
+            Some(PlayerEvent::PicturesNotTaken { item, codec }) => {
+                say::remark(format_args!(
+                    "the pictures of item {item} are {}, which a chat does not take: sound only there",
+                    codec.spelled()
+                ));
+            }
             Some(PlayerEvent::ItemStarted { source, .. }) => {
                 played = true;
                 say::remark(format_args!("playing {source}"));
@@ -99,7 +105,7 @@ pub(super) async fn watch(chat: ChatId, mut events: broadcast::Receiver<CallEven
             Ok(CallEvent::EditRefused { property, error }) => {
                 format!("{} could not be switched: {error}", thing(property))
             }
-            Ok(CallEvent::VideoNotAccepted { .. }) => "no H.264 here, sound only".to_owned(),
+            Ok(CallEvent::VideoNotAccepted { .. }) => "neither H.264 nor VP8 here, sound only".to_owned(),
             Ok(_) | Err(RecvError::Lagged(_)) => continue,
             Err(RecvError::Closed) => return,
         };

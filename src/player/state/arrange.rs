@@ -92,6 +92,8 @@ impl State {
         debug!(item = id.0, source = %item.source(), "open");
         let mut deck = Deck::new(id, worker, Arc::clone(item.source()));
         deck.bound(item.bounds());
+        let item = item.taken_in(self.codecs);
+        deck.codecs = item.codecs();
         let (gain, speed_percent) = (self.gain(), self.options.speed_percent);
         self.out.push_back(Output::Open { worker, item, gain, speed_percent });
         deck

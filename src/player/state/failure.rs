@@ -117,16 +117,22 @@ impl State {
             return false;
         }
         self.tries.again_at = None;
+        let position = self.tries.position;
+        self.open_again(Some(position).filter(|position| *position > MediaTime::ZERO))
+    }
+
+    /// Opens the current item anew, to go on near `position` or to begin. True when there is one.
+    pub(super) fn open_again(&mut self, position: Option<MediaTime>) -> bool {
         let (Some(before), Some(entry)) = (self.current.take(), self.queue.current().cloned()) else {
             return false;
         };
         self.out.push_back(Output::Retire { worker: before.worker });
-        debug!(item = before.id.0, position = ?self.tries.position, "again");
+        debug!(item = before.id.0, ?position, "again");
         let mut deck = self.load(entry);
         deck.started = before.started;
         self.status.n_dropped += before.n_dropped;
-        if self.tries.position > MediaTime::ZERO {
-            deck.go_on_near(self.tries.position);
+        if let Some(position) = position {
+            deck.go_on_near(position);
         }
         self.current = Some(deck);
         (self.stalling, self.starved_for) = (false, MediaTime::ZERO);

@@ -39,6 +39,7 @@ enum Step {
     Volume(u16),
     Crossfade(i64),
     Speed(u16),
+    Codecs { h264: bool },
     Stop,
     Crash,
     Run(u64),
@@ -61,6 +62,7 @@ fn clip() -> impl Strategy<Value = Clip> {
             fails_at,
             unreadable: dice == 0,
             cannot_seek: dice == 1,
+            vp8: dice == 2,
         },
     )
 }
@@ -84,6 +86,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0_u16..230).prop_map(Step::Volume),
         1 => (-100_i64..3000).prop_map(Step::Crossfade),
         1 => (40_u16..220).prop_map(Step::Speed),
+        1 => any::<bool>().prop_map(|h264| Step::Codecs { h264 }),
         1 => Just(Step::Stop),
         1 => Just(Step::Crash),
         6 => (0_u64..1500).prop_map(Step::Run),
@@ -184,7 +187,7 @@ impl Story {
     fn take(&mut self, step: Step) {
         match step {
             Step::Enqueue(clip) => {
-                let id = self.rig.state.enqueue(clip.item("enqueued"));
+                let id = self.rig.state.enqueue(clip.adapting("enqueued"));
                 self.clips.insert(id, clip);
                 self.line.push(id);
                 self.queued = true;
@@ -270,6 +273,15 @@ impl Story {
             }
             Step::Speed(percent) => {
                 assert_eq!(self.rig.state.set_speed(percent).is_ok(), (50..=200).contains(&percent));
+            }
+            Step::Codecs { h264 } => {
+                self.look();
+                let worker = |state: &State| state.current.as_ref().map(|deck| deck.worker);
+                let before = worker(&self.rig.state);
+                self.rig.state.set_codecs(VideoCodecs { h264, ..VideoCodecs::ALL });
+                if worker(&self.rig.state) != before {
+                    self.expected.clear();
+                }
             }
             Step::Stop => {
                 self.rig.state.stop();
@@ -390,7 +402,8 @@ impl Story {
                 assert!(*position >= MediaTime::ZERO);
             }
             PlayerEvent::ItemStuck { item } => assert!(self.clips.contains_key(item)),
-            PlayerEvent::QueueChanged => {}
+            // The second is told by the driver.
+            PlayerEvent::QueueChanged | PlayerEvent::PicturesNotTaken { .. } => {}
             PlayerEvent::ItemFailed { policy: AfterFailure::Retry { nth, of, .. }, .. } => {
                 assert!(nth <= of, "as often as was asked for");
             }

@@ -6,7 +6,8 @@ use std::sync::mpsc;
 use tokio::sync::broadcast::error::TryRecvError;
 
 use super::*;
-use crate::media::{Frame, MediaKind};
+use crate::media::plan::VideoCodecs;
+use crate::media::{Codec, Frame, MediaKind};
 use crate::player::testing::{Clip, number};
 use crate::player::{
     EndReason, FrameReader, ItemError, ItemPlan, Listener, Player, PlayerState, Repeat, SharedFrame,
@@ -140,6 +141,49 @@ async fn all_calls_hear_the_same_frames() {
     }
     assert_eq!((one.dropped(), one.withheld()), (0, 0));
     assert!(one.recv().await.is_none(), "the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_takes_no_h264_gets_what_can_be_had_otherwise_and_is_told_of_the_rest_once() {
+    let player = Player::start(options());
+    let mut events = player.events();
+    let mut usual = player.listen().await;
+    let mut other = player.listen_in(VideoCodecs { h264: false, ..VideoCodecs::ALL }).await;
+    let clip = Clip::of_secs(2);
+    player.enqueue(clip.adapting("a file")).await.unwrap();
+    let made = player.enqueue(clip.item("made here")).await.unwrap();
+    let (mut told, mut seen) = (Vec::new(), Vec::new());
+    until(&mut events, |event| {
+        seen.extend(drain(&mut other));
+        drain(&mut usual);
+        if let PlayerEvent::PicturesNotTaken { item, codec } = event {
+            told.push((*item, codec.clone()));
+        }
+        matches!(event, PlayerEvent::QueueEnded)
+    })
+    .await;
+    assert_eq!(told, [(made, Codec::H264)]);
+    let is_vp8 = |shared: &SharedFrame| shared.frame.codec == Codec::Vp8;
+    let pictures = of_kind(&seen, MediaKind::Video);
+    assert!(pictures.iter().all(|shared| is_vp8(shared) == (shared.item != Some(made))));
+    assert_eq!(pictures.len(), 100, "who may see them is the call's business");
+
+    // Everybody else plays as usual once the other one is gone.
+    drop(other);
+    // The next frame finds out.
+    for _ in 0..10 {
+        turn().await;
+    }
+    player.enqueue(clip.adapting("a file")).await.unwrap();
+    let mut seen = Vec::new();
+    until(&mut events, |event| {
+        seen.extend(drain(&mut usual));
+        matches!(event, PlayerEvent::QueueEnded)
+    })
+    .await;
+    close(&player).await;
+    let pictures = of_kind(&seen, MediaKind::Video);
+    assert!(pictures.len() >= 50 && !pictures.iter().any(is_vp8), "{}", pictures.len());
 }
 
 #[tokio::test]
