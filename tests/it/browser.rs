@@ -9,6 +9,7 @@ use serde_json::Value;
 use telecast::call::{Call, ChatId, JoinOptions, LeftReason};
 use telecast::emulator::marks::{self, Luma};
 use telecast::emulator::{Emulator, EmulatorOptions};
+use telecast::media::Codec;
 use telecast::player::{Item, Player, PlayerOptions, Repeat};
 
 use crate::realtime_async;
@@ -84,7 +85,11 @@ struct Show {
 
 impl Show {
     async fn start(door: SocketAddr, clip: &str) -> Self {
-        let emulator = Emulator::start(EmulatorOptions::default()).await.unwrap();
+        Self::start_at(EmulatorOptions::default(), door, clip).await
+    }
+
+    async fn start_at(server: EmulatorOptions, door: SocketAddr, clip: &str) -> Self {
+        let emulator = Emulator::start(server).await.unwrap();
         let door = emulator.serve_http(door).await.unwrap().local_addr();
         let player = Player::start(PlayerOptions { repeat: Repeat::All, ..PlayerOptions::default() });
         let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("media").join(clip);
@@ -128,6 +133,22 @@ async fn chromium_sees_vp8_and_vp9_as_the_file_has_them() {
         tokio::task::spawn_blocking(move || watch(&url, shown)).await.unwrap().unwrap();
         show.end().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chromium_sees_vp8_where_the_server_takes_no_h264() {
+    let _alone = realtime_async().await;
+    let server = EmulatorOptions { h264: false, ..EmulatorOptions::default() };
+    // A small one: who encodes and who decodes share this machine.
+    let show = Show::start_at(server, ([127, 0, 0, 1], 0).into(), "long-gop.mp4").await;
+    let url = format!("http://{}/?chat=demo", show.door);
+    let shown = Shown { codec: "VP8", width: 640, height: 360 };
+    tokio::task::spawn_blocking(move || watch(&url, shown)).await.unwrap().unwrap();
+    let plan = show.player.status().borrow().plan.clone().unwrap();
+    assert_eq!(plan.video.as_deref(), Some("transcode: ffmpeg"));
+    let sent = show.call.stats().await.unwrap().media.video.unwrap();
+    assert_eq!(sent.format.unwrap().codec, Codec::Vp8);
+    show.end().await;
 }
 
 /// What the page is to say of the picture.

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use telecast::media::plan::{PictureOptions, PlanOptions, TrackPlan, VideoCodecs};
 use telecast::media::{Codec, MediaError, MediaKind, Reader, ReaderOptions};
+#[cfg(feature = "emulator")]
+use telecast::player::{Item, Player, PlayerOptions};
 use telecast::time::MediaTime;
 
 use crate::formats::ffmpeg;
@@ -232,6 +234,46 @@ fn ffmpeg_makes_vp8_for_chats_without_h264_and_leaves_vp8_alone() {
     // What is made for a test stays what it is.
     let made = open(Path::new("test:640x360")).plan().video.clone();
     assert!(matches!(&made, TrackPlan::Transcode { to: Codec::H264, .. }), "{made:?}");
+}
+
+#[cfg(feature = "emulator")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_goes_on_in_vp8_for_all_when_somebody_comes_who_takes_no_h264() {
+    let _alone = crate::realtime_async().await;
+    let player = Player::start(PlayerOptions::default());
+    player.enqueue(Item::file(clip("clip.mp4"))).await.unwrap();
+    let mut usual = player.listen().await;
+    let mut frames = Vec::new();
+    let mut listen = async |until: MediaTime| {
+        loop {
+            let shared = usual.recv().await.expect("the programme goes on");
+            let at = shared.frame.pts;
+            let is_over = shared.item.is_some() && shared.frame.kind == MediaKind::Video && at >= until;
+            frames.push(shared);
+            if is_over {
+                return;
+            }
+        }
+    };
+    listen(MediaTime::from_secs(3)).await;
+    let other = player.listen_in(VideoCodecs { h264: false, ..VideoCodecs::ALL }).await;
+    listen(MediaTime::from_secs(5)).await;
+    drop(other);
+    player.close().await;
+
+    let sound: Vec<_> = frames.iter().filter(|shared| shared.frame.kind == MediaKind::Audio).collect();
+    let step = MediaTime::from_millis(20);
+    assert!(sound.windows(2).all(|two| two[1].at - two[0].at == step), "one clock, and silence in between");
+    let heard = sound.iter().skip_while(|shared| shared.item.is_none());
+    let silent = heard.filter(|shared| shared.item.is_none()).count();
+    println!("{silent} frames of silence");
+    assert!(silent < 150, "{silent} frames of silence");
+    let shown: Vec<_> = frames.iter().filter(|shared| shared.frame.kind == MediaKind::Video).collect();
+    let switched =
+        shown.iter().position(|shared| shared.frame.codec == Codec::Vp8).expect("it goes on in VP8");
+    assert!(shown[switched].frame.key && shown[switched..].iter().all(|it| it.frame.codec == Codec::Vp8));
+    let jump = shown[switched].frame.pts - shown[switched - 1].frame.pts;
+    assert!(jump.abs() <= MediaTime::from_millis(100), "it goes on where it was: {jump:?}");
 }
 
 #[cfg(feature = "cli")]
