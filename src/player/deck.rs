@@ -4,6 +4,7 @@
 //! and knows whether a slot can be played, must wait for the worker, or lies behind the end.
 
 mod lane;
+mod reach;
 mod taking;
 
 use self::lane::Lane;
@@ -15,24 +16,9 @@ use crate::media::plan::VideoCodecs;
 use crate::media::{Codec, Frame, MediaKind};
 use crate::time::MediaTime;
 
-/// How far ahead of playing every track is read. Long enough for a slow disk or a busy
-/// machine, short enough that a change of the volume is heard soon.
-const AHEAD: MediaTime = MediaTime::from_millis(500);
-
-/// What every track must have before an item starts, or goes on after it ran dry. Starting with
-/// less would make a reader that is barely fast enough stutter.
-const REFILL: MediaTime = MediaTime::from_millis(100);
-
 /// When one track is here this far and another is not, the other has a hole, has ended early or
 /// is stored far away: the item goes on without it.
 const MAX_LAG: MediaTime = MediaTime::from_secs(3);
-
-/// Up to here is read in search of a track that lags. More than [`MAX_LAG`], so that a track
-/// which has ended early does not stop the other one at every slot.
-const MAX_SPREAD: MediaTime = MediaTime::from_secs(5);
-
-/// Memory for the frames of one item, whatever the file says: four seconds at 64 Mbit/s.
-const MAX_BYTES: usize = 32 << 20;
 
 /// How many frames a worker may be asked for at a time, and when it is asked again.
 const CREDIT: usize = 16;
@@ -400,48 +386,6 @@ impl Deck {
         self.credit += CREDIT;
         let key = std::mem::take(&mut self.key_wanted);
         Some(Want::Read { generation: self.generation, n_frames: CREDIT, position: self.cursor, key })
-    }
-
-    fn wants_more(&self) -> bool {
-        if self.eof || self.bytes >= MAX_BYTES {
-            return false;
-        }
-        let Some(from) = self.cursor.or_else(|| self.first_pts()) else { return true };
-        self.lanes().any(|lane| lane.reach(from) < AHEAD) && self.longest_reach(from) < MAX_SPREAD
-    }
-
-    /// Enough is here to begin, or to go on after the frames had run out.
-    pub(super) fn is_ready(&self) -> bool {
-        if self.opened.is_none() || self.is_seeking() {
-            return false;
-        }
-        if !self.wants_more() {
-            return true;
-        }
-        let Some(from) = self.cursor.or_else(|| self.first_pts()) else { return false };
-        self.lanes().all(|lane| lane.reach(from) >= REFILL) || self.longest_reach(from) >= MAX_LAG
-    }
-
-    /// The tracks that the plan plays.
-    fn lanes(&self) -> impl Iterator<Item = &Lane> {
-        [&self.audio, &self.video].into_iter().filter(|lane| lane.live)
-    }
-
-    fn longest_reach(&self, from: MediaTime) -> MediaTime {
-        self.lanes().map(|lane| lane.reach(from)).max().unwrap_or(MediaTime::ZERO)
-    }
-
-    /// Nothing is buffered and nothing will come.
-    pub(super) fn is_exhausted(&self) -> bool {
-        self.eof && self.first_pts().is_none()
-    }
-
-    fn first_pts(&self) -> Option<MediaTime> {
-        let first = |lane: &Lane| lane.frames.front().map(|frame| frame.pts);
-        match (first(&self.audio), first(&self.video)) {
-            (Some(audio), Some(video)) => Some(audio.min(video)),
-            (audio, video) => audio.or(video),
-        }
     }
 }
 

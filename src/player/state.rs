@@ -105,6 +105,8 @@ pub(super) struct State {
     crossfade: Option<crossfade::Crossfade>,
     /// What all who listen take.
     codecs: VideoCodecs,
+    /// The current item, opened once more for those who do not see it.
+    successor: Option<Deck>,
     last_worker: u64,
     paused: bool,
     /// Nobody has listened yet, and the first item is kept for whoever does.
@@ -148,6 +150,7 @@ impl State {
             next: None,
             crossfade: None,
             codecs: VideoCodecs::ALL,
+            successor: None,
             last_worker: 0,
             paused: false,
             unheard: options.wait_for_listener,
@@ -241,7 +244,7 @@ impl State {
     pub(super) fn handle_report(&mut self, report: Report) {
         let is_current = self.current.as_ref().is_some_and(|deck| deck.worker == report.worker);
         let old = self.crossfade.as_mut().and_then(|fade| fade.old_deck());
-        let decks = [&mut self.current, &mut self.next].into_iter().flatten().chain(old);
+        let decks = [&mut self.current, &mut self.next, &mut self.successor].into_iter().flatten().chain(old);
         // A retired worker has nothing to say.
         let Some(deck) = { decks }.find(|deck| deck.worker == report.worker) else { return };
         match report.event {
@@ -316,6 +319,7 @@ impl State {
     fn finish(&mut self, reason: EndReason, error: Option<ItemError>) {
         self.fade_out();
         self.end_crossfade(reason);
+        self.drop_successor();
         let Some(deck) = self.current.take() else { return };
         self.forget_tries();
         self.timeline.cue();

@@ -222,7 +222,8 @@ impl Driver {
     /// Says of an item, once, that somebody cannot see it although it was opened for all.
     fn note_untaken(&mut self, frame: &SharedFrame) {
         let codec = &frame.frame.codec;
-        if frame.frame.kind == MediaKind::Audio || self.codecs.take(codec) {
+        let is_seen = frame.frame.kind == MediaKind::Audio || self.codecs.take(codec);
+        if is_seen || self.state.is_adapting() {
             return;
         }
         // A still belongs to no item.

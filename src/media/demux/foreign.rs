@@ -56,8 +56,10 @@ const VP8: &[&str] = &[
     "libvpx",
     "-deadline",
     "realtime",
+    // The effort is fixed: a positive one means to use up a share of the time, however small the
+    // picture is.
     "-cpu-used",
-    "8",
+    "-8",
     "-lag-in-frames",
     "0",
     "-auto-alt-ref",

@@ -1,5 +1,6 @@
 use bytes::Bytes;
 
+use super::reach::{AHEAD, MAX_BYTES};
 use super::*;
 use crate::player::timeline::SLOT;
 

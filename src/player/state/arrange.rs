@@ -17,8 +17,13 @@ impl State {
     /// Brings decks and workers in line with the queue. Called after everything that happens.
     pub(super) fn arrange(&mut self) {
         while self.arrange_current() || self.arrange_next() {}
+        if self.successor.as_ref().is_some_and(Deck::is_exhausted) {
+            // It cannot be had, or the item is nearly over.
+            self.drop_successor();
+        }
         let old = self.crossfade.as_mut().and_then(|fade| fade.old_deck());
-        for deck in [&mut self.current, &mut self.next].into_iter().flatten().chain(old) {
+        for deck in [&mut self.current, &mut self.next, &mut self.successor].into_iter().flatten().chain(old)
+        {
             while let Some(want) = deck.poll_want() {
                 self.out.push_back(Output::Order { worker: deck.worker, want });
             }

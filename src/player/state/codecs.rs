@@ -1,13 +1,19 @@
 //! The codecs that all who listen take → items opened for them.
 //!
-//! An item whose pictures somebody could not see is opened again where it is, as after a seek.
-//! What can be seen by all plays on, also when more would be taken: the next item makes use of it.
+//! An item whose pictures somebody could not see is opened once more, a little ahead of where it
+//! is, and plays on until the other one has got there: nobody hears anything of it. What can be seen
+//! by all plays on, also when more would be taken: the next item makes use of it.
 
 use tracing::debug;
 
-use super::State;
+use super::{Output, State};
 use crate::media::plan::VideoCodecs;
 use crate::player::EndReason;
+use crate::player::timeline::SLOT;
+use crate::time::MediaTime;
+
+/// What opening an item takes, and finding a place in it, through FFmpeg on a busy machine.
+const AHEAD: MediaTime = MediaTime::from_secs(3);
 
 impl State {
     /// All who listen take these from now on.
@@ -19,6 +25,7 @@ impl State {
         if self.next.as_ref().and_then(|deck| deck.codecs).is_some_and(|opened_for| opened_for != codecs) {
             self.drop_next();
         }
+        self.drop_successor();
         // What waits to be tried again is opened for them when its time comes.
         if !self.tries.is_waiting() && self.current.as_ref().is_some_and(|deck| !deck.suits(codecs)) {
             self.adapt();
@@ -26,16 +33,65 @@ impl State {
         self.arrange();
     }
 
-    /// Opens the current item again where it is.
+    /// Somebody does not see the current item yet.
+    pub(in crate::player) fn is_adapting(&self) -> bool {
+        self.successor.is_some()
+    }
+
+    /// Opens the current item once more, for those who listen now.
     fn adapt(&mut self) {
-        self.fade_out();
-        self.end_crossfade(EndReason::Finished);
-        // What went may have failed, and that may have ended the programme.
-        let Some(deck) = &self.current else { return };
+        let (Some(deck), Some(entry)) = (&self.current, self.queue.current().cloned()) else { return };
         let played = self.timeline.position().map(|position| deck.media_at(position));
+        if let Some(place) = played.filter(|_| !self.is_held()) {
+            let mut successor = self.load(entry);
+            successor.go_on_near(place + AHEAD);
+            self.successor = Some(successor);
+            return;
+        }
+        // Nothing is heard of it now.
         let place = played.or_else(|| deck.begins_at());
+        self.end_crossfade(EndReason::Finished);
         self.timeline.cue();
         self.open_again(place);
+    }
+
+    /// Lets the successor go on in place of the current item, once it can and its place has come.
+    /// True when it goes back for that.
+    pub(super) fn hand_over(&mut self) -> bool {
+        let (Some(deck), Some(successor)) = (&self.current, &self.successor) else { return false };
+        let Some(position) = self.timeline.position() else { return false };
+        if self.crossfade.is_some() || !successor.is_full() {
+            return false;
+        }
+        let late = deck.media_at(position) - successor.media_at(successor.start_position());
+        if late < MediaTime::ZERO {
+            return false;
+        }
+        debug!(item = deck.id.0, ?late, "goes on for all");
+        let goes_back = late >= SLOT;
+        if goes_back {
+            self.fade_out();
+        }
+        self.succeed();
+        goes_back
+    }
+
+    /// Puts the successor, however far it is, in the place of the current item.
+    pub(super) fn succeed(&mut self) {
+        let Some(mut successor) = self.successor.take() else { return };
+        let Some(before) = self.current.take() else { return };
+        self.out.push_back(Output::Retire { worker: before.worker });
+        self.status.n_dropped += before.n_dropped;
+        successor.started = before.started;
+        self.timeline.cue();
+        self.current = Some(successor);
+    }
+
+    /// The current item is over, or is opened again anyway.
+    pub(super) fn drop_successor(&mut self) {
+        if let Some(deck) = self.successor.take() {
+            self.out.push_back(Output::Retire { worker: deck.worker });
+        }
     }
 }
 
@@ -45,9 +101,8 @@ mod tests {
 
     use super::*;
     use crate::media::{Codec, MediaKind};
-    use crate::player::testing::{Clip, Pace, Rig};
-    use crate::player::{ItemId, PlayerEvent, PlayerOptions};
-    use crate::time::MediaTime;
+    use crate::player::testing::{Clip, Pace, Rig, number};
+    use crate::player::{Item, ItemId, PlayerEvent, PlayerOptions, PlayerState};
 
     const WITHOUT_H264: VideoCodecs = VideoCodecs { h264: false, ..VideoCodecs::ALL };
 
@@ -75,16 +130,18 @@ mod tests {
         for name in ["a", "b", "c"] {
             rig.state.enqueue(Clip::of_secs(10).adapting(name));
         }
-        run(&mut rig, 5500);
+        run(&mut rig, 4500);
         assert_eq!(shown(&mut rig), [(1, Codec::H264)]);
         let before = rig.status.position;
         rig.state.set_codecs(WITHOUT_H264);
         run(&mut rig, 1000);
-        // Its last keyframe was half a second ago.
         let after = rig.status.position;
-        assert!((after - before).abs() <= MediaTime::from_millis(1100), "{before:?}, {after:?}");
-        run(&mut rig, 9000);
-        assert_eq!(shown(&mut rig), [(1, Codec::Vp8), (2, Codec::Vp8)]);
+        assert_eq!((after - before).as_millis(), 1000);
+        run(&mut rig, 9900);
+        let sound = rig.frames.iter().map(|(_, due)| due).filter(|due| due.frame.kind == MediaKind::Audio);
+        let numbers: Vec<_> = sound.map(|due| number(&due.frame)).collect();
+        assert!(numbers.windows(2).all(|two| two[1] == (two[0] + 1) % 500), "not a sound is missing");
+        assert_eq!(shown(&mut rig), [(1, Codec::H264), (1, Codec::Vp8), (2, Codec::Vp8)]);
         // Who needed it is gone: what is seen by all goes on, and the next one is as usual.
         rig.state.set_codecs(VideoCodecs::ALL);
         run(&mut rig, 8000);
@@ -94,6 +151,58 @@ mod tests {
             _ => None,
         });
         assert_eq!(started.collect::<Vec<_>>(), [1, 2, 3], "each begins once");
+    }
+
+    #[test]
+    fn one_that_takes_long_to_open_goes_back_a_little_and_one_that_never_opens_is_not_missed() {
+        let slow = Pace { open: Duration::from_secs(4), ..Pace::default() };
+        let mut rig = rig(slow);
+        let item = rig.state.enqueue(Clip::of_secs(20).adapting("a"));
+        run(&mut rig, 7500);
+        rig.frames.clear();
+        rig.state.set_codecs(WITHOUT_H264);
+        run(&mut rig, 6000);
+        let silent = rig.frames.iter().filter(|(_, due)| due.item.is_none()).count();
+        assert_eq!((silent, rig.n_workers()), (0, 1));
+        assert_eq!(shown(&mut rig), [(1, Codec::H264), (1, Codec::Vp8)]);
+
+        let opened = std::sync::atomic::AtomicUsize::new(0);
+        let once = Item::adapting("once", move |codecs| {
+            let unreadable = opened.fetch_add(1, std::sync::atomic::Ordering::Relaxed) > 0;
+            Clip { unreadable, vp8: !codecs.h264, ..Clip::of_secs(20) }.open()
+        });
+        let mut rig = super::tests::rig(Pace::default());
+        assert_eq!(rig.state.enqueue(once), item);
+        run(&mut rig, 3000);
+        rig.state.set_codecs(WITHOUT_H264);
+        run(&mut rig, 10_000);
+        assert_eq!(shown(&mut rig), [(1, Codec::H264)]);
+        assert!(!rig.state.is_adapting() && rig.status.state == PlayerState::Playing);
+    }
+
+    #[test]
+    fn whoever_seeks_or_skips_meanwhile_need_not_wait() {
+        let mut rig = rig(Pace { open: Duration::from_millis(900), ..Pace::default() });
+        for name in ["a", "b"] {
+            rig.state.enqueue(Clip::of_secs(20).adapting(name));
+        }
+        run(&mut rig, 3000);
+        rig.state.set_codecs(WITHOUT_H264);
+        run(&mut rig, 100);
+        rig.state.seek(MediaTime::from_secs(10)).unwrap();
+        rig.frames.clear();
+        run(&mut rig, 1500);
+        assert_eq!(rig.sought[0].1.clone().unwrap(), MediaTime::from_secs(10));
+        assert_eq!(shown(&mut rig), [(1, Codec::Vp8)]);
+        rig.state.set_codecs(VideoCodecs::ALL);
+        run(&mut rig, 1500);
+        rig.state.skip().unwrap();
+        run(&mut rig, 1000);
+        rig.state.set_codecs(WITHOUT_H264);
+        run(&mut rig, 100);
+        rig.state.skip().unwrap();
+        run(&mut rig, 1000);
+        assert_eq!((rig.n_workers(), rig.status.state), (0, PlayerState::Idle));
     }
 
     #[test]

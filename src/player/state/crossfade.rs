@@ -87,6 +87,7 @@ impl State {
         let Some(n_slots) = self.crossfade_due() else { return };
         let (Some(deck), Some(position)) = (self.current.take(), self.timeline.position()) else { return };
         debug!(item = deck.id.0, n_slots, "goes over into the next item");
+        self.drop_successor();
         let (recent, is_sounding) = self.cuts.before_mixing();
         let mixer = Mixer::new(n_slots, recent.iter().map(|packet| &packet[..])).map(|mut mixer| {
             if !is_sounding {

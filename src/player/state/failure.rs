@@ -123,6 +123,7 @@ impl State {
 
     /// Opens the current item anew, to go on near `position` or to begin. True when there is one.
     pub(super) fn open_again(&mut self, position: Option<MediaTime>) -> bool {
+        self.drop_successor();
         let (Some(before), Some(entry)) = (self.current.take(), self.queue.current().cloned()) else {
             return false;
         };

@@ -41,9 +41,9 @@ impl State {
         Ok(())
     }
 
-    /// The workers of what is heard now.
+    /// The workers of what is heard now, or goes on with it.
     fn heard(&mut self) -> Vec<WorkerId> {
         let old = self.crossfade.as_mut().and_then(|fade| fade.old_deck());
-        self.current.iter().chain(old.as_deref()).map(|deck| deck.worker).collect()
+        self.current.iter().chain(&self.successor).chain(old.as_deref()).map(|deck| deck.worker).collect()
     }
 }

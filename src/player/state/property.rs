@@ -153,6 +153,8 @@ struct Story {
     queued: bool,
     /// Items may be played more than once.
     again: bool,
+    /// Items may be opened anew while they play.
+    adapts: bool,
     /// The longest fade from one item to the next that anybody has asked for.
     longest_fade: MediaTime,
     /// Readers take their time.
@@ -164,6 +166,7 @@ impl Story {
         Self {
             rig: Rig::new(options.clone(), pace),
             again: options.repeat != Repeat::Off,
+            adapts: false,
             longest_fade: options.crossfade,
             is_slow: pace.frame + pace.report > Duration::ZERO,
             options,
@@ -276,12 +279,8 @@ impl Story {
             }
             Step::Codecs { h264 } => {
                 self.look();
-                let worker = |state: &State| state.current.as_ref().map(|deck| deck.worker);
-                let before = worker(&self.rig.state);
                 self.rig.state.set_codecs(VideoCodecs { h264, ..VideoCodecs::ALL });
-                if worker(&self.rig.state) != before {
-                    self.expected.clear();
-                }
+                self.adapts = true;
             }
             Step::Stop => {
                 self.rig.state.stop();
@@ -366,7 +365,8 @@ impl Story {
             // Numbers cannot be mixed: of a fade, the first half is heard of one item and the second
             // half of the other.
             let most_unheard = if kind == MediaKind::Audio { self.longest_fade.to_ticks(50) / 2 } else { 0 };
-            let begins_anew = (self.again && number <= most_unheard) || (retries && due.frame.key);
+            let reopens = retries || self.adapts;
+            let begins_anew = (self.again && number <= most_unheard) || (reopens && due.frame.key);
             // In a fade nobody waits for a slow reader of the item that goes.
             let is_lost = self.is_slow && most_unheard > 0 && number > *expected;
             assert!(number == *expected || begins_anew || is_lost, "{number} after {expected} of {kind:?}");

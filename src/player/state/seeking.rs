@@ -24,6 +24,8 @@ impl State {
         debug!(item = deck.id.0, ?to, "seek");
         self.fade_out();
         self.end_crossfade(EndReason::Finished);
+        // There is no place any more that it had to wait for.
+        self.succeed();
         // What goes may have failed, and that may end the programme.
         let Some(deck) = &mut self.current else { return Err(PlayError::NothingPlaying) };
         deck.seek(to);

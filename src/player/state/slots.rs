@@ -103,6 +103,11 @@ impl State {
                 return Filling::default();
             }
             self.begin_crossfade();
+            if self.hand_over()
+                && let Some(sound) = self.cuts.take_tail()
+            {
+                return Filling { sound: Some(sound), ..Filling::default() };
+            }
             let Some(deck) = &self.current else { return Filling::default() };
             let placement = self.timeline.placement();
             if !matches!(placement, Placement::Running { .. }) && !deck.is_ready() {
