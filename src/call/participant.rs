@@ -382,6 +382,9 @@ impl Participant {
             tracing::warn!(?listed, "the server takes neither H.264 nor VP8: only sound is sent");
             self.effects.push_back(Effect::Event(CallEvent::VideoNotAccepted { listed }));
         }
+        if video.as_ref().is_some_and(|video| video.codec != Codec::H264) {
+            tracing::info!("the server takes no H.264: pictures are sent as VP8");
+        }
         connection.sender = Some(Sender::new(SenderConfig {
             audio: Some(audio),
             video,

@@ -139,10 +139,9 @@ async fn chromium_sees_vp8_and_vp9_as_the_file_has_them() {
 async fn chromium_sees_vp8_where_the_server_takes_no_h264() {
     let _alone = realtime_async().await;
     let server = EmulatorOptions { h264: false, ..EmulatorOptions::default() };
-    // A small one: who encodes and who decodes share this machine.
-    let show = Show::start_at(server, ([127, 0, 0, 1], 0).into(), "long-gop.mp4").await;
+    let show = Show::start_at(server, ([127, 0, 0, 1], 0).into(), "clip.mp4").await;
     let url = format!("http://{}/?chat=demo", show.door);
-    let shown = Shown { codec: "VP8", width: 640, height: 360 };
+    let shown = Shown { codec: "VP8", width: 1280, height: 720 };
     tokio::task::spawn_blocking(move || watch(&url, shown)).await.unwrap().unwrap();
     let plan = show.player.status().borrow().plan.clone().unwrap();
     assert_eq!(plan.video.as_deref(), Some("transcode: ffmpeg"));

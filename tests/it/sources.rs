@@ -275,6 +275,25 @@ async fn a_file_goes_on_in_vp8_for_all_when_somebody_comes_who_takes_no_h264() {
     assert!((-10_000..=100).contains(&jump.as_millis()), "it goes on where it was: {jump:?}");
 }
 
+#[test]
+fn without_ffmpeg_chats_without_h264_are_left_the_sound() {
+    const HERE: &str = "TELECAST_TEST_WITHOUT_FFMPEG";
+    let name = "sources::without_ffmpeg_chats_without_h264_are_left_the_sound";
+    if std::env::var_os(HERE).is_none() {
+        // Only a process of its own can be without it.
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        let again = again.args(["--exact", name]).env(HERE, "1").env("PATH", "/nowhere").output().unwrap();
+        let said = String::from_utf8_lossy(&again.stdout);
+        assert!(again.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    let mut options = ReaderOptions::default();
+    options.plan.pictures.codecs = VideoCodecs { h264: false, ..VideoCodecs::ALL };
+    let mut reader = Reader::open(clip("clip.mkv"), options).unwrap();
+    assert!(reader.plan().video.is_copy() && reader.plan().audio.is_copy(), "{:?}", reader.plan());
+    assert!(frames(&mut reader).len() >= 1600);
+}
+
 #[cfg(feature = "cli")]
 /// What `telecast probe --json` says of a source.
 fn probed(source: &str, stdin: std::process::Stdio) -> serde_json::Value {
