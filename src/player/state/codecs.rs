@@ -8,6 +8,7 @@ use tracing::debug;
 
 use super::{Output, State};
 use crate::media::plan::VideoCodecs;
+use crate::media::source;
 use crate::player::EndReason;
 use crate::player::timeline::SLOT;
 use crate::time::MediaTime;
@@ -43,8 +44,13 @@ impl State {
         let (Some(deck), Some(entry)) = (&self.current, self.queue.current().cloned()) else { return };
         let played = self.timeline.position().map(|position| deck.media_at(position));
         if let Some(place) = played.filter(|_| !self.is_held()) {
+            // What comes live has one place only, which is now.
+            let is_live = deck.opened.as_ref().is_some_and(|opened| opened.duration.is_none())
+                && source::is_address(&deck.source);
             let mut successor = self.load(entry);
-            successor.go_on_near(place + AHEAD);
+            if !is_live {
+                successor.go_on_near(place + AHEAD);
+            }
             self.successor = Some(successor);
             return;
         }
@@ -100,9 +106,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::media::{Codec, MediaKind};
+    use crate::media::{Codec, Frame, MediaKind};
     use crate::player::testing::{Clip, Pace, Rig, number};
-    use crate::player::{Item, ItemId, PlayerEvent, PlayerOptions, PlayerState};
+    use crate::player::{
+        FrameReader, Item, ItemError, ItemId, ItemPlan, PlayerEvent, PlayerOptions, PlayerState,
+    };
 
     const WITHOUT_H264: VideoCodecs = VideoCodecs { h264: false, ..VideoCodecs::ALL };
 
@@ -178,6 +186,43 @@ mod tests {
         run(&mut rig, 10_000);
         assert_eq!(shown(&mut rig), [(1, Codec::H264)]);
         assert!(!rig.state.is_adapting() && rig.status.state == PlayerState::Playing);
+    }
+
+    /// A source that nobody knows the end of.
+    struct Live(Box<dyn FrameReader>);
+
+    impl FrameReader for Live {
+        fn plan(&self) -> ItemPlan {
+            self.0.plan()
+        }
+
+        fn duration(&self) -> Option<MediaTime> {
+            None
+        }
+
+        fn next_frame(&mut self) -> Result<Option<Frame>, ItemError> {
+            self.0.next_frame()
+        }
+
+        fn seek(&mut self, to: MediaTime) -> Result<MediaTime, ItemError> {
+            panic!("FFmpeg would wait until {to:?} has come");
+        }
+
+        fn set_volume(&mut self, _gain: f32) {}
+    }
+
+    #[test]
+    fn what_comes_live_goes_on_with_what_comes_now() {
+        let mut rig = rig(Pace { open: Duration::from_secs(1), ..Pace::default() });
+        rig.state.enqueue(Item::adapting("rtsp://camera/1", |codecs| {
+            Ok(Box::new(Live(Clip { vp8: !codecs.h264, ..Clip::of_secs(60) }.open()?)))
+        }));
+        run(&mut rig, 5000);
+        rig.frames.clear();
+        rig.state.set_codecs(WITHOUT_H264);
+        run(&mut rig, 3000);
+        assert!(rig.frames.iter().all(|(_, due)| due.item.is_some()), "nobody hears that");
+        assert_eq!(shown(&mut rig), [(1, Codec::H264), (1, Codec::Vp8)]);
     }
 
     #[test]
