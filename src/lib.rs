@@ -17,3 +17,4 @@ pub mod stdio;
 #[cfg(feature = "telegram")]
 pub mod telegram;
 pub mod time;
+mod udp;

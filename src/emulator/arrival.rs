@@ -1,15 +1,16 @@
-//! A socket → its datagrams, each with the time at which it was read, which is at once: this task
-//! does nothing else.
+//! A socket → its datagrams, each with the time of its arrival.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::net::BATCH;
+use crate::udp;
 
 /// No datagram that WebRTC sends is longer.
 const DATAGRAM: usize = 2048;
@@ -25,7 +26,10 @@ pub(super) struct Arrival {
 
 /// Moves datagrams from the socket to the loop. Ends on `cancel`.
 pub(super) async fn empty(socket: Arc<UdpSocket>, arrived: mpsc::Sender<Arrival>, cancel: CancellationToken) {
-    let mut buffer = vec![0; DATAGRAM];
+    if let Err(error) = udp::note_arrivals(&socket) {
+        tracing::debug!(%error, "the kernel notes no arrivals: the times are those of reading");
+    }
+    let mut buffer = udp::Buffer::new(DATAGRAM);
     let mut n_dropped = 0_u64;
     loop {
         let ready = tokio::select! {
@@ -38,9 +42,12 @@ pub(super) async fn empty(socket: Arc<UdpSocket>, arrived: mpsc::Sender<Arrival>
             return;
         }
         for _ in 0..BATCH {
-            match socket.try_recv_from(&mut buffer) {
-                Ok((len, from)) => {
-                    let arrival = Arrival { from, bytes: buffer[..len].to_vec(), at: unix_now() };
+            let received = socket.try_io(Interest::READABLE, || {
+                let udp::Datagram { from, bytes, at } = buffer.receive(&socket)?;
+                Ok(Arrival { from, bytes: bytes.to_vec(), at: at.unwrap_or_else(udp::unix_now) })
+            });
+            match received {
+                Ok(arrival) => {
                     if arrived.try_send(arrival).is_err() {
                         n_dropped += 1;
                         tracing::debug!(n_dropped, "the emulator is too slow and drops datagrams");
@@ -53,9 +60,4 @@ pub(super) async fn empty(socket: Arc<UdpSocket>, arrived: mpsc::Sender<Arrival>
         // A flood must not keep the loop from its turn on a runtime with one thread.
         tokio::task::yield_now().await;
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "this loop owns the socket and the clock")]
-fn unix_now() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -2,7 +2,7 @@
 //!
 //! Only headers are read (RFC 3550 §5.1 leaves them in the clear), so it costs next to nothing and
 //! sees what the network brought, whatever becomes of it afterwards. Times are those at which the
-//! socket was read: a server that is late itself measures worse than it was, never better.
+//! kernel got the datagrams: a server that reads late measures no worse.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 const MAY_KNOW: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("secret", &[]),
+    ("udp", &[]),
     ("media", &["time", "secret"]),
     ("player", &["media", "time"]),
     ("rtp", &["media", "player", "time"]),
     ("peer", &["media", "rtp", "time", "secret"]),
-    ("call", &["media", "player", "rtp", "peer", "time", "secret"]),
-    ("emulator", &["call::signaling", "media", "time", "secret"]),
+    ("call", &["media", "player", "rtp", "peer", "time", "secret", "udp"]),
+    ("emulator", &["call::signaling", "media", "time", "secret", "udp"]),
     ("telegram", &["call::signaling", "time", "secret"]),
     ("stdio", &["call", "player", "media", "time", "secret"]),
     ("cli", &["call", "player", "media", "rtp", "peer", "emulator", "telegram", "stdio", "time", "secret"]),
@@ -24,6 +25,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 /// Crates that only these parts may name.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("rtc", &["peer"]),
+    ("nix", &["udp"]),
     ("str0m", &["emulator"]),
     ("axum", &["emulator", "cli"]),
     ("clap", &["cli", "main"]),
