@@ -186,12 +186,27 @@ impl Participant {
         self.drive(now);
     }
 
-    /// A datagram from the network.
-    pub(super) fn handle_datagram(&mut self, from: SocketAddr, payload: &[u8], now: Instant) {
-        if let Some(connection) = &mut self.connection {
-            connection.peer.handle_datagram(from, payload, now);
-        }
+    /// A datagram from the network, which came at `arrived`.
+    pub(super) fn handle_datagram(
+        &mut self,
+        from: SocketAddr,
+        payload: &[u8],
+        arrived: Instant,
+        now: Instant,
+    ) {
+        self.hear(from, payload, arrived, now);
         self.drive(now);
+    }
+
+    /// The same, but nothing is done about it yet. False when it was not only feedback to the media,
+    /// and everything has to be driven.
+    pub(super) fn hear(&mut self, from: SocketAddr, payload: &[u8], arrived: Instant, now: Instant) -> bool {
+        let connection = self.connection.as_mut();
+        let rtcp =
+            connection.and_then(|connection| connection.peer.handle_datagram(from, payload, arrived, now));
+        let Some(compound) = rtcp else { return false };
+        self.handle_rtcp(&compound, arrived);
+        !self.state.has_output()
     }
 
     /// The next frame of the programme, ahead of its time.
@@ -232,6 +247,12 @@ impl Participant {
     pub(super) fn media_timeout(&self) -> Option<Instant> {
         let connection = self.connection.as_ref().filter(|connection| connection.up)?;
         connection.sender.as_ref()?.poll_timeout().map(|(at, _)| at)
+    }
+
+    /// Is feedback more than statistics, because there are pictures to repair?
+    pub(super) fn has_shown(&self) -> bool {
+        let sender = self.connection.as_ref().and_then(|connection| connection.sender.as_ref());
+        sender.is_some_and(Sender::has_shown)
     }
 
     /// Since when a viewer waits for a keyframe that is not on its way.

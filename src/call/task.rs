@@ -8,6 +8,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "this loop is where a call reads the clock")]
 
+mod socket;
 mod wait;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -16,12 +17,11 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::error::{TryRecvError, TrySendError};
 use tokio::sync::{Semaphore, SemaphorePermit, broadcast, mpsc, watch};
 use tracing::Instrument;
 
+use self::socket::Socket;
 use self::wait::{Turn, Wait};
 
 use super::participant::{Config, Effect, Participant};
@@ -31,6 +31,7 @@ use super::watchdog::Pulse;
 use super::{CallEvent, ChatId, Command, JoinError, JoinOptions, LeftReason};
 use crate::player::{Listener, Player};
 use crate::rtp::clock::NtpAnchor;
+use crate::udp::{self, Buffer, Datagram};
 
 /// The largest UDP datagram that can come.
 const MAX_DATAGRAM: usize = 65_536;
@@ -39,6 +40,11 @@ const READS_PER_TURN: usize = 32;
 /// With something to do within this time, the programme's frames are fetched then instead of waking
 /// us. Less than the time by which a programme is ahead of what is due.
 const SOON: Duration = Duration::from_millis(20);
+/// After so many turns for media alone, nothing but media wakes us.
+const STEADY: u32 = 50;
+/// What has come meanwhile is read this often: sound is only reported of, pictures are repaired.
+const HEAR_SOUND_EVERY: Duration = Duration::from_millis(60);
+const HEAR_PICTURES_EVERY: Duration = Duration::from_millis(10);
 /// Calls of a process that join at once; the others wait for a place. Handshakes are most of what
 /// joining costs: when hundreds share a core, all of them run into their timers.
 static JOINS: Semaphore = Semaphore::const_new(64);
@@ -72,6 +78,8 @@ pub(super) fn spawn(chat: ChatId, options: JoinOptions, ends: Ends) {
         participant,
         ends,
         socket: None,
+        n_streamed: 0,
+        hear_at: Instant::now(),
         frames: None,
         asked_for_key: None,
         programme_over: false,
@@ -113,9 +121,11 @@ fn publish(status: CallStatus, to: &watch::Sender<CallStatus>, events: &broadcas
 struct Driver {
     participant: Participant,
     ends: Ends,
-    /// Only what comes in wakes us: a socket that waits to be writable, as tokio's own do, wakes
-    /// its task after everything that it has sent.
-    socket: Option<AsyncFd<UdpSocket>>,
+    socket: Option<Socket>,
+    /// Turns for media alone since anything else woke us.
+    n_streamed: u32,
+    /// An unwatched socket is read then.
+    hear_at: Instant,
     /// Present while there is a connection to send on.
     frames: Option<Listener>,
     /// Since when the keyframe is wanted that the programme was asked for.
@@ -162,7 +172,7 @@ impl Driver {
 
     /// Drives the call until it is over; gives its last status.
     async fn stay(&mut self) -> CallStatus {
-        let mut buffer = vec![0; MAX_DATAGRAM];
+        let mut buffer = Buffer::new(MAX_DATAGRAM);
         let mut wait = Wait::new();
         loop {
             if let Some(over) = self.settle() {
@@ -173,6 +183,7 @@ impl Driver {
             let timeouts = self.participant.poll_timeouts();
             let rest = timeouts.rest.into_iter().chain(self.keep_place()).min();
             self.arm(&mut wait, timeouts.media, rest);
+            self.watch_socket(is_soon(timeouts.media) && self.participant.is_streaming());
             wait.begin();
             match std::future::poll_fn(|context| self.poll_turn(context, &mut wait, &mut buffer)).await {
                 Turn::Due => {
@@ -181,7 +192,7 @@ impl Driver {
                 }
                 Turn::Frame(Some(frame)) => self.participant.handle_frame(frame, Instant::now()),
                 Turn::Frame(None) => self.programme_over = true,
-                Turn::Datagram(received) => self.handle_datagram(received, &mut buffer),
+                Turn::Readable => self.read_all(&mut buffer),
                 Turn::Incoming(Some(incoming)) => {
                     self.participant.handle_incoming(incoming, Instant::now());
                 }
@@ -200,12 +211,12 @@ impl Driver {
     fn arm(&self, wait: &mut Wait, media: Option<Instant>, rest: Option<Instant>) {
         let due = media.into_iter().chain(rest).min();
         self.pulse.expect(due);
-        wait.arm(due, rest, due.is_some_and(|at| at <= Instant::now() + SOON));
+        wait.arm(due, rest, is_soon(due));
     }
 
-    /// The short way: sends what is due of the media, fetches the frames after it and sets the timer
-    /// anew. False when more than that is to be done.
-    fn stream(&mut self, wait: &mut Wait) -> bool {
+    /// The short way: sends what is due of the media, fetches the frames after it, reads what has
+    /// come meanwhile and sets the timer anew. False when more than that is to be done.
+    fn stream(&mut self, wait: &mut Wait, buffer: &mut Buffer) -> bool {
         let now = Instant::now();
         if wait.rest().is_some_and(|at| at <= now) || !self.participant.is_streaming() {
             return false;
@@ -215,11 +226,13 @@ impl Driver {
         while let Some(frame) = self.frames.as_mut().and_then(|frames| frames.try_recv().ok()) {
             is_all &= self.participant.queue_frame(frame, now);
         }
+        is_all &= self.hear(buffer, now);
         is_all &= self.participant.keyframe_wanted() == self.asked_for_key;
         let media = self.participant.media_timeout();
-        if !is_all || media.is_none_or(|at| at > now + SOON) {
+        if !is_all || !is_soon(media) {
             return false;
         }
+        self.n_streamed = self.n_streamed.saturating_add(1);
         self.arm(wait, media, wait.rest());
         true
     }
@@ -326,15 +339,10 @@ impl Driver {
         publish(status, &self.ends.status, &self.ends.events);
     }
 
-    #[expect(deprecated, reason = "its successor is unsafe for the sake of descriptors that others close")]
     fn open_socket(&mut self) {
-        let opened = UdpSocket::bind(SocketAddr::from(([0, 0, 0, 0], 0))).and_then(|socket| {
-            socket.set_nonblocking(true)?;
-            let local = socket.local_addr()?;
-            Ok((AsyncFd::with_interest(socket, Interest::READABLE)?, local))
-        });
+        let opened = Socket::open().and_then(|socket| Ok((socket.get_ref().local_addr()?, socket)));
         match opened {
-            Ok((socket, local)) => {
+            Ok((local, socket)) => {
                 self.socket = Some(socket);
                 self.participant.handle_socket(local, Instant::now());
             }
@@ -352,22 +360,55 @@ impl Driver {
         }
     }
 
-    fn handle_datagram(&mut self, received: std::io::Result<(usize, SocketAddr)>, buffer: &mut [u8]) {
-        let mut received = received;
-        for _ in 0..READS_PER_TURN {
-            match received {
-                Ok((len, from)) => self.participant.handle_datagram(from, &buffer[..len], Instant::now()),
-                // An ICMP error of an earlier datagram; the timers see to what follows from it.
-                Err(ref error) if error.kind() != std::io::ErrorKind::WouldBlock => {
-                    tracing::trace!(%error, "the socket reports an error");
-                }
-                Err(_) => return,
-            }
-            let Some(socket) = &self.socket else { return };
-            received = socket.try_io(Interest::READABLE, |socket| socket.recv_from(buffer));
+    /// Takes what has come in, whatever it is.
+    fn read_all(&mut self, buffer: &mut Buffer) {
+        self.read(buffer, |participant, datagram, arrived, now| {
+            participant.handle_datagram(datagram.from, datagram.bytes, arrived, now);
+        });
+    }
+
+    /// Takes what has come in while nobody watched. False when it was more than feedback.
+    fn hear(&mut self, buffer: &mut Buffer, now: Instant) -> bool {
+        if now < self.hear_at || self.socket.as_ref().is_none_or(Socket::is_watched) {
+            return true;
         }
-        if let Ok((len, from)) = received {
-            self.participant.handle_datagram(from, &buffer[..len], Instant::now());
+        let every = if self.participant.has_shown() { HEAR_PICTURES_EVERY } else { HEAR_SOUND_EVERY };
+        self.hear_at = now + every;
+        let mut is_all = true;
+        self.read(buffer, |participant, datagram, arrived, now| {
+            is_all &= participant.hear(datagram.from, datagram.bytes, arrived, now);
+        });
+        is_all
+    }
+
+    fn read(
+        &mut self,
+        buffer: &mut Buffer,
+        mut take: impl FnMut(&mut Participant, &Datagram<'_>, Instant, Instant),
+    ) {
+        for _ in 0..READS_PER_TURN {
+            let Some(socket) = &self.socket else { return };
+            match socket.receive(buffer) {
+                Ok(datagram) => {
+                    let now = Instant::now();
+                    let arrived = now.checked_sub(datagram.age(udp::unix_now())).unwrap_or(now);
+                    take(&mut self.participant, &datagram, arrived, now);
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return,
+                // An ICMP error of an earlier datagram; the timers see to what follows from it.
+                Err(error) => tracing::trace!(%error, "the socket reports an error"),
+            }
+        }
+    }
+
+    /// Lets datagrams wake us, except while media does so often enough.
+    fn watch_socket(&mut self, media_is_soon: bool) {
+        self.n_streamed = if media_is_soon { self.n_streamed } else { 0 };
+        let wanted = self.n_streamed < STEADY;
+        let Some(socket) = self.socket.take() else { return };
+        match socket.watched(wanted) {
+            Ok(socket) => self.socket = Some(socket),
+            Err(error) => tracing::warn!(%error, "the socket cannot be watched: the call connects anew"),
         }
     }
 
@@ -387,6 +428,10 @@ impl Driver {
             None => self.participant.leave(LeftReason::Command, now),
         }
     }
+}
+
+fn is_soon(due: Option<Instant>) -> bool {
+    due.is_some_and(|at| at <= Instant::now() + SOON)
 }
 
 /// Which of our addresses a datagram to `remote` leaves from: asks the kernel, sends nothing.

@@ -209,12 +209,19 @@ impl Peer {
         Ok(())
     }
 
-    /// A datagram from the network.
-    pub fn handle_datagram(&mut self, from: SocketAddr, payload: &[u8], now: Instant) {
+    /// A datagram from the network, which came at `arrived`. It may be RTCP and nothing else: this is
+    /// given back, and no event comes of it.
+    pub fn handle_datagram(
+        &mut self,
+        from: SocketAddr,
+        payload: &[u8],
+        arrived: Instant,
+        now: Instant,
+    ) -> Option<Bytes> {
         self.traffic.count_received(payload.len());
         match self.srtp.unprotect(from, payload) {
-            Unprotected::Rtcp(compound) => return self.events.push_back(PeerEvent::Rtcp(compound)),
-            Unprotected::Nothing => return,
+            Unprotected::Rtcp(compound) => return Some(compound),
+            Unprotected::Nothing => return None,
             Unprotected::Engine => {}
         }
         let payload = BytesMut::from(payload);
@@ -227,9 +234,11 @@ impl Peer {
                 }
             }
         } else {
-            self.read(from, payload, now);
+            // Of these it measures how long they took.
+            self.read(from, payload, arrived);
         }
         self.drain(now);
+        None
     }
 
     /// Something is due.
@@ -284,7 +293,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Does media go past the engine? Then sending it changes nothing else.
+    /// Does media go past the engine? Then neither sending it nor hearing of it changes anything else.
     pub(crate) fn sends_directly(&self) -> bool {
         self.srtp.is_open()
     }

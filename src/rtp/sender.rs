@@ -233,6 +233,11 @@ impl Sender {
         self.keyframe_wanted
     }
 
+    /// Have pictures been sent, whose receivers ask for keyframes and for what was lost?
+    pub fn has_shown(&self) -> bool {
+        self.video.as_ref().is_some_and(|video| video.stream.counters().packets > 0)
+    }
+
     /// The next packet that may leave at `now`. Poll until there is none.
     pub fn poll_packet(&mut self, now: Instant) -> Option<Packet> {
         loop {

@@ -2,7 +2,6 @@
 //! that which has called.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,6 +14,7 @@ use super::Driver;
 use crate::call::Command;
 use crate::call::signaling::Incoming;
 use crate::player::SharedFrame;
+use crate::udp::Buffer;
 
 /// What a turn is for.
 pub(super) enum Turn {
@@ -22,8 +22,8 @@ pub(super) enum Turn {
     Due,
     /// The programme has a frame; `None` when it is over.
     Frame(Option<SharedFrame>),
-    /// A datagram is in the buffer, or the socket tells of an error.
-    Datagram(std::io::Result<(usize, SocketAddr)>),
+    /// Something has come in, or the socket tells of an error.
+    Readable,
     /// The signaling side says something; `None` when it is gone.
     Incoming(Option<Incoming>),
     /// The user wants something; `None` when nobody holds the call any more.
@@ -115,10 +115,10 @@ impl Driver {
         &mut self,
         context: &mut Context<'_>,
         wait: &mut Wait,
-        buffer: &mut [u8],
+        buffer: &mut Buffer,
     ) -> Poll<Turn> {
         while wait.poll_due(context).is_ready() {
-            if !self.stream(wait) {
+            if !self.stream(wait, buffer) {
                 return Poll::Ready(Turn::Due);
             }
         }
@@ -128,17 +128,17 @@ impl Driver {
         // A task keeps its waker for life.
         wait.bell.task.get_or_init(|| context.waker().clone());
         let waker = Waker::from(Arc::clone(&wait.bell));
-        self.poll_others(&mut Context::from_waker(&waker), wait, buffer)
+        self.poll_others(&mut Context::from_waker(&waker), wait)
     }
 
-    fn poll_others(&mut self, context: &mut Context<'_>, wait: &mut Wait, buffer: &mut [u8]) -> Poll<Turn> {
+    fn poll_others(&mut self, context: &mut Context<'_>, wait: &mut Wait) -> Poll<Turn> {
         if let Some(frames) = self.frames.as_mut().filter(|_| !wait.is_soon)
             && let Poll::Ready(frame) = frames.poll_recv(context)
         {
             return Poll::Ready(Turn::Frame(frame));
         }
-        if let Poll::Ready(received) = self.poll_receive(context, buffer) {
-            return Poll::Ready(Turn::Datagram(received));
+        if self.socket.as_ref().is_some_and(|socket| socket.poll_readable(context).is_ready()) {
+            return Poll::Ready(Turn::Readable);
         }
         if self.link_open
             && let Poll::Ready(incoming) = self.ends.link.incoming.poll_recv(context)
@@ -161,19 +161,5 @@ impl Driver {
         ready!(room.as_mut().poll(context));
         wait.room = None;
         Poll::Ready(Turn::Room)
-    }
-
-    fn poll_receive(
-        &self,
-        context: &mut Context<'_>,
-        buffer: &mut [u8],
-    ) -> Poll<std::io::Result<(usize, SocketAddr)>> {
-        let Some(socket) = &self.socket else { return Poll::Pending };
-        loop {
-            let mut guard = ready!(socket.poll_read_ready(context))?;
-            if let Ok(received) = guard.try_io(|socket| socket.get_ref().recv_from(buffer)) {
-                return Poll::Ready(received);
-            }
-        }
     }
 }

@@ -261,7 +261,7 @@ impl Lab {
         while let Some((to, bytes)) = self.sfu.poll_transmit() {
             moved = true;
             if self.passes(&bytes) && to == self.local {
-                self.bot.handle_datagram(self.server, &bytes, self.now);
+                self.bot.handle_datagram(self.server, &bytes, self.now, self.now);
             }
         }
         while let Some(effect) = self.bot.poll_effect() {
