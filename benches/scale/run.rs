@@ -145,9 +145,17 @@ fn note(line: &Value, heard: &mut Heard) {
 
 async fn answer(line: &Value, town: &Town, stdin: &Stdin) -> Result<()> {
     let mut reply = json!({ "type": "reply", "id": line["id"] });
-    if line["method"] == "join" {
-        let text = |key: &str| line[key].as_str().with_context(|| format!("no {key}"));
-        reply["params"] = town.join(text("chat")?, text("params")?.to_owned()).await?.into();
+    match line["method"].as_str() {
+        Some("join") => {
+            let text = |key: &str| line[key].as_str().with_context(|| format!("no {key}"));
+            reply["params"] = town.join(text("chat")?, text("params")?.to_owned()).await?.into();
+        }
+        Some("check") => reply["sources"] = line["sources"].clone(),
+        Some("participants") => {
+            reply["participants"] = json!([]);
+            reply["version"] = 1.into();
+        }
+        _ => {}
     }
     stdin.say(&reply)
 }

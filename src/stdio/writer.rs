@@ -13,6 +13,8 @@ use super::wire::Out;
 const CAPACITY: usize = 1024;
 /// Room that is kept for lines that must not be lost.
 const RESERVE: usize = 256;
+/// Lines that are written together.
+const AT_ONCE: usize = 64;
 
 /// Where lines are put.
 #[derive(Clone, Debug)]
@@ -54,14 +56,17 @@ impl Lines {
     }
 }
 
+/// Whatever waits is written at once: to the system, each writing is a trip to another thread.
 async fn write(mut lines: mpsc::Receiver<Out>, mut output: impl AsyncWrite + Unpin) -> std::io::Result<()> {
-    while let Some(line) = lines.recv().await {
-        let mut text = serde_json::to_vec(&line).map_err(std::io::Error::other)?;
-        text.push(b'\n');
-        output.write_all(&text).await?;
-        if lines.is_empty() {
-            output.flush().await?;
+    let (mut waiting, mut text) = (Vec::new(), Vec::new());
+    while lines.recv_many(&mut waiting, AT_ONCE).await > 0 {
+        text.clear();
+        for line in waiting.drain(..) {
+            serde_json::to_writer(&mut text, &line).map_err(std::io::Error::other)?;
+            text.push(b'\n');
         }
+        output.write_all(&text).await?;
+        output.flush().await?;
     }
     output.flush().await
 }
