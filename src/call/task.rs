@@ -187,6 +187,8 @@ impl Driver {
             wait.begin();
             match std::future::poll_fn(|context| self.poll_turn(context, &mut wait, &mut buffer)).await {
                 Turn::Due => {
+                    // Whatever it was, the timeout drives it on.
+                    self.hear(&mut buffer, Instant::now());
                     self.participant.handle_timeout(Instant::now());
                     self.fetch_frames();
                 }
