@@ -32,6 +32,8 @@ mod ntgcalls;
 mod pause;
 #[cfg(feature = "emulator")]
 mod publisher;
+#[cfg(feature = "emulator")]
+mod round_trip;
 #[cfg(feature = "http")]
 mod sources;
 #[cfg(feature = "cli")]
