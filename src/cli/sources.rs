@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
-use super::values;
 #[cfg(feature = "card")]
 use crate::media::CardOptions;
 use crate::media::cache::Cache;
@@ -30,11 +29,6 @@ pub(super) struct SourceArgs {
     /// example 'yt-dlp -g -f b'; it is asked about every source that is an address
     #[arg(long, value_name = "COMMAND")]
     resolver: Option<String>,
-
-    /// How far behind the present a live source (RTSP, RTMP, a radio station, HLS without an end) is
-    /// played at most, for example 2s; after a pause or a bad network, what is older is left out
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = values::duration)]
-    latency: Duration,
 
     /// Which sound: 1 is the first in the file, or a language such as eng
     #[arg(long, value_name = "N|LANG")]
@@ -99,7 +93,6 @@ impl SourceArgs {
     /// The same without the cache, for what is read once.
     pub(super) fn apply_uncached(&self, mut reader: ReaderOptions) -> ReaderOptions {
         reader.source.headers.clone_from(&self.headers);
-        reader.source.latency = self.latency;
         if let Some(bitrate) = self.audio_bitrate {
             reader.opus.bitrate_bps = bitrate;
         }

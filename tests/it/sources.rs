@@ -36,8 +36,6 @@ struct Whims {
     redirects: usize,
     /// Wants this line.
     wants: Option<&'static str>,
-    /// Does not say how long it is, but this line.
-    says_instead: Option<&'static str>,
 }
 
 /// Serves one file until the test ends; the address and how often it was asked.
@@ -88,10 +86,6 @@ fn answer(mut connection: TcpStream, bytes: &[u8], whims: Whims) -> std::io::Res
     let from = range
         .and_then(|range| range.trim_end_matches('-').parse::<usize>().ok())
         .filter(|_| !whims.no_ranges);
-    if let Some(line) = whims.says_instead {
-        write!(connection, "HTTP/1.1 200 OK\r\n{line}\r\nConnection: close\r\n\r\n")?;
-        return connection.write_all(bytes);
-    }
     let len = bytes.len();
     match from {
         Some(from) => write!(
@@ -146,43 +140,6 @@ fn a_server_without_ranges_is_read_once_and_in_order() {
     let (address, _) = serve(&clip("bframes.mp4"), whims);
     let error = open(&address).unwrap_err().to_string();
     assert!(error.contains("faststart"), "{error}");
-}
-
-/// Waits until no thread has this name.
-#[cfg(target_os = "linux")]
-fn wait_for_the_end_of(name: &str) {
-    let is_there = || {
-        let threads = std::fs::read_dir("/proc/self/task").unwrap().map_while(Result::ok);
-        threads
-            .filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok())
-            .any(|comm| comm.trim() == name)
-    };
-    while is_there() {
-        std::thread::yield_now();
-    }
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_radio_station_is_played_as_of_now() {
-    let whole = frames(&mut Reader::open(clip("music.ogg"), ReaderOptions::default()).unwrap());
-    let mut options = ReaderOptions::default();
-    options.source.latency = std::time::Duration::from_secs(2);
-    let whims = Whims { says_instead: Some("icy-name: a station"), ..Whims::default() };
-    let (address, _) = serve(&clip("music.ogg"), whims);
-    let mut station = Reader::open(&address, options.clone()).unwrap();
-    wait_for_the_end_of("live");
-    let heard = frames(&mut station);
-    // Two seconds, and what was read to see what it is.
-    assert!((100..200).contains(&heard.len()), "{} of {} frames", heard.len(), whole.len());
-    let (_, last, size) = *heard.last().unwrap();
-    assert_eq!(size, whole.last().unwrap().2, "up to its end");
-    assert_eq!(last, MediaTime::from_millis(20) * (heard.len() as i64 - 1), "without a hole");
-
-    // A server that only cannot say how long a file is has time.
-    let whims = Whims { says_instead: Some("X-Name: a file"), ..Whims::default() };
-    let (address, _) = serve(&clip("music.ogg"), whims);
-    assert_eq!(frames(&mut Reader::open(&address, options).unwrap()), whole);
 }
 
 #[test]

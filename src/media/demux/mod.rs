@@ -14,7 +14,6 @@ mod audio;
 pub mod foreign;
 pub mod generated;
 mod ivf;
-pub(in crate::media) mod live;
 mod matroska;
 mod mp3;
 mod mp4;

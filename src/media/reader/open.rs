@@ -1,17 +1,14 @@
 //! A name → an opened item: read by telecast itself, converted by FFmpeg, or made for a test.
 
-use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use super::{Reader, ReaderOptions};
 use crate::media::MediaError;
 use crate::media::audio::Loudness;
 use crate::media::card::Sketch;
-use crate::media::demux::live::Live;
-use crate::media::demux::{self, DemuxError, Demuxer, foreign, generated};
+use crate::media::demux::{self, DemuxError, foreign, generated};
 use crate::media::plan::{PlanOptions, Refusal, VideoCodecs};
 use crate::media::source::{self, SourceError};
-use crate::time::MediaTime;
 
 pub(super) fn open(path: &Path, options: &ReaderOptions) -> Result<Reader, MediaError> {
     let mut sketch = None;
@@ -56,19 +53,17 @@ fn find(path: &Path, options: &ReaderOptions, sketch: &mut Option<Sketch>) -> Re
         reader.plan.generate();
         return Ok(reader);
     }
-    let is_live = Cell::new(source::has_live_scheme(path));
     let mut read = |options: &ReaderOptions| -> Result<Reader, MediaError> {
         let mut source = source::open_with(path, &options.source)?;
-        is_live.set(source.is_live);
-        *sketch = Sketch::read(&mut *source.bytes, &input, options).map_err(DemuxError::Io)?;
-        let demuxer = demux::open_with(source.bytes, options.plan.pictures.fps)?;
-        Reader::begin(as_made(demuxer, is_live.get(), options)?, input.as_ref(), options.clone())
+        *sketch = Sketch::read(&mut *source, &input, options).map_err(DemuxError::Io)?;
+        let demuxer = demux::open_with(source, options.plan.pictures.fps)?;
+        Reader::begin(demuxer, input.as_ref(), options.clone())
     };
     if source::is_stdin(path) {
         return read(&as_it_is);
     }
     match read(options) {
-        Err(error) if needs_ffmpeg(&error) => match convert(path, options, &error, is_live.get()) {
+        Err(error) if needs_ffmpeg(&error) => match convert(path, options, &error) {
             // Who cannot see it can hear it, and others may see it.
             Err(cause) if is_not_taken(&error) => {
                 tracing::warn!(%input, %error, %cause, "the picture stays as it is");
@@ -88,7 +83,7 @@ fn find(path: &Path, options: &ReaderOptions, sketch: &mut Option<Sketch>) -> Re
 
 /// What the original of a prepared file says about itself.
 fn look_at(path: &Path, options: &ReaderOptions) -> Option<Sketch> {
-    let mut source = source::open_with(path, &options.source).ok()?.bytes;
+    let mut source = source::open_with(path, &options.source).ok()?;
     Sketch::read(&mut *source, &path.to_string_lossy(), options).ok()?
 }
 
@@ -96,9 +91,7 @@ fn look_at(path: &Path, options: &ReaderOptions) -> Option<Sketch> {
 #[cfg(feature = "openh264")]
 pub(super) fn open_picture(path: &Path, options: &ReaderOptions) -> Result<Reader, MediaError> {
     match open(path, options) {
-        Err(error @ MediaError::Demux(DemuxError::UnknownFormat { .. })) => {
-            convert(path, options, &error, false)
-        }
+        Err(error @ MediaError::Demux(DemuxError::UnknownFormat { .. })) => convert(path, options, &error),
         other => other,
     }
 }
@@ -110,25 +103,8 @@ fn prepared(path: &Path, options: &ReaderOptions) -> Option<PathBuf> {
     (plan == usual).then(|| cache.find(path)).flatten()
 }
 
-/// A live source does not wait for whoever plays it.
-fn as_made(
-    demuxer: Box<dyn Demuxer>,
-    is_live: bool,
-    options: &ReaderOptions,
-) -> Result<Box<dyn Demuxer>, DemuxError> {
-    if !is_live {
-        return Ok(demuxer);
-    }
-    Ok(Box::new(Live::open(demuxer, MediaTime::from_duration(options.source.latency))?))
-}
-
 /// Opens a source through FFmpeg, because of `why`.
-fn convert(
-    path: &Path,
-    options: &ReaderOptions,
-    why: &MediaError,
-    is_live: bool,
-) -> Result<Reader, MediaError> {
+fn convert(path: &Path, options: &ReaderOptions, why: &MediaError) -> Result<Reader, MediaError> {
     tracing::debug!(input = %path.display(), %why, "ffmpeg converts it");
     let demuxer = foreign::open(foreign::Wanted {
         input: path.to_path_buf(),
@@ -142,7 +118,7 @@ fn convert(
     // FFmpeg has chosen the tracks; of what it gives there is one of each kind.
     let mut chosen = options.clone();
     (chosen.plan.audio_track, chosen.plan.video_track) = (None, None);
-    let mut reader = Reader::begin(as_made(demuxer, is_live, options)?, path.to_string_lossy(), chosen)?;
+    let mut reader = Reader::begin(demuxer, path.to_string_lossy(), chosen)?;
     reader.plan.convert(&why.to_string());
     Ok(reader)
 }

@@ -11,7 +11,7 @@ use ureq::http::{Response, StatusCode, header};
 use ureq::{Agent, Body};
 
 use super::stream::Stream;
-use super::{Source, SourceError, SourceOptions};
+use super::{SourceError, SourceOptions};
 use crate::media::demux::MediaSource;
 use crate::secret::Secret;
 
@@ -24,9 +24,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// Going forward by less than this reads on instead of asking anew.
 const READ_ON: u64 = 256 << 10;
 
-/// Opens an address. Live is what a radio station's server sends, which says `icy-` this and that and
-/// nowhere an end.
-pub(super) fn open(url: &str, options: &SourceOptions) -> Result<Source, SourceError> {
+/// Opens an address.
+pub(super) fn open(url: &str, options: &SourceOptions) -> Result<Box<dyn MediaSource>, SourceError> {
     let client = Client::new(url, options);
     let response = client.get(0)?;
     let total = match response.status() {
@@ -42,15 +41,11 @@ pub(super) fn open(url: &str, options: &SourceOptions) -> Result<Source, SourceE
     if length == Some(0) {
         return Err(SourceError::Empty { path: url.into() });
     }
-    let is_live = length.is_none() && response.headers().keys().any(|name| name.as_str().starts_with("icy-"));
     let body = Box::new(response.into_body().into_reader()) as Box<dyn Read + Send>;
-    let bytes: Box<dyn MediaSource> = match total {
+    Ok(match total {
         Some(len) => Box::new(Ranged { client, len, pos: 0, body: Mutex::new(Some(body)), body_pos: 0 }),
-        // It goes on for ever, and longer than any file may be.
-        None if is_live => Box::new(Stream::new(body)),
         None => Box::new(Stream::new(body.take(options.max_bytes))),
-    };
-    Ok(Source { bytes, is_live })
+    })
 }
 
 /// The length of the whole from `Content-Range: bytes 0-99/100`.

@@ -11,8 +11,6 @@ use super::demux::generated::Spec;
 use crate::secret::Secret;
 
 #[cfg(feature = "http")]
-mod hls;
-#[cfg(feature = "http")]
 mod http;
 pub mod list;
 pub mod resolver;
@@ -21,13 +19,6 @@ pub mod stream;
 
 /// The name of standard input.
 const STDIN: &str = "-";
-
-/// Schemes of what comes no faster than it is made. FFmpeg reads them.
-const LIVE_SCHEMES: &[&str] = &["rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "udp"];
-
-/// How far behind the present a live source is played, where nothing else is asked for: enough for
-/// what networks and servers hold back now and then.
-const LATENCY: Duration = Duration::from_secs(5);
 
 /// How sources other than files are opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,14 +30,11 @@ pub struct SourceOptions {
     pub patience: Duration,
     /// Longer files on the web are refused.
     pub max_bytes: u64,
-    /// How far behind the present a live source is played at most: what is older is left
-    /// out.
-    pub latency: Duration,
 }
 
 impl Default for SourceOptions {
     fn default() -> Self {
-        Self { headers: Vec::new(), patience: Duration::from_secs(15), max_bytes: 64 << 30, latency: LATENCY }
+        Self { headers: Vec::new(), patience: Duration::from_secs(15), max_bytes: 64 << 30 }
     }
 }
 
@@ -175,26 +163,12 @@ pub enum SourceError {
     },
 }
 
-/// A source that is open.
-pub struct Source {
-    /// What is in it, from its first byte on.
-    pub bytes: Box<dyn MediaSource>,
-    /// It goes on whether somebody reads it or not, and comes no faster than it is made.
-    pub is_live: bool,
-}
-
-impl std::fmt::Debug for Source {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Source").field("is_live", &self.is_live).finish_non_exhaustive()
-    }
-}
-
 /// Opens a source with the usual options.
 ///
 /// # Errors
 /// As [`open_with`].
 pub fn open(path: &Path) -> Result<Box<dyn MediaSource>, SourceError> {
-    open_with(path, &SourceOptions::default()).map(|source| source.bytes)
+    open_with(path, &SourceOptions::default())
 }
 
 /// Opens a source for [`demux::open`](super::demux::open): a file, `-` for standard input, or an
@@ -204,40 +178,13 @@ pub fn open(path: &Path) -> Result<Box<dyn MediaSource>, SourceError> {
 /// When it is missing, empty, a directory, no regular file or not readable; when a server cannot
 /// be reached or refuses.
 #[cfg_attr(not(feature = "http"), expect(unused_variables, reason = "only servers are asked with options"))]
-pub fn open_with(path: &Path, options: &SourceOptions) -> Result<Source, SourceError> {
-    let not_live = |bytes| Source { bytes, is_live: false };
+pub fn open_with(path: &Path, options: &SourceOptions) -> Result<Box<dyn MediaSource>, SourceError> {
     match path.to_str() {
-        Some(STDIN) => Ok(not_live(Box::new(stdin::open()?))),
+        Some(STDIN) => Ok(Box::new(stdin::open()?)),
         #[cfg(feature = "http")]
-        Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
-            let mut source = http::open(url, options)?;
-            source.is_live |= is_live_playlist(&mut *source.bytes, url, options);
-            Ok(source)
-        }
+        Some(url) if url.starts_with("http://") || url.starts_with("https://") => http::open(url, options),
         Some(address) if is_address(address) => Err(SourceError::Scheme { location: address.to_owned() }),
-        _ => open_file(path).map(not_live),
-    }
-}
-
-/// Whether the scheme of an address is one for live sources only.
-pub fn has_live_scheme(path: &Path) -> bool {
-    let scheme = path.to_str().and_then(|name| name.split_once("://")).map(|(scheme, _)| scheme);
-    scheme.is_some_and(|scheme| LIVE_SCHEMES.contains(&scheme.to_ascii_lowercase().as_str()))
-}
-
-/// A playlist is live when it has no end, or the first of those has none that it names.
-#[cfg(feature = "http")]
-fn is_live_playlist(bytes: &mut dyn MediaSource, url: &str, options: &SourceOptions) -> bool {
-    let of = |bytes: &mut dyn MediaSource| {
-        // What cannot be read is found by whoever reads it next.
-        hls::read(bytes).ok().flatten()
-    };
-    match of(bytes) {
-        Some(hls::Playlist::Master(first)) => {
-            let named = http::open(&hls::join(url, &first), options);
-            named.is_ok_and(|mut named| of(&mut *named.bytes) == Some(hls::Playlist::Live))
-        }
-        other => other == Some(hls::Playlist::Live),
+        _ => open_file(path),
     }
 }
 
