@@ -17,8 +17,10 @@ impl Probe {
         writeln!(out)?;
         for (index, track) in self.tracks.iter().enumerate() {
             writeln!(out, "  {} {:<5} {}", index + 1, track.kind, describe(track))?;
-        }
-        if let Some(pictures) = &self.pictures {
+            let Some(pictures) = self.pictures.as_ref().filter(|_| self.plan.video.track == Some(index))
+            else {
+                continue;
+            };
             writeln!(out, "          {}", keyframes(pictures))?;
             if pictures.gop_histogram.len() > 1 {
                 writeln!(out, "          groups of pictures: {}", histogram(pictures))?;
@@ -47,8 +49,11 @@ impl Probe {
         }
         if let Some(command) = &self.remedy {
             writeln!(out)?;
-            let gain =
-                if self.playable { "To have it copied, with a picture at once:" } else { "To make it play:" };
+            let gain = match (self.playable, &self.pictures) {
+                (false, _) => "To make it play:",
+                (true, None) => "To have it copied:",
+                (true, Some(_)) => "To have it copied, with a picture at once:",
+            };
             writeln!(out, "  {gain}")?;
             writeln!(out, "    {command}")?;
         }
@@ -83,7 +88,7 @@ fn describe(track: &TrackProbe) -> String {
 fn keyframes(pictures: &PictureProbe) -> String {
     let PictureProbe { n_keyframes, gop_min_ms, gop_median_ms, gop_max_ms, .. } = *pictures;
     let seconds = |ms| seconds(MediaTime::from_millis(ms));
-    let every = if gop_min_ms == gop_max_ms {
+    let every = if seconds(gop_min_ms) == seconds(gop_max_ms) {
         format!("every {}", seconds(gop_median_ms))
     } else {
         format!(

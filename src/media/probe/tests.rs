@@ -34,8 +34,8 @@ fn the_usual_clip() {
             media/clip.mp4: mp4, 20.0 s, 3.3 MB
 
               1 video h264 Constrained Baseline, 1280×720, 30 fps, 20.0 s, 1.19 Mbit/s (peak 1.34 Mbit/s)
-              2 audio aac, 48000 Hz, stereo, 20.0 s, 129 kbit/s (peak 131 kbit/s)
                       600 pictures, 20 keyframes, every 1.0 s; no B-frames
+              2 audio aac, 48000 Hz, stereo, 20.0 s, 129 kbit/s (peak 131 kbit/s)
 
               picture copy
                       The picture is H.264 Constrained Baseline without B-frames, which receivers decode as it is, so it is copied.
@@ -61,8 +61,8 @@ fn a_clip_that_is_copied_altogether() {
             media/clip.mkv: matroska, 20.0 s, 3.4 MB
 
               1 video h264 Constrained Baseline, 1280×720, 30 fps, 20.0 s, 1.19 Mbit/s (peak 1.34 Mbit/s)
-              2 audio opus, 48000 Hz, stereo, 20.0 s, 170 kbit/s (peak 170 kbit/s)
                       600 pictures, 20 keyframes, every 1.0 s; no B-frames
+              2 audio opus, 48000 Hz, stereo, 20.0 s, 170 kbit/s (peak 170 kbit/s)
 
               picture copy
                       The picture is H.264 Constrained Baseline without B-frames, which receivers decode as it is, so it is copied.
@@ -85,8 +85,8 @@ fn a_long_gop() {
             media/long-gop.mp4: mp4, 20.0 s, 1.0 MB
 
               1 video h264 Main, 640×360, 30 fps, 20.0 s, 279 kbit/s (peak 384 kbit/s)
-              2 audio aac, 44100 Hz, stereo, 20.0 s, 130 kbit/s (peak 135 kbit/s)
                       600 pictures, 2 keyframes, every 10.0 s; no B-frames
+              2 audio aac, 44100 Hz, stereo, 20.0 s, 130 kbit/s (peak 135 kbit/s)
 
               picture copy
                       The picture is H.264 Main without B-frames, which receivers decode as it is, so it is copied.
@@ -112,8 +112,8 @@ fn b_frames() {
             media/bframes.mp4: mp4, 10.0 s, 487.9 kB
 
               1 video h264 High, 640×360, 30 fps, 10.0 s, 252 kbit/s (peak 318 kbit/s)
-              2 audio aac, 48000 Hz, stereo, 10.0 s, 129 kbit/s (peak 131 kbit/s)
                       300 pictures, 5 keyframes, every 2.0 s; B-frames from 0.0 s on
+              2 audio aac, 48000 Hz, stereo, 10.0 s, 129 kbit/s (peak 131 kbit/s)
 
               picture transcode: h264
                       The picture has B-frames, which a live call cannot carry, so it is decoded and encoded as H.264.
@@ -150,7 +150,7 @@ fn sound_alone() {
               In the call:
                 - There is no picture, only sound.
 
-              To have it copied, with a picture at once:
+              To have it copied:
                 ffmpeg -i media/music.mp3 -vn -c:a libopus -b:a 128k -ac 2 media/music-telecast.ogg
         "#]],
     );
