@@ -20,6 +20,9 @@ pub mod stream;
 /// The name of standard input.
 const STDIN: &str = "-";
 
+/// Schemes of addresses that are live. FFmpeg reads them.
+const LIVE_SCHEMES: &[&str] = &["rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "udp"];
+
 /// How sources other than files are opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -44,6 +47,12 @@ pub fn is_address(name: &str) -> bool {
         !scheme.is_empty()
             && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
     })
+}
+
+/// Whether a name is the address of something that has no other place than the present one.
+pub fn has_live_scheme(name: &str) -> bool {
+    let scheme = name.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    scheme.is_some_and(|scheme| LIVE_SCHEMES.contains(&scheme.as_str()))
 }
 
 /// Why a path cannot be opened as media.
@@ -246,6 +255,13 @@ mod tests {
         assert!(matches!(refused(&empty.join("below")), SourceError::Missing { .. }));
         let message = refused(&missing).to_string();
         assert!(message.contains("missing.mp4") && message.contains("check the path"), "{message}");
+    }
+
+    #[test]
+    fn a_scheme_tells_what_is_live() {
+        assert!(["rtsp://a/b", "RTMP://a/b", "udp://@239.0.0.1:1234"].into_iter().all(has_live_scheme));
+        // A film may be fetched from any place on; whether a server sends it live is not known here.
+        assert!(!["https://a/film.avi", "rtsp.mp4", "-", "a:b//c"].into_iter().any(has_live_scheme));
     }
 
     #[test]

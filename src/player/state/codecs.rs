@@ -45,8 +45,7 @@ impl State {
         let played = self.timeline.position().map(|position| deck.media_at(position));
         if let Some(place) = played.filter(|_| !self.is_held()) {
             // What comes live has one place only, which is now.
-            let is_live = deck.opened.as_ref().is_some_and(|opened| opened.duration.is_none())
-                && source::is_address(&deck.source);
+            let is_live = source::has_live_scheme(&deck.source);
             let mut successor = self.load(entry);
             if !is_live {
                 successor.go_on_near(place + AHEAD);
