@@ -375,11 +375,13 @@ impl Driver {
             return true;
         }
         let every = if self.participant.has_shown() { HEAR_PICTURES_EVERY } else { HEAR_SOUND_EVERY };
-        self.hear_at = now + every;
-        let mut is_all = true;
+        let (mut is_all, mut n_read) = (true, 0);
         self.read(buffer, |participant, datagram, arrived, now| {
+            n_read += 1;
             is_all &= participant.hear(datagram.from, datagram.bytes, arrived, now);
         });
+        // More may be waiting.
+        self.hear_at = if n_read < READS_PER_TURN { now + every } else { now };
         is_all
     }
 
