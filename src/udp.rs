@@ -10,6 +10,9 @@ use nix::sys::socket::sockopt::ReceiveTimestamp;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt};
 use nix::sys::time::TimeVal;
 
+/// Room for a datagram: none that WebRTC sends is longer, because none may be fragmented on its way.
+pub(crate) const MAX_DATAGRAM: usize = 2048;
+
 /// Lets the kernel note when each datagram comes. Without it, [`Buffer::receive`] tells no times.
 ///
 /// # Errors
@@ -35,9 +38,9 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// Longer datagrams are cut to `len` bytes.
-    pub(crate) fn new(len: usize) -> Self {
-        Self { bytes: vec![0; len], control: nix::cmsg_space!(TimeVal) }
+    /// Longer datagrams than [`MAX_DATAGRAM`] are cut, and will mean nothing to anybody.
+    pub(crate) fn new() -> Self {
+        Self { bytes: vec![0; MAX_DATAGRAM], control: nix::cmsg_space!(TimeVal) }
     }
 
     /// Reads one datagram.
@@ -107,7 +110,7 @@ mod tests {
         let sent = unix_now();
         std::thread::sleep(Duration::from_millis(60));
 
-        let mut buffer = Buffer::new(2048);
+        let mut buffer = Buffer::new();
         let datagram = buffer.receive(&to).unwrap();
         assert_eq!((datagram.from, datagram.bytes), (from.local_addr().unwrap(), &b"a datagram"[..]));
         let at = datagram.at.expect("the kernel says so");
@@ -122,12 +125,12 @@ mod tests {
     fn an_empty_socket_and_one_of_ipv6() {
         let socket = UdpSocket::bind("[::1]:0").unwrap();
         socket.set_nonblocking(true).unwrap();
-        let mut buffer = Buffer::new(4);
+        let mut buffer = Buffer::new();
         let error = buffer.receive(&socket).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
-        socket.send_to(b"longer", socket.local_addr().unwrap()).unwrap();
+        socket.send_to(&[7; MAX_DATAGRAM + 1], socket.local_addr().unwrap()).unwrap();
         let datagram = buffer.receive(&socket).unwrap();
-        assert_eq!((datagram.from, datagram.bytes), (socket.local_addr().unwrap(), &b"long"[..]));
+        assert_eq!((datagram.from, datagram.bytes), (socket.local_addr().unwrap(), &[7; MAX_DATAGRAM][..]));
         assert_eq!(datagram.at, None);
     }
 }

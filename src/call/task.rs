@@ -33,8 +33,6 @@ use crate::player::{Listener, Player};
 use crate::rtp::clock::NtpAnchor;
 use crate::udp::{self, Buffer, Datagram};
 
-/// The largest UDP datagram that can come.
-const MAX_DATAGRAM: usize = 65_536;
 /// Datagrams read in one turn before the clock is looked at again.
 const READS_PER_TURN: usize = 32;
 /// With something to do within this time, the programme's frames are fetched then instead of waking
@@ -172,7 +170,7 @@ impl Driver {
 
     /// Drives the call until it is over; gives its last status.
     async fn stay(&mut self) -> CallStatus {
-        let mut buffer = Buffer::new(MAX_DATAGRAM);
+        let mut buffer = Buffer::new();
         let mut wait = Wait::new();
         loop {
             if let Some(over) = self.settle() {

@@ -12,9 +12,6 @@ use tokio_util::sync::CancellationToken;
 use super::net::BATCH;
 use crate::udp;
 
-/// No datagram that WebRTC sends is longer.
-const DATAGRAM: usize = 2048;
-
 /// A datagram that has left the socket.
 #[derive(Debug)]
 pub(super) struct Arrival {
@@ -29,7 +26,7 @@ pub(super) async fn empty(socket: Arc<UdpSocket>, arrived: mpsc::Sender<Arrival>
     if let Err(error) = udp::note_arrivals(&socket) {
         tracing::debug!(%error, "the kernel notes no arrivals: the times are those of reading");
     }
-    let mut buffer = udp::Buffer::new(DATAGRAM);
+    let mut buffer = udp::Buffer::new();
     let mut n_dropped = 0_u64;
     loop {
         let ready = tokio::select! {
