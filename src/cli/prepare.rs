@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::exit::Exit;
+use super::exit::{Because, Exit};
 use super::say;
 use crate::media::prepare::{self, Options, PrepareError, Prepared};
 use bar::Bar;
@@ -76,10 +76,11 @@ pub(super) fn run(args: &PrepareArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// What cannot be played has an exit code of its own.
+/// What cannot be played has an exit code of its own, and so has a name that cannot be meant.
 fn as_media(error: PrepareError) -> anyhow::Error {
     match error {
         PrepareError::Media(error) => error.into(),
+        wrong @ PrepareError::Container { .. } => Because(Exit::Usage, wrong.to_string()).into(),
         other => other.into(),
     }
 }

@@ -429,6 +429,9 @@ mod program {
         let left: Vec<_> =
             std::fs::read_dir(dir.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
         assert!(left.iter().all(|name| !name.to_string_lossy().ends_with(".part")), "{left:?}");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_telecast"));
+        let output = command.arg("prepare").arg(&again).arg("out.ogg").output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "the name is no mistake of the file");
     }
 
     #[test]
