@@ -132,18 +132,21 @@ pub struct PictureOptions {
 
 impl Default for PictureOptions {
     fn default() -> Self {
-        Self {
-            height: None,
-            fps: None,
-            bitrate_bps: None,
-            copy_height: 1080,
-            copy_bps: 4_000_000,
-            codecs: VideoCodecs::ALL,
-        }
+        Self::USUAL
     }
 }
 
 impl PictureOptions {
+    /// What is wanted where nobody says more.
+    pub const USUAL: Self = Self {
+        height: None,
+        fps: None,
+        bitrate_bps: None,
+        copy_height: 1080,
+        copy_bps: 4_000_000,
+        codecs: VideoCodecs::ALL,
+    };
+
     /// The shorter edge at most of what is encoded.
     #[cfg(feature = "openh264")]
     pub(in crate::media) fn encoded_height(&self) -> u32 {

@@ -5,21 +5,14 @@ use std::path::Path;
 use super::*;
 use crate::media::codec::h264::{NAL_SPS, Sps, nal_type, nal_units};
 use crate::media::demux::{self, Packet};
-use crate::media::plan::{PictureOptions, PlanOptions, TrackPlan, VideoCodecs};
+use crate::media::plan::{PictureOptions, PlanOptions, TrackPlan};
 use crate::media::script::Script;
 use crate::media::{Reader, ReaderOptions, source};
 
 const NO_SOUND: PlanOptions = PlanOptions {
     audio: false,
     video: true,
-    pictures: PictureOptions {
-        height: None,
-        fps: None,
-        bitrate_bps: None,
-        copy_height: 1080,
-        copy_bps: 4_000_000,
-        codecs: VideoCodecs::ALL,
-    },
+    pictures: PictureOptions::USUAL,
     audio_track: None,
     video_track: None,
 };
