@@ -88,8 +88,10 @@ enum Command {
     Doctor(doctor::DoctorArgs),
 }
 
-/// One thread is half busy with so many calls on a small machine.
-const CALLS_PER_THREAD: usize = 128;
+/// Calls that one thread is enough for: it is half busy with so many on a small machine.
+const SOUNDS_PER_THREAD: usize = 128;
+/// With pictures, the sound of a call would wait too long for the keyframes of so many others.
+const PICTURES_PER_THREAD: usize = 64;
 
 /// Parses the arguments and runs what they ask for.
 #[must_use]
@@ -162,8 +164,8 @@ fn runtime() -> anyhow::Result<Runtime> {
 
 /// The runtime for so many calls: where one thread is enough, threads that wake one another would
 /// cost more than the calls.
-fn runtime_for(n_calls: usize) -> anyhow::Result<Runtime> {
-    if n_calls > CALLS_PER_THREAD {
+fn runtime_for(n_calls: usize, has_pictures: bool) -> anyhow::Result<Runtime> {
+    if n_calls > if has_pictures { PICTURES_PER_THREAD } else { SOUNDS_PER_THREAD } {
         return runtime();
     }
     Ok(Builder::new_current_thread().enable_all().thread_name("telecast").build()?)

@@ -377,7 +377,7 @@ fn run_stdio(args: PlayArgs) -> anyhow::Result<Exit> {
         reader,
         join,
     };
-    let runtime = super::runtime_for(options.chats.len())?;
+    let runtime = super::runtime_for(options.chats.len(), options.join.video)?;
     let failed = runtime.block_on(async {
         let stop = stop::on_signal()?;
         let metrics = match args.metrics {
