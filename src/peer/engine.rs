@@ -150,10 +150,12 @@ pub(super) fn rtp_packet(
         let voice = if level == crate::media::AudioLevel::SILENCE { 0 } else { 0x80 };
         add(ids.audio_level, Bytes::copy_from_slice(&[voice | level.neg_dbov()]));
     }
-    // 6.18 fixed point seconds: bits 14 to 38 of the NTP fraction's side.
-    let [.., a, b, c] = (ntp >> 14).to_be_bytes();
-    add(ids.abs_send_time, Bytes::copy_from_slice(&[a, b, c]));
-    add(ids.transport_cc, Bytes::copy_from_slice(&sequence.to_be_bytes()));
+    if !packet.is_repeatable {
+        // 6.18 fixed point seconds: bits 14 to 38 of the NTP fraction's side.
+        let [.., a, b, c] = (ntp >> 14).to_be_bytes();
+        add(ids.abs_send_time, Bytes::copy_from_slice(&[a, b, c]));
+        add(ids.transport_cc, Bytes::copy_from_slice(&sequence.to_be_bytes()));
+    }
     if let Some(rotation) = packet.rotation {
         add(ids.video_orientation, Bytes::copy_from_slice(&[rotation & 3]));
     }
@@ -286,6 +288,7 @@ mod tests {
             marker: true,
             audio_level: None,
             rotation: Some(1),
+            is_repeatable: false,
             payload: Bytes::from_static(b"x"),
         };
         let written = |video_orientation| {
@@ -295,5 +298,25 @@ mod tests {
         assert_eq!(written(None), []);
         let [extension] = &written(Some(13))[..] else { panic!("one extension") };
         assert_eq!((extension.id, &extension.payload[..]), (13, &[1][..]));
+    }
+
+    #[test]
+    fn what_may_leave_twice_is_the_same_both_times() {
+        let ids = ExtensionIds { abs_send_time: Some(2), transport_cc: Some(3), ..ExtensionIds::default() };
+        let packet = rtp::Packet {
+            ssrc: 1,
+            payload_type: H264,
+            sequence_number: 2,
+            timestamp: 3,
+            marker: true,
+            audio_level: None,
+            rotation: None,
+            is_repeatable: true,
+            payload: Bytes::from_static(b"x"),
+        };
+        let at = |sequence, ntp| rtp_packet(packet.clone(), ids, sequence, ntp);
+        assert_eq!(at(1, 1 << 40), at(2, 2 << 40));
+        let once = rtp::Packet { is_repeatable: false, ..packet.clone() };
+        assert_eq!(rtp_packet(once, ids, 1, 1 << 40).header.extensions.len(), 2);
     }
 }

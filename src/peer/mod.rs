@@ -276,7 +276,7 @@ impl Peer {
     pub fn send_rtp(&mut self, packet: rtp::Packet, now: Instant) -> Result<(), PeerError> {
         let ids = if packet.ssrc == self.ssrcs.audio { self.audio_ids } else { self.video_ids };
         let sequence = self.transport_sequence;
-        self.transport_sequence = sequence.wrapping_add(1);
+        self.transport_sequence = sequence.wrapping_add(u16::from(!packet.is_repeatable));
         let packet = engine::rtp_packet(packet, ids, sequence, self.anchor.ntp_at(now));
         if let Some(protected) = self.srtp.protect(&packet) {
             let (to, payload) = protected?;

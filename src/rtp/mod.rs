@@ -46,6 +46,9 @@ pub struct Packet {
     /// Clockwise rotation in quarter turns (3GPP CVO), on the last packet of a picture; `None`
     /// is not sent.
     pub rotation: Option<u8>,
+    /// It may leave a second time under the same number. Then it must not tell when it leaves: two
+    /// packets that differ under one nonce would give the key of AES-GCM's checksum away.
+    pub is_repeatable: bool,
     /// The codec's payload format.
     pub payload: Bytes,
 }

@@ -224,6 +224,7 @@ impl SendStream {
             marker,
             audio_level: head.level,
             rotation: head.rotation.filter(|_| last),
+            is_repeatable: self.config.kind == MediaKind::Video && head.rtx.is_none(),
             payload: Bytes::new(),
         };
         let packet = Packet { payload: payload.to_bytes(), ..header.clone() };

@@ -236,6 +236,7 @@ fn the_peer_takes_every_recorded_answer_and_starts_ice() {
             timestamp: 1,
             marker: false,
             audio_level: Some(AudioLevel::SILENCE),
+            is_repeatable: false,
             rotation: None,
             payload: bytes::Bytes::from_static(b"opus"),
         };
