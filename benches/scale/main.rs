@@ -12,6 +12,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a bench tells its figures")]
 #![expect(clippy::disallowed_methods, reason = "it measures real time")]
 
+mod bare;
 mod bot;
 mod machine;
 mod rows;
@@ -54,9 +55,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=99))]
     runs: u8,
 
-    /// Among how many sockets the emulator spreads the chats
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..=64))]
-    shards: u8,
+    /// Among how many sockets the emulator spreads the chats [default: 16, with pictures 64]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    shards: Option<u8>,
 
     /// Measure this build of telecast, to compare two of them
     #[arg(long, value_name = "PATH", default_value = env!("CARGO_BIN_EXE_telecast"), hide_default_value = true)]
@@ -110,9 +111,9 @@ fn main() -> Result<()> {
     if !options.json {
         println!("{machine}\n");
         println!(
-            "| what | calls | target | measured | audio gap p50 / p99 / max | lost | the emulator's CPU | others' CPU |"
+            "| what | calls | target | measured | audio gap p50 / p99 / max | a bare thread's p99 / max | lost | the emulator's CPU | others' CPU |"
         );
-        println!("|---|---|---|---|---|---|---|---|");
+        println!("|---|---|---|---|---|---|---|---|---|");
     }
     let all = Row::value_variants();
     for row in if options.rows.is_empty() { all } else { &options.rows } {

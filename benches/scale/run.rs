@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use telecast::emulator::Arrivals;
 use tokio::runtime::Runtime;
 
+use crate::bare::Bare;
 use crate::bot::{Bot, Stdin};
 use crate::machine::{self, Cpu};
 use crate::town::Town;
@@ -41,6 +42,8 @@ pub(crate) struct Sample {
     pub(crate) pss_kb: f64,
     /// Milliseconds between packets of sound, of all calls together, in order of size.
     pub(crate) gaps: Vec<f64>,
+    /// Those of a thread that does nothing else, in the same seconds.
+    pub(crate) bare_gaps: Vec<f64>,
     /// The p99 of the gaps of the call that has it worst.
     pub(crate) worst_gap_p99: f64,
     pub(crate) lost_sound: u64,
@@ -92,7 +95,9 @@ pub(crate) fn measure(setting: &Setting<'_>, runtime: &Runtime) -> Result<Sample
     let ports = town.ports();
     runtime.block_on(town.arrivals())?;
     let (unread, cpu, begin) = (machine::socket_drops(&ports)?, Cpu::now(bot.pid())?, Instant::now());
+    let bare = Bare::start();
     std::thread::sleep(setting.length);
+    let bare_gaps = bare.gaps();
     let arrivals = runtime.block_on(town.arrivals())?;
     let seconds = begin.elapsed().as_secs_f64();
     let cpu = Cpu::now(bot.pid())?.since(cpu);
@@ -117,6 +122,7 @@ pub(crate) fn measure(setting: &Setting<'_>, runtime: &Runtime) -> Result<Sample
         seconds,
         pss_kb,
         gaps,
+        bare_gaps,
         worst_gap_p99: of(OPUS).map(gap_p99).fold(0.0, f64::max),
         lost_sound: of(OPUS).map(|it| it.lost).sum(),
         lost_pictures: of(H264).map(|it| it.lost).sum(),
