@@ -1,5 +1,6 @@
 //! `cargo xtask bench …`: measurements that take other programs to make.
 
+mod bare;
 mod chat;
 mod clips;
 mod compare;

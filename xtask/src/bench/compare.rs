@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use super::bare;
 use super::chat::Chat;
 use super::clips::Clips;
 use super::contender::{Contender, Programs, Who};
@@ -28,7 +29,8 @@ use crate::setup;
 const HELP: &str = "cargo xtask bench compare: what a call costs, here and with ntgcalls and FFmpeg
 
 Streams the same clips into a video chat on this machine from both, by turns, and prints a table:
-CPU seconds of the whole process tree per second of the call, and memory (PSS), medians.
+CPU seconds of the whole process tree per second of the call, and memory (PSS), medians; below each
+clip what the machine takes for its datagrams alone.
 Installs ntgcalls from PyPI and Debian's ffmpeg where they are missing.
 
   --seconds N    measure each run for so long [default: 10]
@@ -162,13 +164,15 @@ fn measure(case: &Case, programs: &Programs<'_>, clips: &Clips, options: &Option
         most_memory: case.most_memory,
         telecast: Vec::new(),
         ntgcalls: Vec::new(),
+        bare: Vec::new(),
     };
+    let length = Duration::from_secs(options.seconds);
     for _ in 0..options.rounds {
+        row.bare.push(bare::cpu(case.video, length)?);
         for who in [Who::Telecast, Who::Ntgcalls] {
             if who == Who::Ntgcalls && !options.rival {
                 continue;
             }
-            let length = Duration::from_secs(options.seconds);
             let measured = once(who, programs, &file, case.video, length)
                 .with_context(|| format!("{} with {}", who.name(), row.clip))?;
             let runs = if who == Who::Telecast { &mut row.telecast } else { &mut row.ntgcalls };

@@ -32,6 +32,8 @@ pub(super) struct Row {
     pub(super) telecast: Vec<Measured>,
     /// Empty where it was left out.
     pub(super) ntgcalls: Vec<Measured>,
+    /// CPU seconds per second that the datagrams alone take.
+    pub(super) bare: Vec<f64>,
 }
 
 /// From a command to the first packet that it brings, in milliseconds, every try.
@@ -62,6 +64,8 @@ impl Comparison {
             if !row.ntgcalls.is_empty() {
                 line(&mut text, "", "ntgcalls", &row.ntgcalls, &row.ratio());
             }
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "| | its datagrams alone | {:.4} | – | – | – | – |", median(&row.bare));
         }
         if let Some(latency) = &self.latency {
             text += "\n| from the command to the first packet | median | max | wanted |\n|---|---|---|---|\n";
@@ -123,6 +127,7 @@ impl Row {
         json!({
             "row": self.key, "clip": self.clip, "telecast": side(&self.telecast),
             "ntgcalls": (!self.ntgcalls.is_empty()).then(|| side(&self.ntgcalls)),
+            "datagrams_alone_cpu": median(&self.bare),
             "wanted": { "cpu": self.most_cpu, "pss_mb": self.most_memory }, "met": self.is_met(),
         })
     }
@@ -185,6 +190,7 @@ mod tests {
             most_memory: Some(25.0),
             telecast,
             ntgcalls: vec![run(0.42, 150.0)],
+            bare: vec![0.004],
         }
     }
 
@@ -200,6 +206,7 @@ mod tests {
             "{}",
             table.text()
         );
+        assert!(table.text().contains("| | its datagrams alone | 0.0040 |"));
         assert_eq!(table.json()["rows"][0]["met"], true);
     }
 
