@@ -14,11 +14,11 @@ use ebur128::{EbuR128, Mode};
 use serde::Serialize;
 
 use super::child::Child;
-use super::codec::opus::{CHANNELS, Decoder, SAMPLE_RATE};
+use super::codec::opus::{CHANNELS, Decoder, EncoderOptions, SAMPLE_RATE};
 use super::demux::foreign;
 use super::probe::Probe;
 use super::{Codec, MediaError, Reader, ReaderOptions};
-use crate::media::plan::{PlanOptions, TrackPlan};
+use crate::media::plan::{PictureOptions, PlanOptions, TrackPlan};
 use crate::time::MediaTime;
 
 /// How loud the result is (EBU R 128, in LUFS), and how loud its loudest peak may be (in dBTP).
@@ -149,7 +149,7 @@ pub fn prepare(
         if copy_video {
             command.args(["-c:v", "copy"]);
         } else {
-            command.args(foreign::SHAPE).args(foreign::H264);
+            command.args(foreign::pictures(&PictureOptions::USUAL));
         }
     }
     if has_audio {
@@ -157,7 +157,10 @@ pub fn prepare(
         if copy_audio {
             command.args(["-c:a", "copy"]);
         } else {
-            command.arg("-af").arg(format!("volume={gain_db:.2}dB")).args(foreign::SOUND);
+            command
+                .arg("-af")
+                .arg(format!("volume={gain_db:.2}dB"))
+                .args(foreign::sound(&EncoderOptions::default()));
         }
     }
     command.args(["-sn", "-dn", "-movflags", "+faststart", "-f", format]).arg(foreign::input(&partial));

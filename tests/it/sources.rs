@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use telecast::media::codec::h264;
+use telecast::media::codec::opus::Preset;
 use telecast::media::plan::{PictureOptions, PlanOptions, TrackPlan, VideoCodecs};
 use telecast::media::{Codec, MediaError, MediaKind, Reader, ReaderOptions};
 #[cfg(feature = "emulator")]
@@ -187,6 +189,41 @@ fn what_only_ffmpeg_reads_plays_to_its_last_picture() {
     let rest = frames(&mut reader);
     let pictures = rest.iter().filter(|(kind, ..)| *kind == MediaKind::Video).count();
     assert!((49..=51).contains(&pictures), "{pictures} pictures from 3 s on");
+}
+
+#[test]
+fn what_ffmpeg_converts_becomes_what_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("upright.avi");
+    let picture = ["-f", "lavfi", "-i", "testsrc2=size=720x1280:rate=50:duration=4"];
+    let sound = ["-f", "lavfi", "-i", "sine=440:duration=4"];
+    let codecs = ["-c:v", "mpeg4", "-q:v", "3", "-c:a", "libmp3lame"];
+    ffmpeg(&[&picture[..], &sound, &codecs].concat(), &path);
+    let pictures = PictureOptions {
+        height: Some(360),
+        fps: Some(25),
+        bitrate_bps: Some(300_000),
+        ..PictureOptions::default()
+    };
+    let mut options = ReaderOptions::default();
+    options.plan = PlanOptions { pictures, ..PlanOptions::default() };
+    (options.opus.bitrate_bps, options.opus.mono, options.opus.preset) = (24_000, true, Preset::Voice);
+    let mut reader = Reader::open(&path, options).unwrap();
+    assert_eq!(reader.plan().video.to_string(), "transcode: ffmpeg");
+    let all: Vec<_> = std::iter::from_fn(|| reader.next_frame().unwrap()).collect();
+    let of = |kind| all.iter().filter(move |frame| frame.kind == kind);
+    // The shorter edge is 360, whichever it is; the SPS of the first picture says so.
+    let first = of(MediaKind::Video).next().unwrap();
+    let sps = h264::nal_units(&first.data).find_map(h264::Sps::parse).unwrap();
+    assert_eq!((sps.width, sps.height), (360, 640));
+    let n_pictures = of(MediaKind::Video).count();
+    assert!((99..=101).contains(&n_pictures), "{n_pictures} pictures");
+    let bps = |kind| of(kind).map(|frame| frame.data.len()).sum::<usize>() * 8 / 4;
+    let (video_bps, audio_bps) = (bps(MediaKind::Video), bps(MediaKind::Audio));
+    assert!((200_000..400_000).contains(&video_bps), "{video_bps} bit/s of pictures");
+    assert!((8_000..34_000).contains(&audio_bps), "{audio_bps} bit/s of sound");
+    // RFC 6716 §3.1: the bit says stereo.
+    assert!(of(MediaKind::Audio).all(|frame| frame.data[0] & 4 == 0), "mono");
 }
 
 #[test]

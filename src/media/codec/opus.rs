@@ -75,7 +75,7 @@ pub enum Preset {
 }
 
 /// The loss that the voice preset is prepared for, in percent.
-const EXPECTED_LOSS: i32 = 10;
+pub(in crate::media) const EXPECTED_LOSS: i32 = 10;
 
 impl Default for EncoderOptions {
     fn default() -> Self {

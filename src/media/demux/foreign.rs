@@ -5,97 +5,26 @@
 //! where nobody else makes one), so both tracks are copied from there on. A seek starts the child
 //! again at the place that is wanted.
 
+mod encoding;
+
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use self::encoding::Encoded;
+pub(in crate::media) use self::encoding::{pictures, sound};
 use super::{DemuxError, Demuxer, Packet, Track};
 use crate::media::child::{Child, End};
-use crate::media::plan::TrackChoice;
+use crate::media::codec::opus::EncoderOptions;
+use crate::media::plan::{PictureOptions, TrackChoice};
 use crate::media::source::stream::Stream;
 use crate::media::source::{SourceOptions, is_address};
 use crate::time::MediaTime;
 
 /// The program and Debian's package of it.
 pub(in crate::media) const PROGRAM: &str = "ffmpeg";
-/// What pictures become before they are encoded: of a size that one core encodes in time. Fields,
-/// where there are any, become frames; everything else passes.
-pub(in crate::media) const SHAPE: &[&str] = &[
-    "-vf",
-    "bwdif=mode=send_frame:deint=interlaced,scale=-2:'min(720,trunc(ih/2)*2)',format=yuv420p",
-    "-fpsmax",
-    "60",
-];
-/// Pictures that are copied from then on: what receivers in a call decode everywhere.
-pub(in crate::media) const H264: &[&str] = &[
-    "-c:v",
-    "libx264",
-    "-profile:v",
-    "baseline",
-    "-preset",
-    "veryfast",
-    "-tune",
-    "zerolatency",
-    "-bf",
-    "0",
-    "-crf",
-    "23",
-    "-maxrate",
-    "2500k",
-    "-bufsize",
-    "2500k",
-    "-force_key_frames",
-    "expr:gte(t,n_forced*2)",
-];
-/// The same for chats that take no H.264. Nothing is held back or hidden: each picture comes out as
-/// one packet when it goes in.
-const VP8: &[&str] = &[
-    "-c:v",
-    "libvpx",
-    "-deadline",
-    "realtime",
-    // The effort is fixed: a positive one means to use up a share of the time, however small the
-    // picture is.
-    "-cpu-used",
-    "-8",
-    // Its threads wait for each other by spinning, which costs five times as much on a busy machine.
-    "-threads",
-    "1",
-    "-lag-in-frames",
-    "0",
-    "-auto-alt-ref",
-    "0",
-    "-crf",
-    "10",
-    "-b:v",
-    "2500k",
-    "-maxrate",
-    "2500k",
-    "-bufsize",
-    "2500k",
-    // A keyframe, in percent of what a picture may take on average: larger ones come in bursts.
-    "-max-intra-rate",
-    "600",
-    "-force_key_frames",
-    "expr:gte(t,n_forced)",
-];
-/// Sound that is copied from then on.
-pub(in crate::media) const SOUND: &[&str] = &[
-    "-c:a",
-    "libopus",
-    "-b:a",
-    "128k",
-    "-ac",
-    "2",
-    "-ar",
-    "48000",
-    "-frame_duration",
-    "20",
-    "-application",
-    "audio",
-];
 /// A server that is silent for longer (in microseconds) is given up.
 const MAX_SILENCE_US: &str = "15000000";
 
@@ -115,16 +44,9 @@ pub struct Wanted {
     /// Which sound; the first otherwise.
     pub audio_track: Option<TrackChoice>,
     /// What pictures become.
-    pub encoded: Encoded,
-}
-
-/// What FFmpeg makes of pictures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoded {
-    /// What every chat takes that has been seen so far.
-    H264,
-    /// What is left to chats without it.
-    Vp8,
+    pub pictures: PictureOptions,
+    /// What sound becomes.
+    pub sound: EncoderOptions,
 }
 
 /// A child that converts while it is read.
@@ -299,15 +221,15 @@ fn arguments(wanted: &Wanted, from: MediaTime) -> Vec<OsString> {
     let mut add = |words: &[&str]| all.extend(words.iter().map(OsString::from));
     if wanted.video {
         add(&["-map", &stream("V", wanted.video_track)]);
-        add(SHAPE);
-        add(match wanted.encoded {
-            Encoded::H264 => H264,
-            Encoded::Vp8 => VP8,
-        });
+        for word in pictures(&wanted.pictures) {
+            add(&[&word]);
+        }
     }
     if wanted.audio {
         add(&["-map", &stream("a", wanted.audio_track)]);
-        add(SOUND);
+        for word in sound(&wanted.sound) {
+            add(&[&word]);
+        }
     }
     add(&["-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1"]);
     add(&["-f", "matroska", "-live", "1", "-flush_packets", "1", "-cluster_time_limit", "500", "pipe:1"]);
@@ -369,7 +291,8 @@ mod tests {
             audio: true,
             video_track: None,
             audio_track: None,
-            encoded: Encoded::H264,
+            pictures: PictureOptions::default(),
+            sound: EncoderOptions::default(),
         };
         Ok(Foreign { wanted, tracks, inner, running, offset: MediaTime::ZERO, ended: false })
     }

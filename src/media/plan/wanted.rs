@@ -69,6 +69,20 @@ impl Default for PlanOptions {
     }
 }
 
+impl PlanOptions {
+    /// What is left to be wanted of what FFmpeg has converted: it has chosen the tracks and made the
+    /// pictures as they are wanted.
+    pub(in crate::media) fn converted(self) -> Self {
+        let pictures = PictureOptions {
+            copy_height: u32::MAX,
+            copy_bps: u64::MAX,
+            codecs: self.pictures.codecs,
+            ..PictureOptions::USUAL
+        };
+        Self { pictures, audio_track: None, video_track: None, ..self }
+    }
+}
+
 /// The codecs of pictures that a chat takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VideoCodecs {

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::codec::opus::EncoderOptions;
 use super::demux::{self, DemuxError, Demuxer, foreign, generated};
 use super::plan::{self, Obstacle, Plan, PlanOptions, Planner, Refusal, TrackPlan};
 use super::{Codec, MediaError, source};
@@ -240,9 +241,10 @@ impl Probe {
                     audio: options.audio,
                     video_track: options.video_track,
                     audio_track: options.audio_track,
-                    encoded: options.pictures.codecs.encoded(),
+                    pictures: options.pictures,
+                    sound: EncoderOptions::default(),
                 })?;
-                let (size, why) = (size_bytes, why.to_string());
+                let (size, why, options) = (size_bytes, why.to_string(), options.converted());
                 Self::scan_with(demuxer, name, size, options, progress, Some(&why))
             }
             demuxer => Self::scan(demuxer?, name, size_bytes, options, progress),

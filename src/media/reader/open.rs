@@ -113,11 +113,10 @@ fn convert(path: &Path, options: &ReaderOptions, why: &MediaError) -> Result<Rea
         audio: options.plan.audio,
         video_track: options.plan.video_track,
         audio_track: options.plan.audio_track,
-        encoded: options.plan.pictures.codecs.encoded(),
+        pictures: options.plan.pictures,
+        sound: options.opus,
     })?;
-    // FFmpeg has chosen the tracks; of what it gives there is one of each kind.
-    let mut chosen = options.clone();
-    (chosen.plan.audio_track, chosen.plan.video_track) = (None, None);
+    let chosen = ReaderOptions { plan: options.plan.converted(), ..options.clone() };
     let mut reader = Reader::begin(demuxer, path.to_string_lossy(), chosen)?;
     reader.plan.convert(&why.to_string());
     Ok(reader)

@@ -1,0 +1,136 @@
+//! What is wanted of pictures and sound → FFmpeg's arguments, for what is copied from then on.
+
+use crate::media::codec::opus::{EXPECTED_LOSS, EncoderOptions, Preset};
+use crate::media::plan::{ENCODED_HEIGHT, PictureOptions};
+
+/// What receivers in a call decode everywhere.
+const H264: &[&str] = &[
+    "-c:v",
+    "libx264",
+    "-profile:v",
+    "baseline",
+    "-preset",
+    "veryfast",
+    "-tune",
+    "zerolatency",
+    "-bf",
+    "0",
+    "-force_key_frames",
+    "expr:gte(t,n_forced*2)",
+];
+/// How good each picture may be, where no bitrate is asked for.
+const H264_QUALITY: &[&str] = &["-crf", "23"];
+/// For chats that take no H.264. Nothing is held back or hidden: each picture comes out as one
+/// packet when it goes in.
+const VP8: &[&str] = &[
+    "-c:v",
+    "libvpx",
+    "-deadline",
+    "realtime",
+    // The effort is fixed: a positive one means to use up a share of the time, however small the
+    // picture is.
+    "-cpu-used",
+    "-8",
+    // Its threads wait for each other by spinning, which costs five times as much on a busy machine.
+    "-threads",
+    "1",
+    "-lag-in-frames",
+    "0",
+    "-auto-alt-ref",
+    "0",
+    "-crf",
+    "10",
+    // A keyframe, in percent of what a picture may take on average: larger ones come in bursts.
+    "-max-intra-rate",
+    "600",
+    "-force_key_frames",
+    "expr:gte(t,n_forced)",
+];
+/// What all sound becomes.
+const OPUS: &[&str] = &["-c:a", "libopus", "-ar", "48000", "-frame_duration", "20"];
+/// Bits per second at most, where no bitrate is asked for.
+const USUAL_BPS: u32 = 2_500_000;
+/// The same for pictures of more than [`ENCODED_HEIGHT`], which are asked for.
+const LARGE_BPS: u32 = 4_000_000;
+/// Pictures per second at most, where no rate is asked for.
+const USUAL_FPS: u32 = 60;
+
+/// What pictures become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoded {
+    /// What every chat takes that has been seen so far.
+    H264,
+    /// What is left to chats without it.
+    Vp8,
+}
+
+/// FFmpeg's arguments for pictures: of a size that one core encodes in time, unless another is asked
+/// for. Fields, where there are any, become frames.
+pub(in crate::media) fn pictures(wanted: &PictureOptions) -> Vec<String> {
+    let height = wanted.height.unwrap_or(ENCODED_HEIGHT);
+    // The shorter edge, and both of them even.
+    let shorter = |edge: &str| format!("trunc(min({height},{edge})/2)*2");
+    let shape = format!(
+        "bwdif=mode=send_frame:deint=interlaced,\
+         scale=w='if(gt(iw,ih),-2,{})':h='if(gt(iw,ih),{},-2)',format=yuv420p",
+        shorter("iw"),
+        shorter("ih"),
+    );
+    let fps = wanted.fps.unwrap_or(USUAL_FPS).to_string();
+    let most = if height > ENCODED_HEIGHT { LARGE_BPS } else { USUAL_BPS };
+    let bps = wanted.bitrate_bps.unwrap_or(most).to_string();
+    let (codec, rate): (_, &[&str]) = match (wanted.codecs.encoded(), wanted.bitrate_bps) {
+        (Encoded::H264, None) => (H264, H264_QUALITY),
+        (Encoded::H264, Some(_)) => (H264, &["-b:v", &bps]),
+        (Encoded::Vp8, _) => (VP8, &["-b:v", &bps]),
+    };
+    let words = [&["-vf", &shape, "-fpsmax", &fps], codec, rate, &["-maxrate", &bps, "-bufsize", &bps]];
+    words.concat().into_iter().map(str::to_owned).collect()
+}
+
+/// FFmpeg's arguments for sound.
+pub(in crate::media) fn sound(wanted: &EncoderOptions) -> Vec<String> {
+    let (bps, channels) = (wanted.bitrate_bps.to_string(), if wanted.mono { "1" } else { "2" });
+    let loss = EXPECTED_LOSS.to_string();
+    let preset: &[&str] = match wanted.preset {
+        Preset::Music => &["-application", "audio"],
+        Preset::Voice => &["-application", "voip", "-fec", "1", "-packet_loss", &loss],
+    };
+    [OPUS, &["-b:a", &bps, "-ac", channels], preset].concat().into_iter().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::plan::VideoCodecs;
+
+    fn after(words: &[String], name: &str) -> Option<String> {
+        words.iter().position(|word| word == name).map(|at| words[at + 1].clone())
+    }
+
+    #[test]
+    fn pictures_become_what_is_asked_for() {
+        let usual = pictures(&PictureOptions::default());
+        assert!(after(&usual, "-vf").unwrap().contains("min(720,ih)"));
+        assert_eq!(after(&usual, "-crf").as_deref(), Some("23"));
+        assert_eq!((after(&usual, "-maxrate"), after(&usual, "-b:v")), (Some("2500000".into()), None));
+        let asked = PictureOptions {
+            height: Some(360),
+            fps: Some(15),
+            bitrate_bps: Some(400_000),
+            ..PictureOptions::default()
+        };
+        let words = pictures(&asked);
+        assert!(after(&words, "-vf").unwrap().contains("min(360,iw)"));
+        assert_eq!(after(&words, "-fpsmax").as_deref(), Some("15"));
+        assert_eq!((after(&words, "-b:v"), after(&words, "-crf")), (Some("400000".into()), None));
+        let large = pictures(&PictureOptions { height: Some(1080), ..PictureOptions::default() });
+        assert_eq!(after(&large, "-maxrate").as_deref(), Some("4000000"));
+        let vp8 = VideoCodecs { h264: false, vp8: true, vp9: false };
+        let words = pictures(&PictureOptions { codecs: vp8, ..PictureOptions::default() });
+        assert_eq!(
+            (after(&words, "-c:v"), after(&words, "-b:v")),
+            (Some("libvpx".into()), Some("2500000".into()))
+        );
+    }
+}
