@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
+use super::values;
 #[cfg(feature = "card")]
 use crate::media::CardOptions;
 use crate::media::cache::Cache;
 use crate::media::codec::opus::Preset;
 use crate::media::plan::TrackChoice;
-use crate::media::source::{SourceError, is_address, list, resolver};
+use crate::media::source::{MIN_LATENCY, SourceError, is_address, list, resolver};
 use crate::media::{MediaError, ReaderOptions};
 use crate::secret::Secret;
 
@@ -29,6 +30,11 @@ pub(super) struct SourceArgs {
     /// example 'yt-dlp -g -f b'; it is asked about every source that is an address
     #[arg(long, value_name = "COMMAND")]
     resolver: Option<String>,
+
+    /// How late a live source may be played (RTSP, RTMP, SRT, RTP, UDP, a radio station, HLS without an
+    /// end), from 1s on: what a pause or the network has held back for longer is left out
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = latency)]
+    latency: Duration,
 
     /// Which sound: 1 is the first in the file, or a language such as eng
     #[arg(long, value_name = "N|LANG")]
@@ -93,6 +99,7 @@ impl SourceArgs {
     /// The same without the cache, for what is read once.
     pub(super) fn apply_uncached(&self, mut reader: ReaderOptions) -> ReaderOptions {
         reader.source.headers.clone_from(&self.headers);
+        reader.source.latency = self.latency;
         if let Some(bitrate) = self.audio_bitrate {
             reader.opus.bitrate_bps = bitrate;
         }
@@ -149,6 +156,16 @@ fn loudness(text: &str) -> Result<f32, String> {
     lufs.ok_or_else(|| "from -40 (hardly audible) to -6 (as loud as the loudest records)".to_owned())
 }
 
+/// Reads how late a live source may be.
+fn latency(text: &str) -> Result<Duration, String> {
+    let latency = values::duration(text)?;
+    let least = MIN_LATENCY.as_secs();
+    if latency >= MIN_LATENCY {
+        return Ok(latency);
+    }
+    Err(format!("closer than {least} s to the present it would run dry again and again; try {least}s or 5s"))
+}
+
 /// Reads `500M`, `20G` or a bare number of bytes.
 fn bytes(text: &str) -> Result<u64, String> {
     let units = [("M", 1_000_000), ("G", 1_000_000_000), ("T", 1_000_000_000_000)];
@@ -188,6 +205,8 @@ mod tests {
         for wrong in ["", "G", "-1M", "1.5G", "99999999999T"] {
             assert!(bytes(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(latency("2500ms"), Ok(Duration::from_millis(2500)));
+        assert!(latency("999ms").unwrap_err().contains("run dry") && latency("soon").is_err());
         assert!(loudness("16").is_err() && loudness("quiet").is_err() && loudness("NaN").is_err());
     }
 }

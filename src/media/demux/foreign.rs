@@ -71,7 +71,7 @@ pub fn open(wanted: Wanted) -> Result<Box<dyn Demuxer>, DemuxError> {
 impl Foreign {
     fn open(wanted: Wanted) -> Result<Self, DemuxError> {
         let (inner, running) = start(&wanted, MediaTime::ZERO)?;
-        let duration = if wanted.source == SourceOptions::default() { probe_duration(&wanted) } else { None };
+        let duration = probe_duration(&wanted);
         let tracks = inner
             .tracks()
             .iter()

@@ -14,6 +14,7 @@ mod audio;
 pub mod foreign;
 pub mod generated;
 mod ivf;
+pub(in crate::media) mod live;
 mod matroska;
 mod mp3;
 mod mp4;
@@ -135,6 +136,12 @@ pub trait Demuxer: Send {
     /// # Errors
     /// When the file cannot be read there.
     fn seek(&mut self, to: MediaTime) -> Result<MediaTime, DemuxError>;
+
+    /// It goes on whether anybody reads it or not, and has no other place than the present one: a seek
+    /// is no more than a wish, and returns where it is.
+    fn is_live(&self) -> bool {
+        false
+    }
 }
 
 /// Recognizes a container by its content and reads what it says about its tracks.
@@ -254,6 +261,9 @@ pub enum DemuxError {
         /// Its last words.
         what: String,
     },
+    /// Whoever reads a live source has panicked.
+    #[error("the reader of the live source crashed, which is a bug; --on-error retry opens it again")]
+    Crashed,
     /// Raw pictures, generated or pushed, cannot be encoded.
     #[cfg(feature = "openh264")]
     #[error("the pictures cannot be encoded; try smaller ones")]

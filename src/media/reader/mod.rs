@@ -228,7 +228,8 @@ impl Reader {
 
     /// Goes to `to`, or to the last keyframe before it where pictures are played, and returns
     /// that place: the first picture is seen there, the first sound is heard within 20 ms from
-    /// there. Also possible after the end and after an error.
+    /// there. Also possible after the end and after an error. What comes live stays where it is, and
+    /// that place is returned.
     ///
     /// # Errors
     /// When the file cannot be read there.
@@ -237,6 +238,7 @@ impl Reader {
         let to = to.max(MediaTime::ZERO).min(self.duration.unwrap_or(MediaTime::MAX));
         let landed = self.demuxer.seek(to + self.origin)?;
         (self.at_end, self.damage, self.latest) = (false, None, landed);
+        let to = if self.demuxer.is_live() { (landed - self.origin).max(MediaTime::ZERO) } else { to };
         let place = match &mut self.pictures {
             // A decoder goes from the keyframe to the very picture.
             Some(pictures) if pictures.is_transcoding() => {

@@ -1,14 +1,16 @@
 //! A name → an opened item: read by telecast itself, converted by FFmpeg, or made for a test.
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use super::{Reader, ReaderOptions};
 use crate::media::MediaError;
 use crate::media::audio::Loudness;
 use crate::media::card::Sketch;
-use crate::media::demux::{self, DemuxError, foreign, generated};
+use crate::media::demux::live::Live;
+use crate::media::demux::{self, DemuxError, Demuxer, foreign, generated};
 use crate::media::plan::{PlanOptions, Refusal, VideoCodecs};
-use crate::media::source::{self, SourceError};
+use crate::media::source::{self, Liveness, SourceError};
 
 pub(super) fn open(path: &Path, options: &ReaderOptions) -> Result<Reader, MediaError> {
     let mut sketch = None;
@@ -53,17 +55,19 @@ fn find(path: &Path, options: &ReaderOptions, sketch: &mut Option<Sketch>) -> Re
         reader.plan.generate();
         return Ok(reader);
     }
+    let live = Cell::new(source::live_by_scheme(path));
     let mut read = |options: &ReaderOptions| -> Result<Reader, MediaError> {
         let mut source = source::open_with(path, &options.source)?;
-        *sketch = Sketch::read(&mut *source, &input, options).map_err(DemuxError::Io)?;
-        let demuxer = demux::open_with(source, options.plan.pictures.fps)?;
-        Reader::begin(demuxer, input.as_ref(), options.clone())
+        live.set(source.live);
+        *sketch = Sketch::read(&mut *source.bytes, &input, options).map_err(DemuxError::Io)?;
+        let demuxer = demux::open_with(source.bytes, options.plan.pictures.fps)?;
+        Reader::begin(at_present(demuxer, live.get(), options)?, input.as_ref(), options.clone())
     };
     if source::is_stdin(path) {
         return read(&as_it_is);
     }
     match read(options) {
-        Err(error) if needs_ffmpeg(&error) => match convert(path, options, &error) {
+        Err(error) if needs_ffmpeg(&error) => match convert(path, options, &error, live.get()) {
             // Who cannot see it can hear it, and others may see it.
             Err(cause) if is_not_taken(&error) => {
                 tracing::warn!(%input, %error, %cause, "the picture stays as it is");
@@ -83,7 +87,7 @@ fn find(path: &Path, options: &ReaderOptions, sketch: &mut Option<Sketch>) -> Re
 
 /// What the original of a prepared file says about itself.
 fn look_at(path: &Path, options: &ReaderOptions) -> Option<Sketch> {
-    let mut source = source::open_with(path, &options.source).ok()?;
+    let mut source = source::open_with(path, &options.source).ok()?.bytes;
     Sketch::read(&mut *source, &path.to_string_lossy(), options).ok()?
 }
 
@@ -91,7 +95,9 @@ fn look_at(path: &Path, options: &ReaderOptions) -> Option<Sketch> {
 #[cfg(feature = "openh264")]
 pub(super) fn open_picture(path: &Path, options: &ReaderOptions) -> Result<Reader, MediaError> {
     match open(path, options) {
-        Err(error @ MediaError::Demux(DemuxError::UnknownFormat { .. })) => convert(path, options, &error),
+        Err(error @ MediaError::Demux(DemuxError::UnknownFormat { .. })) => {
+            convert(path, options, &error, None)
+        }
         other => other,
     }
 }
@@ -103,8 +109,23 @@ fn prepared(path: &Path, options: &ReaderOptions) -> Option<PathBuf> {
     (plan == usual).then(|| cache.find(path)).flatten()
 }
 
+/// What is live does not wait until somebody reads it, and must not be late for that.
+fn at_present(
+    demuxer: Box<dyn Demuxer>,
+    live: Option<Liveness>,
+    options: &ReaderOptions,
+) -> Result<Box<dyn Demuxer>, DemuxError> {
+    let Some(liveness) = live else { return Ok(demuxer) };
+    Ok(Box::new(Live::open(demuxer, options.source.latency, liveness)?))
+}
+
 /// Opens a source through FFmpeg, because of `why`.
-fn convert(path: &Path, options: &ReaderOptions, why: &MediaError) -> Result<Reader, MediaError> {
+fn convert(
+    path: &Path,
+    options: &ReaderOptions,
+    why: &MediaError,
+    live: Option<Liveness>,
+) -> Result<Reader, MediaError> {
     tracing::debug!(input = %path.display(), %why, "ffmpeg converts it");
     let demuxer = foreign::open(foreign::Wanted {
         input: path.to_path_buf(),
@@ -117,6 +138,7 @@ fn convert(path: &Path, options: &ReaderOptions, why: &MediaError) -> Result<Rea
         sound: options.opus,
     })?;
     let chosen = ReaderOptions { plan: options.plan.converted(), ..options.clone() };
+    let demuxer = at_present(demuxer, live, options)?;
     let mut reader = Reader::begin(demuxer, path.to_string_lossy(), chosen)?;
     reader.plan.convert(&why.to_string());
     Ok(reader)

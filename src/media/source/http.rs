@@ -11,7 +11,7 @@ use ureq::http::{Response, StatusCode, header};
 use ureq::{Agent, Body};
 
 use super::stream::Stream;
-use super::{SourceError, SourceOptions};
+use super::{Liveness, Source, SourceError, SourceOptions};
 use crate::media::demux::MediaSource;
 use crate::secret::Secret;
 
@@ -24,8 +24,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// Going forward by less than this reads on instead of asking anew.
 const READ_ON: u64 = 256 << 10;
 
-/// Opens an address.
-pub(super) fn open(url: &str, options: &SourceOptions) -> Result<Box<dyn MediaSource>, SourceError> {
+/// Opens an address. Live is what the server of a radio station sends: it says `icy-` this and that,
+/// and nowhere an end.
+pub(super) fn open(url: &str, options: &SourceOptions) -> Result<Source, SourceError> {
     let client = Client::new(url, options);
     let response = client.get(0)?;
     let total = match response.status() {
@@ -41,11 +42,16 @@ pub(super) fn open(url: &str, options: &SourceOptions) -> Result<Box<dyn MediaSo
     if length == Some(0) {
         return Err(SourceError::Empty { path: url.into() });
     }
+    let is_station = response.headers().keys().any(|name| name.as_str().starts_with("icy-"));
+    let live = (is_station && length.is_none()).then(Liveness::default);
     let body = Box::new(response.into_body().into_reader()) as Box<dyn Read + Send>;
-    Ok(match total {
+    let bytes: Box<dyn MediaSource> = match total {
         Some(len) => Box::new(Ranged { client, len, pos: 0, body: Mutex::new(Some(body)), body_pos: 0 }),
+        // It is longer than any file may be.
+        None if live.is_some() => Box::new(Stream::new(body)),
         None => Box::new(Stream::new(body.take(options.max_bytes))),
-    })
+    };
+    Ok(Source { bytes, live })
 }
 
 /// The length of the whole from `Content-Range: bytes 0-99/100`.

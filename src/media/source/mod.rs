@@ -23,6 +23,19 @@ const STDIN: &str = "-";
 /// Schemes of addresses that are live. FFmpeg reads them.
 const LIVE_SCHEMES: &[&str] = &["rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "udp"];
 
+/// How late a live source may be, where nothing else is asked for: enough for what networks and
+/// servers hold back now and then.
+const LATENCY: Duration = Duration::from_secs(5);
+/// Nobody could play closer to the present without running dry again and again.
+pub const MIN_LATENCY: Duration = Duration::from_secs(1);
+
+/// What is known of a source that goes on whether anybody reads it or not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Liveness {
+    /// It comes in pieces of at most this length, each at once.
+    pub piece: Duration,
+}
+
 /// How sources other than files are opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -33,11 +46,14 @@ pub struct SourceOptions {
     pub patience: Duration,
     /// Longer files on the web are refused.
     pub max_bytes: u64,
+    /// How late a live source may be played, at least [`MIN_LATENCY`]: what a pause or the network
+    /// has held back for longer is left out.
+    pub latency: Duration,
 }
 
 impl Default for SourceOptions {
     fn default() -> Self {
-        Self { headers: Vec::new(), patience: Duration::from_secs(15), max_bytes: 64 << 30 }
+        Self { headers: Vec::new(), patience: Duration::from_secs(15), max_bytes: 64 << 30, latency: LATENCY }
     }
 }
 
@@ -49,10 +65,24 @@ pub fn is_address(name: &str) -> bool {
     })
 }
 
-/// Whether a name is the address of something that has no other place than the present one.
-pub fn has_live_scheme(name: &str) -> bool {
-    let scheme = name.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-    scheme.is_some_and(|scheme| LIVE_SCHEMES.contains(&scheme.as_str()))
+/// What the scheme of an address alone tells of a live source.
+pub fn live_by_scheme(path: &Path) -> Option<Liveness> {
+    let scheme = path.to_str()?.split_once("://")?.0.to_ascii_lowercase();
+    LIVE_SCHEMES.contains(&scheme.as_str()).then(Liveness::default)
+}
+
+/// A source that is open.
+pub struct Source {
+    /// What is in it, from its first byte on.
+    pub bytes: Box<dyn MediaSource>,
+    /// `None` for what waits to be read, or may come faster than it is played.
+    pub live: Option<Liveness>,
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source").field("live", &self.live).finish_non_exhaustive()
+    }
 }
 
 /// Why a path cannot be opened as media.
@@ -177,7 +207,7 @@ pub enum SourceError {
 /// # Errors
 /// As [`open_with`].
 pub fn open(path: &Path) -> Result<Box<dyn MediaSource>, SourceError> {
-    open_with(path, &SourceOptions::default())
+    open_with(path, &SourceOptions::default()).map(|source| source.bytes)
 }
 
 /// Opens a source for [`demux::open`](super::demux::open): a file, `-` for standard input, or an
@@ -187,13 +217,14 @@ pub fn open(path: &Path) -> Result<Box<dyn MediaSource>, SourceError> {
 /// When it is missing, empty, a directory, no regular file or not readable; when a server cannot
 /// be reached or refuses.
 #[cfg_attr(not(feature = "http"), expect(unused_variables, reason = "only servers are asked with options"))]
-pub fn open_with(path: &Path, options: &SourceOptions) -> Result<Box<dyn MediaSource>, SourceError> {
+pub fn open_with(path: &Path, options: &SourceOptions) -> Result<Source, SourceError> {
+    let waits = |bytes| Source { bytes, live: None };
     match path.to_str() {
-        Some(STDIN) => Ok(Box::new(stdin::open()?)),
+        Some(STDIN) => Ok(waits(Box::new(stdin::open()?))),
         #[cfg(feature = "http")]
         Some(url) if url.starts_with("http://") || url.starts_with("https://") => http::open(url, options),
         Some(address) if is_address(address) => Err(SourceError::Scheme { location: address.to_owned() }),
-        _ => open_file(path),
+        _ => open_file(path).map(waits),
     }
 }
 
@@ -259,9 +290,10 @@ mod tests {
 
     #[test]
     fn a_scheme_tells_what_is_live() {
-        assert!(["rtsp://a/b", "RTMP://a/b", "udp://@239.0.0.1:1234"].into_iter().all(has_live_scheme));
-        // A film may be fetched from any place on; whether a server sends it live is not known here.
-        assert!(!["https://a/film.avi", "rtsp.mp4", "-", "a:b//c"].into_iter().any(has_live_scheme));
+        let is_live = |name: &str| live_by_scheme(Path::new(name)).is_some();
+        assert!(["rtsp://a/b", "RTMP://a/b", "udp://@239.0.0.1:1234"].into_iter().all(is_live));
+        // A film may be fetched from any place on; whether a server sends it live is seen later.
+        assert!(!["https://a/film.avi", "rtsp.mp4", "-", "a:b//c"].into_iter().any(is_live));
     }
 
     #[test]
