@@ -152,14 +152,23 @@ pub trait Demuxer: Send {
 /// When the bytes are no container that is known here, or one that is damaged, cut off, empty
 /// or of a kind that is not supported.
 pub fn open(source: Box<dyn MediaSource>) -> Result<Box<dyn Demuxer>, DemuxError> {
-    open_with(source, None)
+    open_with(source, Hints::default())
 }
 
-/// The same; what has no times of its own has `fps` pictures per second.
+/// What the bytes themselves do not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// Pictures per second of what has no times of its own.
+    pub fps: Option<u32>,
+    /// They go on for ever, whatever the first of them say of a length.
+    pub is_live: bool,
+}
+
+/// The same, with what is known beforehand.
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_with(source: Box<dyn MediaSource>, fps: Option<u32>) -> Result<Box<dyn Demuxer>, DemuxError> {
+pub fn open_with(source: Box<dyn MediaSource>, hints: Hints) -> Result<Box<dyn Demuxer>, DemuxError> {
     let mut reader = Reader::new(source)?;
     if reader.len() == 0 {
         return Err(DemuxError::Empty);
@@ -172,9 +181,9 @@ pub fn open_with(source: Box<dyn MediaSource>, fps: Option<u32>) -> Result<Box<d
             other => plain(other.into_reader(), Container::Ogg),
         },
         Sniffed::Plain(container) => plain(reader, container),
-        Sniffed::Mp3 => Ok(Box::new(mp3::Mp3::open(reader)?)),
+        Sniffed::Mp3 => Ok(Box::new(mp3::Mp3::open(reader, hints.is_live)?)),
         Sniffed::Ivf => Ok(Box::new(ivf::Ivf::open(reader)?)),
-        Sniffed::H264 => Ok(Box::new(raw::Raw::open(reader, fps)?)),
+        Sniffed::H264 => Ok(Box::new(raw::Raw::open(reader, hints.fps)?)),
         Sniffed::Foreign(found) => Err(DemuxError::Foreign { found: found.to_owned() }),
         Sniffed::Other(found) => Err(DemuxError::UnknownFormat { found }),
     }
@@ -276,6 +285,13 @@ pub enum DemuxError {
         /// Which limit.
         what: String,
     },
+}
+
+impl DemuxError {
+    /// Only FFmpeg reads it, and it names other files.
+    pub(in crate::media) fn is_playlist(&self) -> bool {
+        matches!(self, Self::Foreign { found } if found == sniff::PLAYLIST)
+    }
 }
 
 /// Whether decoding can start at a packet of a codec other than H.264, by its bits.

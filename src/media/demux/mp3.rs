@@ -6,11 +6,15 @@
 
 use bytes::Bytes;
 
+use self::header::EncoderNote;
+pub(super) use self::header::FrameHeader;
 use super::audio::trims;
 use super::reader::Reader;
 use super::{DemuxError, Demuxer, Packet, Shape, Track};
 use crate::media::{Codec, MediaKind};
 use crate::time::MediaTime;
+
+mod header;
 
 const FORMAT: &str = "mp3";
 /// Samples by which every decoder's filter bank is late.
@@ -39,7 +43,8 @@ pub(super) struct Mp3 {
 }
 
 impl Mp3 {
-    pub(super) fn open(mut reader: Reader) -> Result<Self, DemuxError> {
+    /// A live source may send the note of a file that its station plays: it says nothing of the whole.
+    pub(super) fn open(mut reader: Reader, is_live: bool) -> Result<Self, DemuxError> {
         reader.set_format(FORMAT);
         skip_id3(&mut reader)?;
         let start = reader.pos();
@@ -66,8 +71,10 @@ impl Mp3 {
         let frame = this.reader.peek(first.length)?;
         let note = EncoderNote::parse(frame, &first);
         let mut duration = None;
-        if let Some(note) = note {
+        if note.is_some() {
             this.reader.skip(first.length as u64);
+        }
+        if let Some(note) = note.filter(|_| !is_live) {
             this.priming = note.delay.map_or(0, |delay| delay + DECODER_DELAY);
             if let Some(n_frames) = note.n_frames {
                 let samples = i64::from(n_frames) * i64::from(first.samples());
@@ -196,108 +203,6 @@ impl Demuxer for Mp3 {
 /// The longest frame: 320 kbit/s at 32 kHz, padded, is 1441 bytes; at 8 kHz 160 kbit/s 1441 too.
 const MAX_FRAME: usize = 4096;
 
-/// The four bytes before each frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FrameHeader {
-    mpeg1: bool,
-    pub(super) sample_rate: u32,
-    channels: u16,
-    /// Bits per second.
-    bitrate: u32,
-    /// Bytes, this header included.
-    length: usize,
-    /// Bytes of the side information, which a note of the encoder follows.
-    side_info: usize,
-}
-
-impl FrameHeader {
-    /// `None` when the bytes are no header of layer III, or one of a free bitrate.
-    pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
-        const RATES: [u32; 3] = [44_100, 48_000, 32_000];
-        const KBPS_1: [u32; 14] = [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320];
-        const KBPS_2: [u32; 14] = [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160];
-        let [0xff, b1, b2, b3, ..] = *bytes else { return None };
-        // Eleven bits of sync, then the version, then layer III.
-        if b1 & 0xe6 != 0xe2 {
-            return None;
-        }
-        let (mpeg1, divisor) = match b1 >> 3 & 3 {
-            0 => (false, 4),
-            2 => (false, 2),
-            3 => (true, 1),
-            _ => return None,
-        };
-        let sample_rate = RATES.get(usize::from(b2 >> 2 & 3))? / divisor;
-        let kbps = usize::from(b2 >> 4).checked_sub(1)?;
-        let bitrate = 1000 * if mpeg1 { KBPS_1.get(kbps)? } else { KBPS_2.get(kbps)? };
-        let mono = b3 >> 6 == 3;
-        let padding = u32::from(b2 >> 1 & 1);
-        let length = (if mpeg1 { 144 } else { 72 }) * bitrate / sample_rate + padding;
-        let side_info = match (mpeg1, mono) {
-            (true, false) => 32,
-            (true, true) | (false, false) => 17,
-            (false, true) => 9,
-        };
-        Some(Self {
-            mpeg1,
-            sample_rate,
-            channels: if mono { 1 } else { 2 },
-            bitrate,
-            length: length as usize,
-            side_info,
-        })
-    }
-
-    /// Samples that the frame decodes to.
-    pub(super) const fn samples(&self) -> u32 {
-        if self.mpeg1 { 1152 } else { 576 }
-    }
-
-    /// A frame of the same sound: what must not change in the middle of a file.
-    fn fits(&self, first: &Self) -> bool {
-        (self.mpeg1, self.sample_rate, self.channels) == (first.mpeg1, first.sample_rate, first.channels)
-    }
-}
-
-/// What an encoder says about the whole in the first frame.
-#[derive(Debug)]
-struct EncoderNote {
-    n_frames: Option<u32>,
-    /// The encoder's delay and padding in samples, the decoder's delay not included.
-    delay: Option<u32>,
-    padding: Option<u32>,
-}
-
-impl EncoderNote {
-    fn parse(frame: &[u8], header: &FrameHeader) -> Option<Self> {
-        if frame.get(36..40) == Some(b"VBRI") {
-            let n_frames = frame.get(50..54)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
-            return Some(Self { n_frames, delay: None, padding: None });
-        }
-        let note = frame.get(4 + header.side_info..)?;
-        if !note.starts_with(b"Xing") && !note.starts_with(b"Info") {
-            return None;
-        }
-        let number = |at: usize| Some(u32::from_be_bytes(*note.get(at..)?.first_chunk()?));
-        let flags = number(4)?;
-        let has_frames = flags & 1 != 0;
-        // Frames, bytes, table of contents and quality, each only with its flag.
-        let lame = 8
-            + if has_frames { 4 } else { 0 }
-            + if flags & 2 != 0 { 4 } else { 0 }
-            + if flags & 4 != 0 { 100 } else { 0 }
-            + if flags & 8 != 0 { 4 } else { 0 };
-        let delays = note.get(lame..).filter(|lame| lame.iter().take(4).all(u8::is_ascii_alphanumeric));
-        // LAME, and Lavf and Lavc after it: 21 bytes on, two numbers of 12 bits.
-        let delays = delays.and_then(|lame| lame.get(21..)?.first_chunk::<3>());
-        Some(Self {
-            n_frames: if has_frames { number(8) } else { None },
-            delay: delays.map(|[a, b, _]| u32::from(*a) << 4 | u32::from(*b) >> 4),
-            padding: delays.map(|[_, b, c]| (u32::from(*b) & 15) << 8 | u32::from(*c)),
-        })
-    }
-}
-
 /// Goes to the next place, before `limit`, where a frame begins that another one follows (or the
 /// end of the file). With `like`, both must be frames of that sound.
 fn sync(
@@ -414,7 +319,7 @@ mod tests {
     }
 
     fn open_bytes(bytes: Vec<u8>) -> Result<Mp3, DemuxError> {
-        Mp3::open(Reader::new(Box::new(std::io::Cursor::new(bytes))).unwrap())
+        Mp3::open(Reader::new(Box::new(std::io::Cursor::new(bytes))).unwrap(), false)
     }
 
     /// The numbers of the frames that are left, and the time of the first.
@@ -477,5 +382,17 @@ mod tests {
         let trims: Vec<_> = packets.iter().map(|packet| (packet.trim_start, packet.trim_end)).collect();
         assert_eq!(trims, [(1105, 0), (0, 0), (0, 1000 - 529)]);
         assert_eq!(mp3.tracks()[0].duration.unwrap().to_ticks(44_100), 3 * 1152 - 576 - 1000);
+    }
+
+    #[test]
+    fn a_station_goes_on_behind_the_note_of_a_file() {
+        let mut note = frame(0);
+        note[36..52].copy_from_slice(b"Info\0\0\0\x01\0\0\0\x03LAME");
+        note[36 + 12 + 21..36 + 12 + 24].copy_from_slice(&[0x24, 0x03, 0xe8]);
+        let bytes = [note, frames(1..100)].concat();
+        let stream = crate::media::source::stream::Stream::new(std::io::Cursor::new(bytes));
+        let mut mp3 = Mp3::open(Reader::new(Box::new(stream)).unwrap(), true).unwrap();
+        assert_eq!(mp3.tracks()[0].duration, None);
+        assert_eq!(rest(&mut mp3), ((1..100).collect(), Some(0)));
     }
 }

@@ -264,7 +264,11 @@ mod tests {
     }
 
     fn open(bytes: &[u8], fps: Option<u32>) -> Box<dyn Demuxer> {
-        demux::open_with(Box::new(std::io::Cursor::new(bytes.to_vec())), fps).unwrap()
+        demux::open_with(
+            Box::new(std::io::Cursor::new(bytes.to_vec())),
+            demux::Hints { fps, ..demux::Hints::default() },
+        )
+        .unwrap()
     }
 
     #[test]

@@ -43,13 +43,16 @@ const SIGNATURES: &[(&[u8], &str)] = &[
     (b"<html", "HTML page"),
 ];
 
+/// What a playlist is called, of HLS or of files.
+pub(super) const PLAYLIST: &str = "playlist";
+
 /// Signatures of what FFmpeg reads for us.
 const FOREIGN: &[(&[u8], &str)] = &[
     (b"FLV", "Flash video"),
     (b"caff", "Core Audio"),
     (b".RMF", "RealMedia"),
     (b"#!AMR", "AMR"),
-    (b"#EXTM3U", "playlist"),
+    (b"#EXTM3U", PLAYLIST),
     (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "Windows Media"),
     (b"\x00\x00\x01\xba", "MPEG program stream"),
     (b"\x00\x00\x01\xb3", "raw MPEG video"),

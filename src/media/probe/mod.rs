@@ -232,7 +232,8 @@ impl Probe {
             Err(error) if error.kind() == std::io::ErrorKind::NotSeekable => 0,
             Err(error) => return Err(DemuxError::from(error).into()),
         };
-        match demux::open_with(bytes, options.pictures.fps) {
+        let hints = demux::Hints { fps: options.pictures.fps, ..demux::Hints::default() };
+        match demux::open_with(bytes, hints) {
             Err(why @ DemuxError::Foreign { .. }) if !source::is_stdin(path) => {
                 let demuxer = foreign::open(foreign::Wanted {
                     input: path.to_path_buf(),

@@ -123,7 +123,8 @@ impl Reader {
     ) -> Result<Self, MediaError> {
         let input = input.into();
         let sketch = Sketch::read(&mut *source, &input, &options).map_err(DemuxError::Io)?;
-        Self::begin(demux::open_with(source, options.plan.pictures.fps)?, input, options)?.show(sketch)
+        let hints = demux::Hints { fps: options.plan.pictures.fps, ..demux::Hints::default() };
+        Self::begin(demux::open_with(source, hints)?, input, options)?.show(sketch)
     }
 
     /// How each track is played, and why. Pictures that are copied may turn out to need

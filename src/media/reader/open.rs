@@ -10,7 +10,7 @@ use crate::media::card::Sketch;
 use crate::media::demux::live::Live;
 use crate::media::demux::{self, DemuxError, Demuxer, foreign, generated};
 use crate::media::plan::{PlanOptions, Refusal, VideoCodecs};
-use crate::media::source::{self, Liveness, SourceError};
+use crate::media::source::{self, Liveness, SourceError, hls};
 
 pub(super) fn open(path: &Path, options: &ReaderOptions) -> Result<Reader, MediaError> {
     let mut sketch = None;
@@ -60,7 +60,12 @@ fn find(path: &Path, options: &ReaderOptions, sketch: &mut Option<Sketch>) -> Re
         let mut source = source::open_with(path, &options.source)?;
         live.set(source.live);
         *sketch = Sketch::read(&mut *source.bytes, &input, options).map_err(DemuxError::Io)?;
-        let demuxer = demux::open_with(source.bytes, options.plan.pictures.fps)?;
+        let hints = demux::Hints { fps: options.plan.pictures.fps, is_live: source.live.is_some() };
+        let demuxer = demux::open_with(source.bytes, hints).inspect_err(|error| {
+            if error.is_playlist() {
+                live.set(hls::liveness(path, &options.source));
+            }
+        })?;
         Reader::begin(at_present(demuxer, live.get(), options)?, input.as_ref(), options.clone())
     };
     if source::is_stdin(path) {

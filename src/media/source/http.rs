@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use ureq::http::{Response, StatusCode, header};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, ResponseExt as _};
 
 use super::stream::Stream;
 use super::{Liveness, Source, SourceError, SourceOptions};
@@ -28,7 +28,7 @@ const READ_ON: u64 = 256 << 10;
 /// and nowhere an end.
 pub(super) fn open(url: &str, options: &SourceOptions) -> Result<Source, SourceError> {
     let client = Client::new(url, options);
-    let response = client.get(0)?;
+    let response = client.get(Some(0))?;
     let total = match response.status() {
         StatusCode::PARTIAL_CONTENT => total_of(&response),
         _ => None,
@@ -52,6 +52,20 @@ pub(super) fn open(url: &str, options: &SourceOptions) -> Result<Source, SourceE
         None => Box::new(Stream::new(body.take(options.max_bytes))),
     };
     Ok(Source { bytes, live })
+}
+
+/// All of a short text, and the address that gives it after redirects.
+pub(super) fn fetch(
+    url: &str,
+    max_bytes: u64,
+    options: &SourceOptions,
+) -> Result<(String, Vec<u8>), SourceError> {
+    let response = Client::new(url, options).get(None)?;
+    let address = response.get_uri().to_string();
+    let mut bytes = Vec::new();
+    let read = response.into_body().into_reader().take(max_bytes).read_to_end(&mut bytes);
+    read.map_err(|cause| SourceError::Io { path: url.into(), cause })?;
+    Ok((address, bytes))
 }
 
 /// The length of the whole from `Content-Range: bytes 0-99/100`.
@@ -80,9 +94,12 @@ impl Client {
         Self { agent: config.build().into(), url: url.to_owned(), headers: options.headers.clone() }
     }
 
-    /// Asks for everything from `at` on.
-    fn get(&self, at: u64) -> Result<Response<Body>, SourceError> {
-        let mut request = self.agent.get(&self.url).header(header::RANGE, format!("bytes={at}-"));
+    /// Asks for everything from `at` on, or plainly for all.
+    fn get(&self, at: Option<u64>) -> Result<Response<Body>, SourceError> {
+        let mut request = self.agent.get(&self.url);
+        if let Some(at) = at {
+            request = request.header(header::RANGE, format!("bytes={at}-"));
+        }
         // Compressed bytes have other positions.
         request = request.header(header::ACCEPT_ENCODING, "identity");
         for (name, value) in &self.headers {
@@ -115,7 +132,7 @@ impl Ranged {
     }
 
     fn reconnect(&mut self) -> io::Result<()> {
-        let response = self.client.get(self.pos).map_err(io::Error::other)?;
+        let response = self.client.get(Some(self.pos)).map_err(io::Error::other)?;
         if response.status() != StatusCode::PARTIAL_CONTENT || total_of(&response) != Some(self.len) {
             return Err(io::Error::other(
                 "the file on the server has changed while it was read; start again",

@@ -10,6 +10,7 @@ use super::demux::MediaSource;
 use super::demux::generated::Spec;
 use crate::secret::Secret;
 
+pub mod hls;
 #[cfg(feature = "http")]
 mod http;
 pub mod list;
