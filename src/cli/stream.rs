@@ -255,13 +255,16 @@ impl Stream {
         for item in items {
             player.enqueue(item).await?;
         }
-        if saved.position > MediaTime::ZERO
-            && let Err(error) = player.seek(saved.position).await
-        {
-            say::remark(format_args!("the place is lost: {error}"));
+        let mut place = MediaTime::ZERO;
+        if saved.position > MediaTime::ZERO {
+            match player.seek(saved.position).await {
+                // What comes live is where it is.
+                Ok(found) => place = found,
+                Err(error) => say::remark(format_args!("the place is lost: {error}")),
+            }
         }
         let paused = if saved.paused { ", paused" } else { "" };
-        let place = values::clock(saved.position.to_duration());
+        let place = values::clock(place.to_duration());
         say::remark(format_args!("going on at {place} with what was left{paused}"));
         if !saved.paused {
             player.resume().await?;
