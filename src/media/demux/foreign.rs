@@ -6,15 +6,17 @@
 //! again at the place that is wanted.
 
 mod encoding;
+mod pipe;
 
 use std::ffi::OsString;
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdout, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 pub use self::encoding::Encoded;
 pub(in crate::media) use self::encoding::{pictures, sound};
+use self::pipe::{Output, Running};
 use super::{DemuxError, Demuxer, Packet, Track};
 use crate::media::child::{Child, End};
 use crate::media::codec::opus::EncoderOptions;
@@ -25,8 +27,6 @@ use crate::time::MediaTime;
 
 /// The program and Debian's package of it.
 pub(in crate::media) const PROGRAM: &str = "ffmpeg";
-/// A server that is silent for longer (in microseconds) is given up.
-const MAX_SILENCE_US: &str = "15000000";
 
 /// What is wanted of a source.
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ pub struct Wanted {
     pub pictures: PictureOptions,
     /// What sound becomes.
     pub sound: EncoderOptions,
+    /// A live source that says nothing for longer is given up (on Linux).
+    pub patience: Option<Duration>,
 }
 
 /// A child that converts while it is read.
@@ -102,6 +104,9 @@ impl Demuxer for Foreign {
             })),
             end => {
                 self.ended = true;
+                if self.running.is_silent() {
+                    return Err(silent(&self.wanted));
+                }
                 // The pipe ends with the child; how it ended tells an end from a crash.
                 let child = self.running.end();
                 if child.success() { end } else { Err(crashed(&self.wanted.input, &child)) }
@@ -117,58 +122,41 @@ impl Demuxer for Foreign {
     }
 }
 
-/// The child behind a pipe. Both the reader and the demuxer own it: whoever is dropped last ends it.
-#[derive(Clone, Debug)]
-struct Running(Arc<Mutex<Child>>);
-
-impl Running {
-    fn end(&self) -> End {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).wait()
-    }
-}
-
-/// The child's output; keeps the child alive.
-struct Output {
-    stdout: ChildStdout,
-    _running: Running,
-}
-
-impl Read for Output {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.stdout.read(buf)
-    }
-}
-
 fn start(wanted: &Wanted, from: MediaTime) -> Result<(Box<dyn Demuxer>, Running), DemuxError> {
     let mut command = Command::new(PROGRAM);
     command.args(arguments(wanted, from));
-    read_from(command, &wanted.input)
+    read_from(command, wanted)
 }
 
 /// Starts a program that writes Matroska.
-fn read_from(mut command: Command, input: &Path) -> Result<(Box<dyn Demuxer>, Running), DemuxError> {
+fn read_from(mut command: Command, wanted: &Wanted) -> Result<(Box<dyn Demuxer>, Running), DemuxError> {
+    let input = &wanted.input;
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = Child::spawn(command).map_err(|cause| match cause.kind() {
         io::ErrorKind::NotFound => DemuxError::NoFfmpeg { input: shown(input) },
         _ => DemuxError::Io(cause),
     })?;
     let stdout = child.take_stdout().expect("it was asked for");
-    let running = Running(Arc::new(Mutex::new(child)));
-    let output = Output { stdout, _running: running.clone() };
+    let running = Running::new(child);
+    let output = Output::new(stdout, running.clone(), wanted.patience);
     match super::open(Box::new(Stream::new(output))) {
         Ok(demuxer) => Ok((demuxer, running)),
         // Nothing came, or not enough: FFmpeg knows why.
         Err(_) => {
-            let mut child = running.0.lock().unwrap_or_else(PoisonError::into_inner);
-            child.kill();
-            let end = child.wait();
-            Err(crashed(input, &end))
+            running.child().kill();
+            let end = running.end();
+            Err(if running.is_silent() { silent(wanted) } else { crashed(input, &end) })
         }
     }
 }
 
 fn crashed(input: &Path, end: &End) -> DemuxError {
     DemuxError::Ffmpeg { input: shown(input), what: end.reason() }
+}
+
+fn silent(wanted: &Wanted) -> DemuxError {
+    let secs = wanted.patience.unwrap_or_default().as_secs();
+    DemuxError::Silent { input: shown(&wanted.input), secs }
 }
 
 fn shown(input: &Path) -> String {
@@ -180,6 +168,8 @@ fn arguments(wanted: &Wanted, from: MediaTime) -> Vec<OsString> {
     let mut all: Vec<OsString> = Vec::new();
     let mut add = |words: &[&str]| all.extend(words.iter().map(OsString::from));
     add(&["-v", "error", "-nostdin", "-nostats"]);
+    // In microseconds.
+    let silence = wanted.source.patience.as_micros().to_string();
     let source = match wanted.input.to_str() {
         Some(address) if is_address(address) => {
             if address.starts_with("http") {
@@ -199,11 +189,11 @@ fn arguments(wanted: &Wanted, from: MediaTime) -> Vec<OsString> {
                     "-reconnect_delay_max",
                     "4",
                 ]);
-                add(&["-rw_timeout", MAX_SILENCE_US]);
+                add(&["-rw_timeout", &silence]);
             } else if address.starts_with("rtsp") {
-                add(&["-rtsp_transport", "tcp", "-timeout", MAX_SILENCE_US]);
+                add(&["-rtsp_transport", "tcp", "-timeout", &silence]);
             } else if address.starts_with("rtmp") {
-                add(&["-rw_timeout", MAX_SILENCE_US]);
+                add(&["-rw_timeout", &silence]);
             }
             OsString::from(address)
         }
@@ -277,24 +267,32 @@ mod tests {
 
     const CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/media/clip.mkv");
 
-    /// A program in FFmpeg's place.
-    fn foreign(script: &str) -> Result<Foreign, DemuxError> {
-        let input = PathBuf::from("film.avi");
-        let mut command = Command::new("sh");
-        command.args(["-c", script, CLIP]);
-        let (inner, running) = read_from(command, &input)?;
-        let (source, tracks) = (SourceOptions::default(), inner.tracks().to_vec());
-        let wanted = Wanted {
-            input,
-            source,
+    fn wanted(patience: Option<Duration>) -> Wanted {
+        Wanted {
+            input: PathBuf::from("film.avi"),
+            source: SourceOptions::default(),
             video: true,
             audio: true,
             video_track: None,
             audio_track: None,
             pictures: PictureOptions::default(),
             sound: EncoderOptions::default(),
-        };
+            patience,
+        }
+    }
+
+    /// A program in FFmpeg's place.
+    fn foreign_for(patience: Option<Duration>, script: &str) -> Result<Foreign, DemuxError> {
+        let mut command = Command::new("sh");
+        command.args(["-c", script, CLIP]);
+        let wanted = wanted(patience);
+        let (inner, running) = read_from(command, &wanted)?;
+        let tracks = inner.tracks().to_vec();
         Ok(Foreign { wanted, tracks, inner, running, offset: MediaTime::ZERO, ended: false })
+    }
+
+    fn foreign(script: &str) -> Result<Foreign, DemuxError> {
+        foreign_for(None, script)
     }
 
     fn play(mut foreign: Foreign) -> (usize, Option<DemuxError>) {
@@ -330,11 +328,24 @@ mod tests {
         assert_eq!(error.unwrap().to_string(), "ffmpeg cannot read film.avi: out of luck");
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_live_source_that_falls_silent_is_given_up() {
+        let patience = Some(Duration::from_secs(1));
+        let (n_packets, error) = play(foreign_for(patience, "head -c 1000000 \"$0\"; sleep 60").unwrap());
+        assert!(n_packets > 100, "{n_packets}");
+        let error = error.expect("it is no end").to_string();
+        assert!(error.starts_with("nothing has come from film.avi for 1 s; see whether"), "{error}");
+        // One that has time is waited for.
+        let (n_packets, error) = play(foreign_for(None, "head -c 1000000 \"$0\"; sleep 1.2").unwrap());
+        assert!(n_packets > 100 && error.is_none_or(|error| !matches!(error, DemuxError::Silent { .. })));
+    }
+
     #[test]
     fn a_crash_at_once_and_no_program_at_all_are_told() {
         let error = foreign("echo no such codec >&2; exit 1").err().unwrap().to_string();
         assert_eq!(error, "ffmpeg cannot read film.avi: no such codec");
-        let missing = read_from(Command::new("no-such-program"), Path::new("film.avi"));
+        let missing = read_from(Command::new("no-such-program"), &wanted(None));
         let error = missing.err().unwrap();
         assert!(matches!(error, DemuxError::NoFfmpeg { .. }), "{error}");
     }

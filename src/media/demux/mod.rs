@@ -262,6 +262,16 @@ pub enum DemuxError {
         /// The source.
         input: String,
     },
+    /// A live source says nothing.
+    #[error(
+        "nothing has come from {input} for {secs} s; see whether its sender runs and sends there, or wait for it with --on-error retry"
+    )]
+    Silent {
+        /// The source.
+        input: String,
+        /// How long it was waited for.
+        secs: u64,
+    },
     /// FFmpeg failed.
     #[error("ffmpeg cannot read {input}{what}")]
     Ffmpeg {

@@ -244,6 +244,7 @@ impl Probe {
                     audio_track: options.audio_track,
                     pictures: options.pictures,
                     sound: EncoderOptions::default(),
+                    patience: None,
                 })?;
                 let (size, why, options) = (size_bytes, why.to_string(), options.converted());
                 Self::scan_with(demuxer, name, size, options, progress, Some(&why))

@@ -114,6 +114,9 @@ fn prepared(path: &Path, options: &ReaderOptions) -> Option<PathBuf> {
     (plan == usual).then(|| cache.find(path)).flatten()
 }
 
+/// So many pieces of a live source may be missing before it is silent.
+const PIECES: u32 = 3;
+
 /// What is live does not wait until somebody reads it, and must not be late for that.
 fn at_present(
     demuxer: Box<dyn Demuxer>,
@@ -141,6 +144,7 @@ fn convert(
         audio_track: options.plan.audio_track,
         pictures: options.plan.pictures,
         sound: options.opus,
+        patience: live.map(|liveness| options.source.patience + liveness.piece * PIECES),
     })?;
     let chosen = ReaderOptions { plan: options.plan.converted(), ..options.clone() };
     let demuxer = at_present(demuxer, live, options)?;
