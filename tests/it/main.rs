@@ -25,6 +25,8 @@ mod goldens;
 #[cfg(all(feature = "emulator", feature = "openh264"))]
 mod keyframes;
 mod layers;
+#[cfg(all(feature = "emulator", feature = "http"))]
+mod live;
 mod negotiation;
 #[cfg(all(feature = "emulator", feature = "openh264"))]
 mod ntgcalls;
