@@ -8,33 +8,34 @@
 //!  time     ─┘   └─────────────┘
 //! ```
 //!
-//! [`State`] decides, [`Sender`] times, [`Peer`] encrypts; this file carries between them.
+//! [`State`] decides, [`Sender`] times, [`Peer`](crate::peer::Peer) encrypts; this file carries
+//! between them, `connection` begins and ends what one attempt has, and `media` is the short way of
+//! frames and feedback.
 //! After every input, [`Participant::poll_transmit`] and [`Participant::poll_effect`] are to be
-//! emptied; what [`Participant::poll_request`] has may wait until the signaling side reads. The whole life of a call can so be run under a clock of the test's own.
+//! emptied; what [`Participant::poll_request`] has may wait until the signaling side reads.
+//! The whole life of a call can so be run under a clock of the test's own.
+
+mod connection;
+mod media;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::colibri::{self, ServerMessage};
+use self::connection::Connection;
 use super::company::{Alone, Company};
 use super::error::LeftReason;
 use super::outbox::Outbox;
-use super::params::{RemoteParams, Setup, random_ssrcs};
+use super::params::Setup;
 use super::participants::{self, Fetch, Participants};
 use super::signaling::{Incoming, Method, Reply, Request, RequestId, Update};
-use super::state::{CallStatus, Notice, Output, State, Transport};
+use super::state::{CallStatus, Notice, Output, State};
 use super::stats::{CallStats, Milestones};
-use super::{CallEvent, JoinError, JoinOptions, sdp, streams};
-use crate::media::plan::VideoCodecs;
-use crate::media::{Codec, MediaKind};
-use crate::peer::{Peer, PeerEvent, Ssrcs, Transmit};
+use super::{CallEvent, JoinError, JoinOptions};
+use crate::peer::Transmit;
 use crate::player::SharedFrame;
+use crate::rtp::Sender;
 use crate::rtp::clock::NtpAnchor;
-use crate::rtp::rtcp::{self, Feedback};
-use crate::rtp::{Sender, SenderConfig};
-use crate::secret::Secret;
 
 /// A page of the participant list that was refused is asked for again after this.
 const LIST_RETRY: Duration = Duration::from_secs(5);
@@ -100,18 +101,6 @@ pub(super) struct Participant {
     attempts: u32,
     requests: Outbox,
     effects: VecDeque<Effect>,
-}
-
-/// What one attempt has; all of it is new in the next.
-struct Connection {
-    attempt: u32,
-    local: SocketAddr,
-    ssrcs: Ssrcs,
-    setup: Setup,
-    offer: sdp::OfferView,
-    peer: Peer,
-    sender: Option<Sender>,
-    up: bool,
 }
 
 impl Participant {
@@ -198,81 +187,10 @@ impl Participant {
         self.drive(now);
     }
 
-    /// The same, but nothing is done about it yet. False when it was not only feedback to the media,
-    /// and everything has to be driven.
-    pub(super) fn hear(&mut self, from: SocketAddr, payload: &[u8], arrived: Instant, now: Instant) -> bool {
-        let connection = self.connection.as_mut();
-        let rtcp =
-            connection.and_then(|connection| connection.peer.handle_datagram(from, payload, arrived, now));
-        let Some(compound) = rtcp else { return false };
-        self.handle_rtcp(&compound, arrived);
-        !self.state.has_output()
-    }
-
     /// The next frame of the programme, ahead of its time.
     pub(super) fn handle_frame(&mut self, frame: SharedFrame, now: Instant) {
         self.queue_frame(frame, now);
         self.drive(now);
-    }
-
-    /// The same, but nothing is sent yet. False when it has changed more than what waits to be sent,
-    /// and everything has to be driven.
-    pub(super) fn queue_frame(&mut self, frame: SharedFrame, now: Instant) -> bool {
-        let sender = self.connection.as_ref().and_then(|connection| connection.sender.as_ref());
-        // Pictures that are not sent are none: nobody is to see an empty tile.
-        if sender.is_none_or(|sender| sender.takes(frame.frame.kind, &frame.frame.codec)) {
-            self.state.handle_frame(frame.frame.kind, frame.item, now);
-        }
-        match self.connection.as_mut().filter(|connection| connection.up) {
-            Some(Connection { sender: Some(sender), .. }) => sender.handle_frame(frame, now),
-            _ => self.frames_unsent += 1,
-        }
-        !self.state.has_output()
-    }
-
-    /// Does media flow, so that [`send_media`](Self::send_media) is enough when some is due?
-    pub(super) fn is_streaming(&self) -> bool {
-        let connection = self.connection.as_ref().filter(|connection| connection.up);
-        self.milestones.first_rtp.is_some() && connection.is_some_and(|it| it.peer.sends_directly())
-    }
-
-    /// Sends what is due of the media, and nothing else happens. False when that has changed more
-    /// than the media, and everything has to be driven.
-    pub(super) fn send_media(&mut self, now: Instant) -> bool {
-        let n_reports = self.send_due(now);
-        n_reports == 0 && !self.state.has_output()
-    }
-
-    /// When media is due.
-    pub(super) fn media_timeout(&self) -> Option<Instant> {
-        let connection = self.connection.as_ref().filter(|connection| connection.up)?;
-        connection.sender.as_ref()?.poll_timeout().map(|(at, _)| at)
-    }
-
-    /// Is feedback more than statistics, because there are pictures to repair?
-    pub(super) fn has_shown(&self) -> bool {
-        let sender = self.connection.as_ref().and_then(|connection| connection.sender.as_ref());
-        sender.is_some_and(Sender::has_shown)
-    }
-
-    /// Since when a viewer waits for a keyframe that is not on its way.
-    pub(super) fn keyframe_wanted(&self) -> Option<Instant> {
-        let connection = self.connection.as_ref().filter(|connection| connection.up)?;
-        connection.sender.as_ref()?.keyframe_wanted()
-    }
-
-    /// The codecs in which pictures reach the chat; all of them where none is to.
-    pub(super) fn video_codecs(&self) -> VideoCodecs {
-        let sender = self.connection.as_ref().and_then(|connection| connection.sender.as_ref());
-        let takes = |codec| sender.is_some_and(|sender| sender.takes(MediaKind::Video, &codec));
-        let codecs = VideoCodecs { h264: takes(Codec::H264), vp8: takes(Codec::Vp8), vp9: takes(Codec::Vp9) };
-        let has_pictures = self.config.options.video && (codecs.h264 || codecs.vp8);
-        if has_pictures { codecs } else { VideoCodecs::ALL }
-    }
-
-    /// Is there a connection that frames can be sent on?
-    pub(super) fn wants_frames(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| connection.up)
     }
 
     /// Switches the microphone.
@@ -328,12 +246,6 @@ impl Participant {
         farewell.or_else(|| self.connection.as_mut()?.peer.poll_transmit())
     }
 
-    /// Does media go past the WebRTC engine?
-    #[cfg(test)]
-    pub(super) fn sends_directly(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| connection.peer.sends_directly())
-    }
-
     /// How many pages of the list are waited for.
     #[cfg(test)]
     pub(super) fn n_fetches(&self) -> usize {
@@ -372,62 +284,6 @@ impl Participant {
         }
     }
 
-    /// A new peer, and the join payload that announces it.
-    fn connect(
-        &mut self,
-        attempt: u32,
-        setup: Setup,
-        local: SocketAddr,
-        now: Instant,
-    ) -> Result<Secret<String>, JoinError> {
-        let ssrcs = random_ssrcs(&mut self.rng);
-        let peer = Peer::new(ssrcs, self.config.anchor, now)?;
-        let offer =
-            sdp::OfferView::parse(peer.offer()).map_err(|error| JoinError::Peer(error.to_string()))?;
-        let params = offer.join_params(setup).map_err(|error| JoinError::Peer(error.to_string()))?;
-        self.connection =
-            Some(Connection { attempt, local, ssrcs, setup, offer, peer, sender: None, up: false });
-        Ok(params.to_json())
-    }
-
-    /// The server's side: from here on the peer talks to it.
-    fn apply(&mut self, attempt: u32, remote: &RemoteParams, now: Instant) -> Result<(), JoinError> {
-        let Some(connection) = self.connection.as_mut().filter(|c| c.attempt == attempt) else {
-            return Ok(());
-        };
-        self.milestones.answered.get_or_insert(now);
-        let audio = streams::audio(remote, connection.ssrcs)?;
-        let video = streams::video(remote, connection.ssrcs);
-        if video.is_none() && self.config.options.video && !std::mem::replace(&mut self.told_no_video, true) {
-            let listed = remote.video_codec_names();
-            tracing::warn!(?listed, "the server takes neither H.264 nor VP8: only sound is sent");
-            self.effects.push_back(Effect::Event(CallEvent::VideoNotAccepted { listed }));
-        }
-        if video.as_ref().is_some_and(|video| video.codec != Codec::H264) {
-            tracing::info!("the server takes no H.264: pictures are sent as VP8");
-        }
-        connection.sender = Some(Sender::new(SenderConfig {
-            audio: Some(audio),
-            video,
-            cname: Arc::from(format!("{:016x}", self.rng.u64(..))),
-            anchor: self.config.anchor,
-            seed: self.rng.u64(..),
-            stagger: self.config.stagger,
-        }));
-        // IPv6 routes that lead nowhere are common and would only delay the checks.
-        let options = sdp::AnswerOptions { our_setup: connection.setup, ipv6: false };
-        let answer = sdp::answer(&connection.offer, remote, options)?;
-        let local = local_address(connection.local, remote, self.config.route);
-        connection.peer.handle_answer(
-            answer.expose().clone(),
-            local,
-            remote.audio_extensions(),
-            remote.video_extensions(),
-            now,
-        )?;
-        Ok(())
-    }
-
     /// Carries everything between the parts until nothing moves any more.
     fn drive(&mut self, now: Instant) {
         loop {
@@ -463,35 +319,6 @@ impl Participant {
             }
             None => false,
         }
-    }
-
-    fn drive_peer(&mut self, now: Instant) -> bool {
-        let mut moved = false;
-        while let Some(event) = self.connection.as_mut().and_then(|c| c.peer.poll_event()) {
-            moved = true;
-            match event {
-                PeerEvent::IceConnected => {
-                    self.milestones.ice.get_or_insert(now);
-                    self.state.handle_transport(Transport::IceConnected, now);
-                }
-                PeerEvent::IceDisconnected => self.state.handle_transport(Transport::IceDisconnected, now),
-                PeerEvent::WrongCertificate => {
-                    self.state.handle_transport(Transport::WrongCertificate, now);
-                }
-                PeerEvent::Failed => self.state.handle_transport(Transport::Failed, now),
-                PeerEvent::Connected => {
-                    self.milestones.dtls.get_or_insert(now);
-                    if let Some(connection) = &mut self.connection {
-                        connection.up = true;
-                    }
-                    self.state.handle_transport(Transport::Connected, now);
-                }
-                PeerEvent::DataChannelOpen => self.handle_channel_open(now),
-                PeerEvent::Text(text) => self.handle_text(&text),
-                PeerEvent::Rtcp(compound) => self.handle_rtcp(&compound, now),
-            }
-        }
-        moved
     }
 
     fn handle_output(&mut self, output: Output, now: Instant) {
@@ -560,111 +387,6 @@ impl Participant {
                 }
             }
         }
-    }
-
-    /// Sends the packets and reports that are due; gives the number of reports.
-    fn send_due(&mut self, now: Instant) -> usize {
-        let (audible, visible) = (self.state.audible(), self.state.visible());
-        let Some(connection) = self.connection.as_mut().filter(|connection| connection.up) else { return 0 };
-        let Some(sender) = &mut connection.sender else { return 0 };
-        sender.set_muted(MediaKind::Audio, !audible);
-        sender.set_muted(MediaKind::Video, !visible);
-        while let Some(packet) = sender.poll_packet(now) {
-            let ssrc = packet.ssrc;
-            match connection.peer.send_rtp(packet, now) {
-                Ok(()) => {
-                    self.state.handle_sent();
-                    self.milestones.first_rtp.get_or_insert(now);
-                }
-                Err(error) => {
-                    tracing::trace!(%error, "a packet was refused");
-                    sender.handle_discarded(ssrc);
-                }
-            }
-        }
-        let mut n_reports = 0;
-        while let Some(report) = sender.poll_report(now) {
-            n_reports += 1;
-            if let Err(error) = connection.peer.send_rtcp(&report.to_bytes(), now) {
-                tracing::trace!(%error, "a report was refused");
-            }
-        }
-        n_reports
-    }
-
-    fn handle_channel_open(&mut self, now: Instant) {
-        self.milestones.data_channel.get_or_insert(now);
-        // We only send: nobody's video is to be forwarded to us.
-        let text = colibri::receiver_video_constraints(&[]);
-        if let Some(connection) = &mut self.connection
-            && let Err(error) = connection.peer.send_text(&text, now)
-        {
-            tracing::debug!(%error, "the video constraints were not sent");
-        }
-        if !self.state.audible() && !self.state.visible() {
-            // Nothing will be sent that could be confirmed, and the server talks to us.
-            self.state.handle_confirmation();
-        }
-    }
-
-    fn handle_text(&mut self, text: &str) {
-        match ServerMessage::parse(text) {
-            Ok(ServerMessage::SenderVideoConstraints { ideal_height }) => {
-                self.ideal_height = Some(ideal_height);
-                self.effects.push_back(Effect::Event(CallEvent::VideoWanted { height: ideal_height }));
-            }
-            Ok(_) => {}
-            Err(error) => tracing::debug!(%error, "a data channel message was not understood"),
-        }
-    }
-
-    fn handle_rtcp(&mut self, compound: &[u8], now: Instant) {
-        let Some(connection) = &mut self.connection else { return };
-        let Some(sender) = &mut connection.sender else { return };
-        for feedback in rtcp::parse(compound) {
-            sender.handle_feedback(&feedback, now);
-            if names_us(&feedback, connection.ssrcs) {
-                self.milestones.first_feedback.get_or_insert(now);
-                self.state.handle_confirmation();
-            }
-        }
-    }
-
-    fn close_connection(&mut self, now: Instant) {
-        let Some(mut connection) = self.connection.take() else { return };
-        let goodbye = connection.sender.filter(|_| connection.up).and_then(|sender| sender.goodbye(now));
-        if let Some(goodbye) = goodbye
-            && let Err(error) = connection.peer.send_rtcp(&goodbye, now)
-        {
-            tracing::trace!(%error, "the goodbye was refused");
-        }
-        connection.peer.close(now);
-        // A courtesy: the server has its timers, and should these get lost, nobody repeats them.
-        self.farewell.extend(std::iter::from_fn(|| connection.peer.poll_transmit()));
-    }
-}
-
-/// The address that the server will see packets come from, as far as we can tell.
-fn local_address(
-    socket: SocketAddr,
-    remote: &RemoteParams,
-    route: fn(IpAddr) -> Option<IpAddr>,
-) -> SocketAddr {
-    if !socket.ip().is_unspecified() {
-        return socket;
-    }
-    let facing = remote.transport.candidates.iter().filter(|c| c.ip.is_ipv4()).find_map(|c| route(c.ip));
-    SocketAddr::new(facing.unwrap_or_else(|| socket.ip()), socket.port())
-}
-
-/// Does the server speak of something that we have sent?
-fn names_us(feedback: &Feedback, ssrcs: Ssrcs) -> bool {
-    let ours = |ssrc: u32| ssrc == ssrcs.audio || ssrc == ssrcs.video;
-    match feedback {
-        Feedback::Pli { ssrc } | Feedback::Fir { ssrc, .. } | Feedback::Nack { ssrc, .. } => ours(*ssrc),
-        Feedback::ReceiverReport(report) => ours(report.ssrc),
-        Feedback::Remb { ssrcs, .. } => ssrcs.iter().any(|ssrc| ours(*ssrc)),
-        Feedback::TransportCc { n_received, .. } => *n_received > 0,
     }
 }
 
