@@ -195,7 +195,11 @@ impl Bench<'_> {
             };
             eprintln!("{n_calls} calls: {}", if good.is_some() { "good" } else { "too many" });
             match good {
-                Some(sample) => best = Some((n_calls, sample)),
+                Some(sample) => {
+                    best = Some((n_calls, sample));
+                    // The end is found by what is too much, not by small steps.
+                    step = step.max((n_calls as f64 * FINEST).ceil() as usize);
+                }
                 None => {
                     step /= 2;
                     n_calls = best.as_ref().map_or(n_calls / 2, |(good, _)| *good);
