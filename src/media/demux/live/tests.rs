@@ -138,7 +138,7 @@ impl Sim {
             let [gap, missing] =
                 [two[1].pts - two[0].pts, made(two[1]) - made(two[0])].map(|it| it - two[0].duration);
             // A picture lasts a little longer where that lets sound follow sound.
-            let most = if track == 1 { SOUND } else { MediaTime::ZERO };
+            let most = if track == 1 { self.step } else { MediaTime::ZERO };
             assert!((MediaTime::ZERO..=most).contains(&gap), "{gap:?} at {:?}", two[0].pts);
             assert_eq!(two[1].dts, Some(two[1].pts));
             if missing > MediaTime::ZERO {
@@ -242,7 +242,8 @@ fn clocks_that_differ_cost_a_second_every_few_hours() {
 #[test]
 fn both_tracks_are_cut_at_the_same_place_and_pictures_at_a_keyframe() {
     for gop in [1, 8] {
-        let mut sim = Sim::new(Some(secs(gop)), |made| made);
+        // Packets of mp3 end nowhere near pictures.
+        let mut sim = Sim { step: ms(26), ..Sim::new(Some(secs(gop)), |made| made) };
         sim.run(ms(5300));
         sim.pause(secs(60));
         sim.run(secs(60));
