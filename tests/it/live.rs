@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use telecast::media::codec::opus::Decoder;
 use telecast::media::demux::DemuxError;
+use telecast::media::probe::Probe;
 use telecast::media::{MediaError, MediaKind, Reader, ReaderOptions};
 use telecast::player::{Item, Player, PlayerOptions};
 use telecast::time::MediaTime;
@@ -144,6 +145,17 @@ async fn after_a_pause_one_hears_what_a_station_sends_now() {
     assert!(ages[7..].iter().all(|age| *age < 4.2), "{ages:?}");
     let n_old = ages.iter().filter(|age| **age >= 4.2).count();
     assert!((1..=6).contains(&n_old), "{n_old} fifths of a second are old: {ages:?}");
+}
+
+#[test]
+fn of_a_station_the_beginning_is_probed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("station.mp3");
+    ffmpeg(&["-f", "lavfi", "-i", &tone(60), "-b:a", "128k"], &path);
+    // So fast that nobody has to wait for ten seconds.
+    let (address, _) = station(std::fs::read(&path).unwrap(), 100 * 16_000);
+    let probe = Probe::of(&address).unwrap();
+    assert!((9_900..=10_100).contains(&probe.duration_ms), "{} ms", probe.duration_ms);
 }
 
 /// Serves a playlist to which a segment is added every second, and the segments.

@@ -24,8 +24,9 @@ mod viewer;
 
 /// A wait for a picture that nobody minds; the command that repairs a file makes keyframes this often.
 const SHORT_WAIT: MediaTime = MediaTime::from_secs(2);
-/// What FFmpeg converts is looked at for so long: the rest is converted the same way.
-const ENOUGH_OF_FFMPEG: MediaTime = MediaTime::from_secs(10);
+/// What FFmpeg converts is looked at for so long, because the rest is converted the same way; so is
+/// what comes live, because it has no end.
+const ENOUGH: MediaTime = MediaTime::from_secs(10);
 /// A generated source that never ends is looked at for so long.
 const ENOUGH_OF_A_TEST: MediaTime = MediaTime::from_secs(5);
 /// Kinds of damage that are told; the others are only counted.
@@ -195,6 +196,16 @@ impl CpuClass {
     }
 }
 
+/// How much of a source is read.
+#[derive(Clone, Copy, PartialEq)]
+enum Part<'a> {
+    Whole,
+    /// The beginning: it has no end.
+    Live,
+    /// The beginning of what FFmpeg makes of it, and why it does.
+    Converted(&'a str),
+}
+
 impl Probe {
     /// Reads a whole file.
     ///
@@ -220,9 +231,9 @@ impl Probe {
         if let Some(spec) = source::test(path)? {
             let spec = spec.ending_after(ENOUGH_OF_A_TEST);
             let demuxer = generated::open(&spec, options.pictures.bitrate_bps)?;
-            return Self::scan(demuxer, name, 0, options, progress);
+            return Self::scan(demuxer, name, 0, options, progress, Part::Whole);
         }
-        let mut bytes = source::open(path)?;
+        let source::Source { mut bytes, live } = source::open_with(path, &source::SourceOptions::default())?;
         let size_bytes = match bytes.seek(std::io::SeekFrom::End(0)) {
             Ok(size_bytes) => {
                 bytes.rewind().map_err(DemuxError::from)?;
@@ -232,7 +243,7 @@ impl Probe {
             Err(error) if error.kind() == std::io::ErrorKind::NotSeekable => 0,
             Err(error) => return Err(DemuxError::from(error).into()),
         };
-        let hints = demux::Hints { fps: options.pictures.fps, ..demux::Hints::default() };
+        let hints = demux::Hints { fps: options.pictures.fps, is_live: live.is_some() };
         match demux::open_with(bytes, hints) {
             Err(why @ DemuxError::Foreign { .. }) if !source::is_stdin(path) => {
                 let demuxer = foreign::open(foreign::Wanted {
@@ -247,30 +258,22 @@ impl Probe {
                     patience: None,
                 })?;
                 let (size, why, options) = (size_bytes, why.to_string(), options.converted());
-                Self::scan_with(demuxer, name, size, options, progress, Some(&why))
+                Self::scan(demuxer, name, size, options, progress, Part::Converted(&why))
             }
-            demuxer => Self::scan(demuxer?, name, size_bytes, options, progress),
+            demuxer => {
+                let part = if live.is_some() { Part::Live } else { Part::Whole };
+                Self::scan(demuxer?, name, size_bytes, options, progress, part)
+            }
         }
     }
 
     fn scan(
-        demuxer: Box<dyn Demuxer>,
-        file: String,
-        size_bytes: u64,
-        options: PlanOptions,
-        progress: impl FnMut(u64, u64),
-    ) -> Result<Self, MediaError> {
-        Self::scan_with(demuxer, file, size_bytes, options, progress, None)
-    }
-
-    /// The same. What `converted` says is why FFmpeg converts it; of that the beginning is enough.
-    fn scan_with(
         mut demuxer: Box<dyn Demuxer>,
         file: String,
         size_bytes: u64,
         options: PlanOptions,
         mut progress: impl FnMut(u64, u64),
-        converted: Option<&str>,
+        part: Part<'_>,
     ) -> Result<Self, MediaError> {
         let mut planner = Planner::new(demuxer.tracks(), options);
         let mut scans: Vec<Scan> = demuxer.tracks().iter().map(Scan::new).collect();
@@ -280,7 +283,7 @@ impl Probe {
             planner.selection().audio.and_then(|index| Some((index, Meter::new(&demuxer.tracks()[index])?)));
         loop {
             match demuxer.next_packet() {
-                Ok(Some(packet)) if converted.is_some() && packet.pts > ENOUGH_OF_FFMPEG => break,
+                Ok(Some(packet)) if part != Part::Whole && packet.pts > ENOUGH => break,
                 Ok(Some(packet)) => {
                     if let Some((_, meter)) = meter.as_mut().filter(|(index, _)| *index == packet.track) {
                         meter.add(&packet);
@@ -318,7 +321,7 @@ impl Probe {
         if demuxer.format() == generated::FORMAT {
             plan.generate();
         }
-        if let Some(why) = converted {
+        if let Part::Converted(why) = part {
             plan.convert(why);
         }
         let codec = |index: usize| &demuxer.tracks()[index].codec;
@@ -355,8 +358,9 @@ impl Probe {
         Ok(Self {
             playable: is_playable(&plan),
             // Of what was only begun, the tracks know the length.
-            duration_ms: converted
-                .and_then(|_| demuxer.tracks().iter().filter_map(|track| track.duration).max())
+            duration_ms: (part != Part::Whole)
+                .then(|| demuxer.tracks().iter().filter_map(|track| track.duration).max())
+                .flatten()
                 .unwrap_or_else(|| duration(&scans))
                 .as_millis(),
             loudness_lufs: meter.and_then(|(_, meter)| meter.loudness()),

@@ -23,7 +23,8 @@ fn check(name: &str, expected: &Expect) {
 }
 
 fn probe_script(script: Script) -> Probe {
-    Probe::scan(Box::new(script), "clip.mp4".to_owned(), 1000, PlanOptions::default(), |_, _| {}).unwrap()
+    Probe::scan(Box::new(script), "clip.mp4".to_owned(), 1000, PlanOptions::default(), |_, _| {}, Part::Whole)
+        .unwrap()
 }
 
 #[test]
@@ -329,7 +330,8 @@ fn damage_is_told_and_nothing_but_damage_is_an_error() {
     let mut script = Script::new(&[opus_track(0)], &[]);
     script.damaged_before = vec![0];
     let error =
-        Probe::scan(Box::new(script), "x".to_owned(), 0, PlanOptions::default(), |_, _| {}).unwrap_err();
+        Probe::scan(Box::new(script), "x".to_owned(), 0, PlanOptions::default(), |_, _| {}, Part::Whole)
+            .unwrap_err();
     assert!(matches!(error, MediaError::Demux(DemuxError::Damaged { .. })));
 }
 
