@@ -5,6 +5,7 @@
 //! does not touch these: their packets follow each other and are all keys.
 
 use std::io::{self, Read, Seek, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use symphonia::core::codecs::CodecParameters;
@@ -74,13 +75,13 @@ impl Plain {
     ) -> Result<Self, DemuxError> {
         let bytes = MediaSourceStream::new(Box::new(Adapter { source, len }), Default::default());
         let options = FormatOptions::default();
-        let inner: Result<Box<dyn FormatReader>, Error> = match container {
-            Container::Flac => FlacReader::try_new(bytes, options).map(|reader| Box::new(reader) as _),
-            Container::Wav => WavReader::try_new(bytes, options).map(|reader| Box::new(reader) as _),
-            Container::Aiff => AiffReader::try_new(bytes, options).map(|reader| Box::new(reader) as _),
-            Container::Ogg => OggReader::try_new(bytes, options).map(|reader| Box::new(reader) as _),
-        };
-        let inner = inner.map_err(|error| failure(container, error))?;
+        let inner = guarded(|| match container {
+            Container::Flac => FlacReader::try_new(bytes, options).map(boxed),
+            Container::Wav => WavReader::try_new(bytes, options).map(boxed),
+            Container::Aiff => AiffReader::try_new(bytes, options).map(boxed),
+            Container::Ogg => OggReader::try_new(bytes, options).map(boxed),
+        });
+        let inner = inner.map_err(|failed| failed.told(container))?;
         let name = container.name();
         let chosen = inner.default_track(TrackType::Audio).ok_or(DemuxError::NoTracks { format: name })?;
         let track = describe(chosen).ok_or(DemuxError::NoTracks { format: name })?;
@@ -104,18 +105,17 @@ impl Demuxer for Plain {
 
     fn next_packet(&mut self) -> Result<Option<Packet>, DemuxError> {
         while !self.ended {
-            let packet = match self.inner.next_packet() {
+            let packet = match guarded(|| self.inner.next_packet()) {
                 Ok(Some(packet)) => packet,
                 Ok(None) => {
                     self.ended = true;
                     break;
                 }
-                Err(error) => {
+                Err(failed) => {
                     self.failures += 1;
-                    let fatal =
-                        !matches!(error, Error::DecodeError(_)) || self.failures >= MAX_FAILURES_IN_ROW;
-                    self.ended = fatal;
-                    return Err(failure(self.container, error));
+                    let may_go_on = matches!(failed, Failed::Told(Error::DecodeError(_)));
+                    self.ended = !may_go_on || self.failures >= MAX_FAILURES_IN_ROW;
+                    return Err(failed.told(self.container));
                 }
             };
             self.failures = 0;
@@ -131,9 +131,10 @@ impl Demuxer for Plain {
         let last = self.tracks[0].duration.map_or(to, |duration| to.min(duration));
         let to = (last - PRE_ROLL).max(MediaTime::ZERO);
         let ts = Timestamp::new(self.clock.ticks(to));
-        let sought = self.inner.seek(SeekMode::Accurate, SeekTo::Timestamp { ts, track_id: self.id });
+        let place = SeekTo::Timestamp { ts, track_id: self.id };
+        let sought = guarded(|| self.inner.seek(SeekMode::Accurate, place));
         (self.ended, self.failures) = (false, 0);
-        let sought = sought.map_err(|error| failure(self.container, error))?;
+        let sought = sought.map_err(|failed| failed.told(self.container))?;
         Ok(self.clock.at(sought.actual_ts))
     }
 }
@@ -203,6 +204,36 @@ fn describe(track: &formats::Track) -> Option<Track> {
         config: params.extra_data.as_deref().map_or_else(Bytes::new, Bytes::copy_from_slice),
         shape: Shape::Audio { sample_rate, channels: u16::try_from(channels).unwrap_or(u16::MAX) },
     })
+}
+
+/// Why a reader of Symphonia's has nothing.
+enum Failed {
+    Told(Error),
+    Panicked,
+}
+
+/// Where a build checks its sums, damage makes Symphonia's readers panic.
+fn guarded<T>(read: impl FnOnce() -> Result<T, Error>) -> Result<T, Failed> {
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(read) => read.map_err(Failed::Told),
+        Err(_told_by_the_panic_hook) => Err(Failed::Panicked),
+    }
+}
+
+fn boxed<R: FormatReader + 'static>(reader: R) -> Box<dyn FormatReader> {
+    Box::new(reader)
+}
+
+impl Failed {
+    fn told(self, container: Container) -> DemuxError {
+        match self {
+            Self::Told(error) => failure(container, error),
+            Self::Panicked => DemuxError::Damaged {
+                format: container.name(),
+                what: "its numbers go beyond what they can be".to_owned(),
+            },
+        }
+    }
 }
 
 fn failure(container: Container, error: Error) -> DemuxError {
