@@ -158,6 +158,27 @@ fn of_a_station_the_beginning_is_probed() {
     assert!((9_900..=10_100).contains(&probe.duration_ms), "{} ms", probe.duration_ms);
 }
 
+#[test]
+fn a_station_that_hangs_up_has_failed_and_has_no_speed_but_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("station.mp3");
+    ffmpeg(&["-f", "lavfi", "-i", &tone(2), "-b:a", "128k"], &path);
+    let whole = std::fs::read(&path).unwrap();
+    // Behind a whole frame, and in the middle of one.
+    for left_out in [0, 100] {
+        let (address, _) = station(whole[..whole.len() - left_out].to_vec(), 16_000);
+        let mut reader = Reader::open(&address, ReaderOptions::default()).unwrap();
+        assert_eq!(reader.set_speed(150).percent, 100);
+        let error = loop {
+            match reader.next_frame() {
+                Ok(Some(_)) => {}
+                end => break end.unwrap_err(),
+            }
+        };
+        assert!(matches!(error, MediaError::Demux(DemuxError::HungUp)), "{error}");
+    }
+}
+
 /// Serves a playlist to which a segment is added every second, and the segments.
 fn growing(dir: &Path, n_segments: usize, n_at_first: usize) -> (String, Arc<AtomicUsize>) {
     let (dir, began) = (dir.to_owned(), now());

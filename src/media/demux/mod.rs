@@ -280,6 +280,9 @@ pub enum DemuxError {
         /// Its last words.
         what: String,
     },
+    /// A station has closed the connection.
+    #[error("the station has closed the connection; --on-error retry opens it again")]
+    HungUp,
     /// Whoever reads a live source has panicked.
     #[error("the reader of the live source crashed, which is a bug; --on-error retry opens it again")]
     Crashed,

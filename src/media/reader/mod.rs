@@ -277,8 +277,9 @@ impl Reader {
     /// How fast it goes from the next frame on, in percent, within [`SPEEDS`]: the pitch of its sound
     /// stays. From the place that is returned on, times of frames are those in which they are played;
     /// after a seek these begin at the place that was found. Sound that could be copied is encoded
-    /// from there to the next seek; pictures are copied at any speed.
+    /// from there to the next seek; pictures are copied at any speed. What comes live has its own.
     pub fn set_speed(&mut self, percent: u16) -> Pace {
+        let percent = if self.demuxer.is_live() { 100 } else { percent };
         let percent = percent.clamp(*SPEEDS.start(), *SPEEDS.end());
         if percent == self.paces.last().percent {
             return self.paces.last();

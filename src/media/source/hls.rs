@@ -38,7 +38,7 @@ pub fn liveness(path: &Path, options: &SourceOptions) -> Option<Liveness> {
         other => other,
     };
     match playlist {
-        Playlist::Live(piece) => Some(Liveness { piece }),
+        Playlist::Live(piece) => Some(Liveness { piece, is_endless: false }),
         // A master names no other master.
         Playlist::Whole | Playlist::Master(_) => None,
     }
@@ -132,7 +132,7 @@ mod tests {
             std::fs::write(&master, format!("#EXTM3U\n#EXT-X-STREAM-INF:A=1\n{first}\n")).unwrap();
             liveness(&master, &SourceOptions::default())
         };
-        assert_eq!(of("low/a.m3u8"), Some(Liveness { piece: Duration::from_secs(6) }));
+        assert_eq!(of("low/a.m3u8"), Some(Liveness { piece: Duration::from_secs(6), is_endless: false }));
         assert_eq!([of("missing.m3u8"), of("master.m3u8"), of("")], [None; 3]);
     }
 

@@ -5,7 +5,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::http::{Response, StatusCode, header};
 use ureq::{Agent, Body, ResponseExt as _};
@@ -43,7 +43,7 @@ pub(super) fn open(url: &str, options: &SourceOptions) -> Result<Source, SourceE
         return Err(SourceError::Empty { path: url.into() });
     }
     let is_station = response.headers().keys().any(|name| name.as_str().starts_with("icy-"));
-    let live = (is_station && length.is_none()).then(Liveness::default);
+    let live = (is_station && length.is_none()).then(|| Liveness { is_endless: true, ..Liveness::default() });
     let body = Box::new(response.into_body().into_reader()) as Box<dyn Read + Send>;
     let bytes: Box<dyn MediaSource> = match total {
         Some(len) => Box::new(Ranged { client, len, pos: 0, body: Mutex::new(Some(body)), body_pos: 0 }),
@@ -62,10 +62,24 @@ pub(super) fn fetch(
 ) -> Result<(String, Vec<u8>), SourceError> {
     let response = Client::new(url, options).get(None)?;
     let address = response.get_uri().to_string();
-    let mut bytes = Vec::new();
-    let read = response.into_body().into_reader().take(max_bytes).read_to_end(&mut bytes);
-    read.map_err(|cause| SourceError::Io { path: url.into(), cause })?;
-    Ok((address, bytes))
+    let mut body = response.into_body().into_reader().take(max_bytes);
+    let (begun, mut bytes, mut piece) = (now(), Vec::new(), [0; 16 << 10]);
+    loop {
+        let read = match body.read(&mut piece) {
+            // A server that is never silent for long may still never come to an end.
+            Ok(1..) if begun.elapsed() > options.patience => Err(io::ErrorKind::TimedOut.into()),
+            read => read,
+        };
+        match read.map_err(|cause| SourceError::Io { path: url.into(), cause })? {
+            0 => return Ok((address, bytes)),
+            len => bytes.extend_from_slice(&piece[..len]),
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long a server takes")]
+fn now() -> Instant {
+    Instant::now()
 }
 
 /// The length of the whole from `Content-Range: bytes 0-99/100`.

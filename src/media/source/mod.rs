@@ -35,6 +35,8 @@ pub const MIN_LATENCY: Duration = Duration::from_secs(1);
 pub struct Liveness {
     /// It comes in pieces of at most this length, each at once.
     pub piece: Duration,
+    /// It never says that it is over: who has nothing more of it has lost it.
+    pub is_endless: bool,
 }
 
 /// How sources other than files are opened.

@@ -72,13 +72,13 @@ impl Live {
         let waiting = Mutex::new(Waiting { backlog, end: None, over: false });
         let shared = Arc::new(Shared { waiting, changed: Condvar::new(), begun: Instant::now() });
         let last_word = LastWord(Arc::clone(&shared));
-        Builder::new().name("live".to_owned()).spawn(move || read(source, &last_word.0))?;
+        Builder::new().name("live".to_owned()).spawn(move || read(source, &last_word.0, liveness))?;
         Ok(Self { format, tracks, shared })
     }
 }
 
 /// The thread.
-fn read(mut source: Box<dyn Demuxer>, shared: &Shared) {
+fn read(mut source: Box<dyn Demuxer>, shared: &Shared, liveness: Liveness) {
     loop {
         let next = source.next_packet();
         let now = shared.now();
@@ -88,6 +88,10 @@ fn read(mut source: Box<dyn Demuxer>, shared: &Shared) {
         }
         match next {
             Ok(Some(packet)) => waiting.backlog.handle_packet(packet, now),
+            // Perhaps in the middle of a packet.
+            Ok(None) | Err(DemuxError::Truncated { .. }) if liveness.is_endless => {
+                waiting.end = Some(Err(DemuxError::HungUp));
+            }
             Ok(None) => waiting.end = Some(Ok(())),
             Err(error) => waiting.end = Some(Err(error)),
         }
