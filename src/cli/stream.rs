@@ -22,6 +22,7 @@ use super::play::begin_at;
 use super::sources::SourceArgs;
 use super::{say, stop, values};
 use crate::call::{Call, ChatId, JoinOptions, LeftReason};
+use crate::media::source::is_address;
 use crate::media::{Reader, ReaderOptions};
 use crate::player::journal::{Journal, Saved, SavedChat};
 use crate::player::{Item, ItemError, OnFailure, Player, PlayerOptions};
@@ -70,7 +71,7 @@ impl Stream {
             }
         }
         let mut pictures = Vec::new();
-        let mut sources = Vec::new();
+        let (mut sources, mut first_error) = (Vec::new(), None);
         for source in std::mem::take(&mut self.sources) {
             let source = &source;
             if let Some(link) = link(source) {
@@ -93,8 +94,23 @@ impl Stream {
                         saved.position = MediaTime::ZERO;
                     }
                 }
+                Err(error)
+                    if matches!(self.player.on_failure, OnFailure::Retry { .. })
+                        && source.to_str().is_some_and(is_address) =>
+                {
+                    say::remark(format_args!("{error:#}; it is tried again"));
+                    pictures.push(false);
+                    sources.push(source.clone());
+                }
+                Err(error) if self.player.on_failure != OnFailure::Stop => {
+                    say::remark(format_args!("{error:#}; passed over"));
+                    first_error.get_or_insert(error);
+                }
                 Err(error) => return Err(error),
             }
+        }
+        if let Some(error) = first_error.filter(|_| sources.is_empty()) {
+            return Err(error);
         }
         if sources.is_empty() {
             let text = "nothing of what the journal holds can be played; remove it to begin anew";

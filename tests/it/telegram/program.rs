@@ -364,6 +364,13 @@ async fn an_item_that_fails_is_skipped_retried_or_ends_the_program() {
             &["try 1 of 1", "cannot play http://127.0.0.1", "playing media/music.ogg"],
         ),
         (moody_server(99), "skip", &["cannot play http://127.0.0.1", "playing media/music.ogg"]),
+        // What cannot be opened at the start, either.
+        ("no-such-file.ogg".to_owned(), "skip", &["passed over", "playing media/music.ogg"]),
+        (
+            "http://127.0.0.1:1/x.ogg".to_owned(),
+            "retry=1",
+            &["it is tried again", "try 1 of 1", "playing media/music.ogg"],
+        ),
     ] {
         let mut play = play(&address, policy).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(play.stderr.take().unwrap()).lines().map(Result::unwrap);
