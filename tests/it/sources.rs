@@ -227,6 +227,18 @@ fn what_ffmpeg_converts_becomes_what_is_asked_for() {
 }
 
 #[test]
+fn ffmpeg_makes_pixels_square() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dvd.mpg");
+    let picture = ["-f", "lavfi", "-i", "testsrc2=size=720x576:rate=25:duration=1"];
+    ffmpeg(&[&picture[..], &["-c:v", "mpeg2video", "-aspect", "16:9"]].concat(), &path);
+    let mut reader = Reader::open(&path, ReaderOptions::default()).unwrap();
+    let first = reader.next_frame().unwrap().unwrap();
+    let sps = h264::nal_units(&first.data).find_map(h264::Sps::parse).unwrap();
+    assert_eq!((sps.width, sps.height), (1024, 576));
+}
+
+#[test]
 fn ffmpeg_reads_transport_streams_and_hevc() {
     let dir = tempfile::tempdir().unwrap();
     let picture = ["-f", "lavfi", "-i", "testsrc=size=320x240:rate=25:duration=2"];

@@ -52,6 +52,12 @@ const FOREIGN: &[(&[u8], &str)] = &[
     (b"caff", "Core Audio"),
     (b".RMF", "RealMedia"),
     (b"#!AMR", "AMR"),
+    (b"wvpk", "WavPack"),
+    (b"TTA1", "True Audio"),
+    (b"MAC ", "Monkey's Audio"),
+    (b".snd", "Sun audio"),
+    (b"riff\x2e\x91\xcf\x11", "Wave64"),
+    (b"nut/multimedia container\0", "NUT"),
     (b"#EXTM3U", PLAYLIST),
     (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "Windows Media"),
     (b"\x00\x00\x01\xba", "MPEG program stream"),
@@ -91,6 +97,9 @@ pub(super) fn sniff(head: &[u8]) -> Sniffed {
     }
     if let Some((_, words)) = FOREIGN.iter().find(|(magic, _)| head.starts_with(magic)) {
         return Sniffed::Foreign(words);
+    }
+    if (head.starts_with(b"<?xml") || head.starts_with(b"<MPD")) && head.windows(4).any(|it| it == b"<MPD") {
+        return Sniffed::Foreign("DASH");
     }
     if let Some((_, words)) = SIGNATURES.iter().find(|(magic, _)| head.starts_with(magic)) {
         return Sniffed::Other((*words).to_owned());

@@ -65,13 +65,14 @@ pub enum Encoded {
 }
 
 /// FFmpeg's arguments for pictures: of a size that one core encodes in time, unless another is asked
-/// for. Fields, where there are any, become frames.
+/// for. Fields, where there are any, become frames, and pixels square: receivers know no others.
 pub(in crate::media) fn pictures(wanted: &PictureOptions) -> Vec<String> {
     let height = wanted.height.unwrap_or(ENCODED_HEIGHT);
     // The shorter edge, and both of them even.
     let shorter = |edge: &str| format!("trunc(min({height},{edge})/2)*2");
     let shape = format!(
         "bwdif=mode=send_frame:deint=interlaced,\
+         scale='trunc(iw*sar/2)*2':'trunc(ih/2)*2',setsar=1,\
          scale=w='if(gt(iw,ih),-2,{})':h='if(gt(iw,ih),{},-2)',format=yuv420p",
         shorter("iw"),
         shorter("ih"),
