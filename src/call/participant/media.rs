@@ -13,7 +13,7 @@ use crate::rtp::Sender;
 use crate::rtp::rtcp::{self, Feedback};
 
 impl Participant {
-    /// The same, but nothing is done about it yet. False when it was not only feedback to the media,
+    /// Takes a datagram, but does nothing about it yet. False when it was not only feedback to the media,
     /// and everything has to be driven.
     pub(in crate::call) fn hear(
         &mut self,
@@ -30,7 +30,7 @@ impl Participant {
         !self.state.has_output()
     }
 
-    /// The same, but nothing is sent yet. False when it has changed more than what waits to be sent,
+    /// Takes the next frame of the programme, but sends nothing yet. False when it has changed more than what waits to be sent,
     /// and everything has to be driven.
     pub(in crate::call) fn queue_frame(&mut self, frame: SharedFrame, now: Instant) -> bool {
         let sender = self.connection.as_ref().and_then(|connection| connection.sender.as_ref());

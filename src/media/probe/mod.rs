@@ -179,6 +179,12 @@ impl CpuClass {
         let is_made_by_ffmpeg = |plan: &TrackPlan| matches!(plan, TrackPlan::Transcode { from: Codec::Unknown(maker), .. } if maker == "ffmpeg");
         match (&plan.video, &plan.audio) {
             (video, audio) if is_made_by_ffmpeg(video) || is_made_by_ffmpeg(audio) => Self::Ffmpeg,
+            // What is refused here is converted there.
+            (TrackPlan::Refused { refusal, .. }, _) | (_, TrackPlan::Refused { refusal, .. })
+                if !matches!(refusal, Refusal::BFrames) =>
+            {
+                Self::Ffmpeg
+            }
             (TrackPlan::Transcode { .. }, _) => Self::Picture,
             (_, TrackPlan::Transcode { .. }) => Self::Sound,
             _ => Self::Copy,

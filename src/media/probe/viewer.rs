@@ -3,7 +3,7 @@
 use super::scan::Scan;
 use super::{PictureProbe, SHORT_WAIT, TrackProbe, is_playable, seconds};
 use crate::media::Codec;
-use crate::media::plan::{self, Plan, TrackPlan};
+use crate::media::plan::{self, Plan, Refusal, TrackPlan};
 use crate::time::MediaTime;
 
 /// Bits per second over one second that a viewer's connection may not carry.
@@ -27,7 +27,8 @@ impl Viewer<'_> {
             let refused = [&self.plan.video, &self.plan.audio];
             let refused = refused.into_iter().filter(|track| matches!(track, TrackPlan::Refused { .. }));
             let reasons = refused.map(TrackPlan::reason);
-            let first = if matches!(self.plan.video, TrackPlan::Refused { .. }) {
+            let is_converted = |plan: &TrackPlan| matches!(plan, TrackPlan::Refused { refusal, .. } if !matches!(refusal, Refusal::BFrames));
+            let first = if is_converted(&self.plan.video) || is_converted(&self.plan.audio) {
                 "It does not play as it is; where ffmpeg is installed, that converts it while it plays."
             } else {
                 "It does not play as it is."
