@@ -198,6 +198,11 @@ impl Deck {
     pub(super) fn handle_pace(&mut self, generation: u32, pace: Pace) {
         if generation == self.generation {
             self.paces.push(pace);
+            // Until when the last picture would have been shown counts no more: the next one may
+            // come sooner, and has to be waited for.
+            if !self.eof {
+                self.video.end = self.video.end.map(|end| end.min(pace.play));
+            }
         } else {
             // What it was read for is gone; the speed is that of the place that is sought.
             self.paces.change(MediaTime::ZERO, pace.percent);

@@ -128,6 +128,35 @@ fn whatever_people_do() {
     }
 }
 
+/// Once in some ten thousand stories.
+#[test]
+fn a_picture_that_comes_sooner_because_it_goes_faster_is_waited_for() {
+    let micros = Duration::from_micros;
+    let pace = Pace { frame: micros(14_878), seek: micros(129_794), ..Pace::default() };
+    let options = PlayerOptions { wait_for_listener: false, ..PlayerOptions::default() };
+    let clip = Clip {
+        n_audio: Some(12),
+        n_video: Some(6),
+        audio_from: MediaTime::from_millis(-5),
+        video_from: MediaTime::from_millis(49),
+        fps: 30,
+        gop: 1,
+        ..Clip::of_secs(1)
+    };
+    let mut story = Story::new(options, pace);
+    for step in [
+        Step::Enqueue(clip),
+        Step::SeekBy(0),
+        Step::Run(394),
+        Step::Speed(144),
+        Step::Freeze(92),
+        Step::Run(34),
+    ] {
+        story.take(step);
+    }
+    story.end();
+}
+
 /// A rig and what has been seen of it.
 struct Story {
     rig: Rig,
