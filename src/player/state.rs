@@ -92,6 +92,12 @@ enum Pending {
     QueueEnded,
 }
 
+impl Pending {
+    fn is_queue_end(&self) -> bool {
+        matches!(self, Self::QueueEnded)
+    }
+}
+
 /// One programme.
 #[derive(Debug)]
 pub(super) struct State {
@@ -358,7 +364,7 @@ impl State {
             // Something has been queued in the meantime: the queue goes on without a gap.
             Pending::QueueEnded if self.current.is_some() => self.busy = true,
             // It has even ended; its own end of the queue follows.
-            Pending::QueueEnded if !self.pending.is_empty() => {}
+            Pending::QueueEnded if self.pending.iter().any(|(_, later)| later.is_queue_end()) => {}
             Pending::QueueEnded => {
                 self.out.push_back(Output::Event(PlayerEvent::QueueEnded));
                 if !self.options.stay {

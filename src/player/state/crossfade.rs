@@ -184,7 +184,7 @@ impl State {
         let is_done = fade.nth >= fade.n_slots;
         let is_led_back = is_done && (fade.mixer.is_none() || fade.nth >= fade.n_slots + LEADING);
         if is_done || fade.old.as_ref().is_some_and(|old| old.is_over) {
-            self.end_old(EndReason::Finished);
+            self.end_old_by_itself();
         }
         if is_led_back {
             self.crossfade = None;
@@ -194,29 +194,41 @@ impl State {
     /// Nothing is heard any more of what the two items had together.
     pub(super) fn end_crossfade(&mut self, reason: EndReason) {
         let reason = if reason == EndReason::Stopped { reason } else { EndReason::Finished };
-        self.end_old(reason);
+        if let Some(old) = self.take_old() {
+            self.tell_end(old.id, old.source, reason, None);
+        }
         self.crossfade = None;
     }
 
-    /// The item that goes has gone.
-    fn end_old(&mut self, reason: EndReason) {
-        let Some(Old { mut deck, .. }) = self.crossfade.as_mut().and_then(|fade| fade.old.take()) else {
-            return;
-        };
-        self.status.n_dropped += deck.n_dropped;
-        self.out.push_back(Output::Retire { worker: deck.worker });
-        let Some(error) = deck.failed.take().filter(|_| deck.is_exhausted()) else {
-            return self.tell_end(deck.id, deck.source, reason, None);
+    /// The item that goes has gone, or has failed on its way: then that is told, and the policy
+    /// may end everything.
+    pub(super) fn end_old_by_itself(&mut self) {
+        let Some(mut old) = self.take_old() else { return };
+        let Some(error) = old.failed.take().filter(|_| old.is_exhausted()) else {
+            return self.tell_end(old.id, old.source, EndReason::Finished, None);
         };
         // The next item plays already: it cannot be tried again.
         let stops = self.options.on_failure == OnFailure::Stop;
         let policy = if stops { AfterFailure::Stop } else { AfterFailure::Skip };
-        let (item, source) = (deck.id, Arc::clone(&deck.source));
+        let (item, source) = (old.id, Arc::clone(&old.source));
         self.tell(PlayerEvent::ItemFailed { item, source, error: error.clone(), policy });
-        self.tell_end(deck.id, deck.source, EndReason::Failed, Some(error));
+        self.tell_end(old.id, old.source, EndReason::Failed, Some(error));
         if stops {
             self.stop();
         }
+    }
+
+    /// The item that goes has failed and has nothing left.
+    pub(super) fn has_old_failed(&self) -> bool {
+        let old = self.crossfade.as_ref().and_then(|fade| fade.old.as_ref());
+        old.is_some_and(|old| old.deck.failed.is_some() && old.deck.is_exhausted())
+    }
+
+    fn take_old(&mut self) -> Option<Deck> {
+        let Old { deck, .. } = self.crossfade.as_mut()?.old.take()?;
+        self.status.n_dropped += deck.n_dropped;
+        self.out.push_back(Output::Retire { worker: deck.worker });
+        Some(deck)
     }
 
     /// What is sent is mixed of two items.

@@ -44,6 +44,10 @@ impl Tries {
 impl State {
     /// The current item has come to its end, good or bad.
     pub(super) fn finish_by_itself(&mut self) {
+        if self.has_old_failed() {
+            // The one before has failed meanwhile: that is told first, and may end everything.
+            self.end_old_by_itself();
+        }
         let Some(error) = self.current.as_mut().and_then(|deck| deck.failed.take()) else {
             return self.finish(EndReason::Finished, None);
         };

@@ -157,6 +157,43 @@ fn a_picture_that_comes_sooner_because_it_goes_faster_is_waited_for() {
     story.end();
 }
 
+/// Once in a hundred thousand stories: the readers of both items of a fade crash at once.
+#[test]
+fn two_that_fail_together_are_told_one_after_the_other() {
+    let pace = Pace { seek: Duration::from_millis(20), ..Pace::default() };
+    let options = PlayerOptions {
+        on_failure: OnFailure::Stop,
+        crossfade: MediaTime::from_millis(920),
+        wait_for_listener: false,
+        ..PlayerOptions::default()
+    };
+    let clip = |n_audio, n_video| Clip { n_audio, n_video, fps: 24, gop: 1, ..Clip::of_secs(1) };
+    let stays = |n_audio, n_video| Clip { cannot_seek: true, ..clip(n_audio, n_video) };
+    let mut story = Story::new(options, pace);
+    for step in [
+        Step::Enqueue(stays(Some(0), Some(19))),
+        Step::Enqueue(Clip { unreadable: true, ..clip(Some(1), Some(1)) }),
+        Step::Seek(0),
+        Step::Enqueue(Clip { audio_from: MediaTime::from_millis(-1), ..stays(Some(92), None) }),
+        Step::Run(86),
+        Step::Insert(0, Clip { gop: 49, vp8: true, ..clip(Some(1), Some(97)) }),
+        Step::Enqueue(stays(Some(11), Some(1))),
+        Step::Run(374),
+        Step::Seek(2042),
+        Step::Run(1344),
+        Step::Crash,
+        Step::Enqueue(stays(Some(91), Some(15))),
+        Step::Shuffle(2_847_370_608_286_957_999),
+        Step::Run(1121),
+        Step::Run(395),
+        Step::Crash,
+        Step::Run(800),
+    ] {
+        story.take(step);
+    }
+    story.end();
+}
+
 /// A rig and what has been seen of it.
 struct Story {
     rig: Rig,
