@@ -91,6 +91,8 @@ pub(crate) enum Row {
     MostVideo,
     /// Gaps between packets of sound
     Gaps,
+    /// How far apart the chats of a programme hear the same
+    Skew,
     /// Joining all at once, with 40 ms round trip
     Join,
     /// Leaving all at once, on SIGTERM

@@ -107,6 +107,7 @@ pub(crate) fn measure(row: Row, options: &Options, runtime: &Runtime) -> Result<
         Row::MostAudio => bench.most("most audio calls", OPUS, 400, 1000),
         Row::MostVideo => bench.most("most video calls", PICTURES, 40, 150),
         Row::Gaps => bench.gaps(),
+        Row::Skew => bench.skew(),
         Row::Join => bench.join(),
         Row::Stop => bench.stop(),
     }
@@ -259,6 +260,22 @@ impl Bench<'_> {
             target: "≤ 22 / 40 ms".into(),
             measured: format!("{p99:.1} / {max:.1} ms"),
             met: p99 <= 22.0 && max <= 40.0,
+            values,
+            around: Some(Around::of(&sample)),
+        })
+    }
+
+    fn skew(&self) -> Result<Figures> {
+        let n_calls = self.n_calls(100);
+        let p99 = |sample: &Sample| quantile(&sample.skews, 0.99);
+        let (values, sample) = self.runs(&self.setting(OPUS, n_calls), p99)?;
+        let (p50, p99, max) = (quantile(&sample.skews, 0.5), p99(&sample), quantile(&sample.skews, 1.0));
+        Ok(Figures {
+            what: "skew between chats of one programme, p50 / p99 / max".into(),
+            calls: n_calls,
+            target: "p99 ≤ 20 ms".into(),
+            measured: format!("{p50:.1} / {p99:.1} / {max:.1} ms"),
+            met: p99 <= 20.0,
             values,
             around: Some(Around::of(&sample)),
         })

@@ -42,7 +42,10 @@ pub(crate) struct Sample {
     pub(crate) pss_kb: f64,
     /// Milliseconds between packets of sound, of all calls together, in order of size.
     pub(crate) gaps: Vec<f64>,
-    /// Those of a thread that does nothing else, in the same seconds.
+    /// Milliseconds between one call's packet of sound and the same in each other call, in order
+    /// of size.
+    pub(crate) skews: Vec<f64>,
+    /// The gaps of a thread that does nothing else, in the same seconds.
     pub(crate) bare_gaps: Vec<f64>,
     /// The p99 of the gaps of the call that has it worst.
     pub(crate) worst_gap_p99: f64,
@@ -109,9 +112,11 @@ pub(crate) fn measure(setting: &Setting<'_>, runtime: &Runtime) -> Result<Sample
 
     let heard = heard.lock().expect("nobody panics with it");
     let of = |payload_type| arrivals.iter().filter(move |it| it.payload_type == payload_type);
-    let mut gaps: Vec<f64> = of(OPUS).flat_map(|it| &it.gaps_us).map(|us| f64::from(*us) / 1000.0).collect();
+    let mut gaps: Vec<f64> = of(OPUS).flat_map(Arrivals::gaps).map(millis).collect();
     gaps.sort_by(f64::total_cmp);
-    ensure!(!gaps.is_empty(), "no sound came");
+    let first = of(OPUS).next().context("no sound came")?;
+    let mut skews: Vec<f64> = of(OPUS).skip(1).flat_map(|other| first.skews(other)).map(millis).collect();
+    skews.sort_by(f64::total_cmp);
     let begun = heard.first_request.context("nobody asked to join")?;
     let first_of = |ssrc: &u32| arrivals.iter().find(|it| it.ssrc == *ssrc).map(|it| it.first_at);
     let mut first_rtp: Vec<Duration> =
@@ -122,6 +127,7 @@ pub(crate) fn measure(setting: &Setting<'_>, runtime: &Runtime) -> Result<Sample
         seconds,
         pss_kb,
         gaps,
+        skews,
         bare_gaps,
         worst_gap_p99: of(OPUS).map(gap_p99).fold(0.0, f64::max),
         lost_sound: of(OPUS).map(|it| it.lost).sum(),
@@ -182,9 +188,13 @@ fn wait_for_all(n_calls: usize, heard: &Mutex<Heard>) -> Result<()> {
 }
 
 fn gap_p99(arrivals: &Arrivals) -> f64 {
-    let mut gaps = arrivals.gaps_us.clone();
+    let mut gaps: Vec<Duration> = arrivals.gaps().collect();
     gaps.sort_unstable();
-    gaps.get(gaps.len() * 99 / 100).map_or(f64::INFINITY, |us| f64::from(*us) / 1000.0)
+    gaps.get(gaps.len() * 99 / 100).copied().map_or(f64::INFINITY, millis)
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }
 
 /// The value below which such a share of them lies.

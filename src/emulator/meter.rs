@@ -9,8 +9,14 @@ use std::time::Duration;
 
 use super::transport::OPUS_PT;
 
-/// Gaps that are kept of one stream: eleven minutes of packets every 10 ms.
-const MAX_GAPS: usize = 1 << 16;
+/// Packets of sound that are kept of one stream: eleven minutes of one every 10 ms.
+const MAX_SOUNDS: usize = 1 << 16;
+
+/// So many packets one stream of a programme may be ahead of another and still be compared.
+const MAX_AHEAD: usize = 100;
+
+/// So many of a hundred lengths have to be the same for two streams to be of one programme.
+const ALIKE_PERCENT: usize = 90;
 
 /// The fixed part of an RTP header.
 const HEADER: usize = 12;
@@ -30,8 +36,33 @@ pub struct Arrivals {
     pub lost: u64,
     /// Packets with a marker: of pictures, one for each.
     pub markers: u64,
-    /// Sound: microseconds from each packet to the next, in the order of arrival.
-    pub gaps_us: Vec<u32>,
+    /// Sound: when each packet came, in Unix time, and its length in bytes.
+    pub sounds: Vec<(Duration, usize)>,
+}
+
+impl Arrivals {
+    /// From each packet of sound to the next, in the order of arrival.
+    pub fn gaps(&self) -> impl Iterator<Item = Duration> {
+        self.sounds.windows(2).map(|pair| pair[1].0.saturating_sub(pair[0].0))
+    }
+
+    /// How far apart in time each packet of sound came here and in another chat that hears the
+    /// same programme. Both carry the same Opus packets, so they are matched by their lengths,
+    /// which must vary; nothing when they do not match.
+    pub fn skews(&self, other: &Self) -> Vec<Duration> {
+        let behind = |n: usize| (self.sounds.get(n..).unwrap_or_default(), &other.sounds[..]);
+        let ahead = |n: usize| (&self.sounds[..], other.sounds.get(n..).unwrap_or_default());
+        let pairs = (0..MAX_AHEAD).flat_map(|n| [behind(n), ahead(n)]).find(|(here, there)| {
+            let n_both = here.len().min(there.len());
+            let n_alike = here.iter().zip(*there).filter(|(a, b)| a.1 == b.1).count();
+            n_both > MAX_AHEAD && n_alike * 100 >= n_both * ALIKE_PERCENT
+        });
+        pairs
+            .into_iter()
+            .flat_map(|(here, there)| here.iter().zip(there))
+            .map(|(a, b)| a.0.abs_diff(b.0))
+            .collect()
+    }
 }
 
 /// Counts what arrives.
@@ -43,7 +74,6 @@ pub(super) struct Meter {
 #[derive(Debug)]
 struct Stream {
     arrivals: Arrivals,
-    last_at: Duration,
     /// The highest sequence number so far, counted on over wraps.
     highest: u64,
     /// `highest` when the window began.
@@ -64,7 +94,6 @@ impl Meter {
         let begin = u64::from(number) + 0x1_0000;
         let stream = self.streams.entry(ssrc).or_insert_with(|| Stream {
             arrivals: Arrivals { ssrc, first_at: at, ..Arrivals::default() },
-            last_at: at,
             highest: begin - 1,
             begin: begin - 1,
         });
@@ -72,11 +101,9 @@ impl Meter {
         let ahead = i64::from(number.wrapping_sub((stream.highest & 0xffff) as u16).cast_signed());
         stream.highest = stream.highest.max(stream.highest.saturating_add_signed(ahead));
         let arrivals = &mut stream.arrivals;
-        if payload_type == OPUS_PT && arrivals.packets > 0 && arrivals.gaps_us.len() < MAX_GAPS {
-            let gap = at.saturating_sub(stream.last_at).as_micros();
-            arrivals.gaps_us.push(u32::try_from(gap).unwrap_or(u32::MAX));
+        if payload_type == OPUS_PT && arrivals.sounds.len() < MAX_SOUNDS {
+            arrivals.sounds.push((at, bytes.len()));
         }
-        stream.last_at = at;
         arrivals.payload_type = payload_type;
         arrivals.packets += 1;
         arrivals.markers += u64::from(second >> 7);
@@ -123,13 +150,26 @@ mod tests {
         meter.handle_datagram(&[0, 1, 0, 0], ms(1061));
         let [stream] = &meter.take()[..] else { panic!("one stream: neither RTCP nor STUN is one") };
         assert_eq!((stream.ssrc, stream.packets, stream.lost, stream.markers), (7, 3, 1, 1));
-        assert_eq!((&stream.gaps_us[..], stream.first_at), (&[20_000, 41_000][..], ms(1000)));
+        assert_eq!((stream.gaps().collect(), stream.first_at), (vec![ms(20), ms(41)], ms(1000)));
 
         // What came before the window is neither a gap of it nor a loss.
         meter.handle_datagram(&rtp(7, 4, false), ms(1120));
         meter.handle_datagram(&rtp(7, 3, false), ms(1121));
         let [stream] = &meter.take()[..] else { panic!("the same stream") };
-        assert_eq!((stream.packets, stream.lost, &stream.gaps_us[..]), (2, 1, &[1000][..]));
+        assert_eq!((stream.packets, stream.lost, stream.gaps().collect()), (2, 1, vec![ms(1)]));
         assert_eq!(stream.first_at, ms(1000));
+    }
+    #[test]
+    fn packets_of_one_programme_are_found_again_in_another_chat() {
+        let ms = Duration::from_millis;
+        let length = |nth: u64| 300 + (nth * nth % 1009) as usize;
+        let hear = |from: u64, late: u64| Arrivals {
+            sounds: (from..from + 200).map(|nth| (ms(1000 + nth * 20 + late), length(nth))).collect(),
+            ..Arrivals::default()
+        };
+        let (one, other) = (hear(0, 0), hear(7, 13));
+        assert_eq!(one.skews(&other), [ms(13); 193]);
+        assert_eq!(other.skews(&one), [ms(13); 193]);
+        assert!(one.skews(&hear(500, 13)).is_empty(), "too far apart");
     }
 }

@@ -42,6 +42,8 @@ mod sources;
 mod stdio;
 #[cfg(all(feature = "emulator", feature = "telegram"))]
 mod telegram;
+#[cfg(feature = "emulator")]
+mod together;
 #[cfg(feature = "openh264")]
 mod tracks;
 #[cfg(feature = "emulator")]
