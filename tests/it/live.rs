@@ -48,7 +48,9 @@ fn seconds(packets: impl IntoIterator<Item = bytes::Bytes>) -> Vec<i32> {
 }
 
 /// Answers every connection on a thread of its own, until the test ends.
-fn serve(answer: impl Fn(TcpStream, &[String]) -> std::io::Result<()> + Send + Sync + 'static) -> String {
+pub(crate) fn serve(
+    answer: impl Fn(TcpStream, &[String]) -> std::io::Result<()> + Send + Sync + 'static,
+) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let answer = Arc::new(answer);

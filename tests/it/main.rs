@@ -36,6 +36,8 @@ mod pause;
 mod publisher;
 #[cfg(feature = "emulator")]
 mod round_trip;
+#[cfg(all(feature = "emulator", feature = "http"))]
+mod slow;
 #[cfg(feature = "http")]
 mod sources;
 #[cfg(feature = "cli")]

@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use telecast::media::codec::opus::Decoder;
-use telecast::media::plan::TrackChoice;
+use telecast::media::plan::{PlanOptions, TrackChoice};
+use telecast::media::probe::Probe;
 use telecast::media::{MediaError, MediaKind, Reader, ReaderOptions};
 
 use crate::formats::ffmpeg;
@@ -77,4 +78,26 @@ fn the_track_that_was_asked_for_plays() {
     for wrong in ["0", "-1", "english", "", "e1g"] {
         assert!(wrong.parse::<TrackChoice>().is_err(), "{wrong}");
     }
+}
+
+#[test]
+fn of_two_tracks_in_one_language_ffmpeg_converts_the_first_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("film.ts");
+    let mut words = Vec::new();
+    let inputs = ["testsrc=s=64x64:d=2:r=25", "sine=440:d=2", "sine=660:d=2", "sine=880:d=2"];
+    inputs.iter().for_each(|input| words.extend(["-f", "lavfi", "-i", input]));
+    words.extend(["-map", "0", "-map", "1", "-map", "2", "-map", "3", "-metadata:s:a:0", "language=eng"]);
+    words.extend(["-metadata:s:a:1", "language=deu", "-metadata:s:a:2", "language=deu"]);
+    words.extend(["-c:v", "mpeg2video", "-c:a", "mp2"]);
+    ffmpeg(&words, &path);
+    let mut reader = choose(&path, Some("deu"), None).unwrap();
+    assert!((hertz(&mut reader) - 660.0).abs() < 5.0);
+    let sounds = |language: &str| {
+        let audio_track = language.parse().ok();
+        let options = PlanOptions { audio_track, ..PlanOptions::default() };
+        let probe = Probe::with_progress(&path, options, |_, _| {}).unwrap();
+        probe.tracks.iter().filter(|track| track.kind == "audio").count()
+    };
+    assert_eq!((sounds("deu"), sounds("eng"), sounds("fra")), (1, 1, 0));
 }

@@ -6,10 +6,11 @@
 //! again at the place that is wanted.
 
 mod encoding;
+mod ffprobe;
 mod pipe;
 
 use std::ffi::OsString;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use super::{DemuxError, Demuxer, Packet, Track};
 use crate::media::child::{Child, End};
 use crate::media::codec::opus::EncoderOptions;
 use crate::media::plan::{PictureOptions, TrackChoice};
+use crate::media::source::opening::Opening;
 use crate::media::source::stream::Stream;
 use crate::media::source::{SourceOptions, is_address};
 use crate::time::MediaTime;
@@ -49,6 +51,8 @@ pub struct Wanted {
     pub sound: EncoderOptions,
     /// A live source that says nothing for longer is given up (on Linux).
     pub patience: Option<Duration>,
+    /// What is not live is open in time, or given up (on Linux).
+    pub(in crate::media) opening: Option<Opening>,
 }
 
 /// A child that converts while it is read.
@@ -71,9 +75,11 @@ pub fn open(wanted: Wanted) -> Result<Box<dyn Demuxer>, DemuxError> {
 }
 
 impl Foreign {
-    fn open(wanted: Wanted) -> Result<Self, DemuxError> {
+    fn open(mut wanted: Wanted) -> Result<Self, DemuxError> {
+        wanted.video_track = ffprobe::numbered(&wanted, "V", wanted.video_track);
+        wanted.audio_track = ffprobe::numbered(&wanted, "a", wanted.audio_track);
         let (inner, running) = start(&wanted, MediaTime::ZERO)?;
-        let duration = probe_duration(&wanted);
+        let duration = ffprobe::duration(&wanted);
         let tracks = inner
             .tracks()
             .iter()
@@ -138,7 +144,7 @@ fn read_from(mut command: Command, wanted: &Wanted) -> Result<(Box<dyn Demuxer>,
     })?;
     let stdout = child.take_stdout().expect("it was asked for");
     let running = Running::new(child);
-    let output = Output::new(stdout, running.clone(), wanted.patience);
+    let output = Output::new(stdout, running.clone(), wanted.patience, wanted.opening.clone());
     match super::open(Box::new(Stream::new(output))) {
         Ok(demuxer) => Ok((demuxer, running)),
         // Nothing came, or not enough: FFmpeg knows why.
@@ -163,51 +169,18 @@ fn shown(input: &Path) -> String {
     input.display().to_string()
 }
 
-/// FFmpeg's arguments. A path is never taken for an option or a protocol.
+/// FFmpeg's arguments.
 fn arguments(wanted: &Wanted, from: MediaTime) -> Vec<OsString> {
-    let mut all: Vec<OsString> = Vec::new();
+    let mut all: Vec<OsString> = ["-v", "error", "-nostdin", "-nostats"].map(OsString::from).to_vec();
+    let mut source = source_arguments(wanted);
+    let place = source.pop();
+    all.append(&mut source);
     let mut add = |words: &[&str]| all.extend(words.iter().map(OsString::from));
-    add(&["-v", "error", "-nostdin", "-nostats"]);
-    // In microseconds.
-    let silence = wanted.source.patience.as_micros().to_string();
-    let source = match wanted.input.to_str() {
-        Some(address) if is_address(address) => {
-            if address.starts_with("http") {
-                let headers: String = wanted
-                    .source
-                    .headers
-                    .iter()
-                    .map(|(name, value)| format!("{name}: {}\r\n", value.expose()))
-                    .collect();
-                add(&[
-                    "-headers",
-                    &headers,
-                    "-reconnect",
-                    "1",
-                    "-reconnect_streamed",
-                    "1",
-                    "-reconnect_delay_max",
-                    "4",
-                ]);
-                add(&["-rw_timeout", &silence]);
-            } else if address.starts_with("rtsp") {
-                add(&["-rtsp_transport", "tcp", "-timeout", &silence]);
-            } else if address.starts_with("rtmp") {
-                add(&["-rw_timeout", &silence]);
-            }
-            OsString::from(address)
-        }
-        _ => {
-            // The pieces of a stream may lie on a server.
-            add(&["-protocol_whitelist", "file,crypto,data,http,https,tcp,tls"]);
-            input(&wanted.input)
-        }
-    };
     if from > MediaTime::ZERO {
         add(&["-ss", &format!("{:.6}", from.as_secs_f64())]);
     }
     add(&["-i"]);
-    all.push(source);
+    all.extend(place);
     let mut add = |words: &[&str]| all.extend(words.iter().map(OsString::from));
     if wanted.video {
         add(&["-map", &stream("V", wanted.video_track)]);
@@ -223,6 +196,40 @@ fn arguments(wanted: &Wanted, from: MediaTime) -> Vec<OsString> {
     }
     add(&["-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1"]);
     add(&["-f", "matroska", "-live", "1", "-flush_packets", "1", "-cluster_time_limit", "500", "pipe:1"]);
+    all
+}
+
+/// How FFmpeg and ffprobe open a source: options, and in the end its name. A path is never taken for
+/// an option or a protocol.
+fn source_arguments(wanted: &Wanted) -> Vec<OsString> {
+    let mut all: Vec<OsString> = Vec::new();
+    let mut add = |words: &[&str]| all.extend(words.iter().map(OsString::from));
+    // In microseconds.
+    let silence = wanted.source.patience.as_micros().to_string();
+    match wanted.input.to_str() {
+        Some(address) if is_address(address) => {
+            if address.starts_with("http") {
+                let headers: String = wanted
+                    .source
+                    .headers
+                    .iter()
+                    .map(|(name, value)| format!("{name}: {}\r\n", value.expose()))
+                    .collect();
+                add(&["-headers", &headers, "-reconnect", "1", "-reconnect_streamed", "1"]);
+                add(&["-reconnect_delay_max", "4", "-rw_timeout", &silence]);
+            } else if address.starts_with("rtsp") {
+                add(&["-rtsp_transport", "tcp", "-timeout", &silence]);
+            } else if address.starts_with("rtmp") {
+                add(&["-rw_timeout", &silence]);
+            }
+            all.push(address.into());
+        }
+        _ => {
+            // The pieces of a stream may lie on a server.
+            add(&["-protocol_whitelist", "file,crypto,data,http,https,tcp,tls"]);
+            all.push(input(&wanted.input));
+        }
+    }
     all
 }
 
@@ -245,22 +252,6 @@ pub(in crate::media) fn input(input: &Path) -> OsString {
     file
 }
 
-/// How long a source is, by `ffprobe`, which comes with FFmpeg; unknown where that fails.
-fn probe_duration(wanted: &Wanted) -> Option<MediaTime> {
-    if wanted.input.to_str().is_some_and(is_address) {
-        return None;
-    }
-    let mut command = Command::new("ffprobe");
-    command.args(["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0"]);
-    command.arg(input(&wanted.input)).stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut child = Child::spawn(command).ok()?;
-    let mut text = String::new();
-    child.take_stdout()?.take(64).read_to_string(&mut text).ok()?;
-    let seconds: f64 = text.trim().parse().ok()?;
-    let nanos = (seconds * 1e9).clamp(0.0, 1e18);
-    child.wait().success().then(|| MediaTime::from_nanos(nanos as i64))
-}
-
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
@@ -278,6 +269,7 @@ mod tests {
             pictures: PictureOptions::default(),
             sound: EncoderOptions::default(),
             patience,
+            opening: None,
         }
     }
 

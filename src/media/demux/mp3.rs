@@ -155,7 +155,9 @@ impl Demuxer for Mp3 {
                 return Err(error);
             }
         };
-        let data = self.reader.take(header.length as u64, MAX_FRAME, "a frame")?;
+        let data = self.reader.take(header.length as u64, MAX_FRAME, "a frame");
+        self.ended = data.is_err();
+        let data = data?;
         let (trim_start, trim_end) =
             trims(pts, header.samples(), header.sample_rate, MediaTime::ZERO, self.end);
         self.count_frame();

@@ -360,7 +360,10 @@ impl Demuxer for Ogg {
             if self.ended {
                 return Ok(None);
             }
-            self.read_page()?;
+            let read = self.read_page();
+            // What cannot be read here cannot be read behind it.
+            self.ended |= matches!(read, Err(DemuxError::Io(_)));
+            read?;
         }
     }
 

@@ -10,7 +10,9 @@ use serde::Serialize;
 use super::codec::opus::EncoderOptions;
 use super::demux::{self, DemuxError, Demuxer, foreign, generated};
 use super::plan::{self, Obstacle, Plan, PlanOptions, Planner, Refusal, TrackPlan};
-use super::{Codec, MediaError, source};
+use super::source::opening::{self, Opening};
+use super::source::{self, Source, SourceOptions};
+use super::{Codec, MediaError};
 use crate::time::MediaTime;
 
 use self::loudness::Meter;
@@ -29,6 +31,8 @@ const SHORT_WAIT: MediaTime = MediaTime::from_secs(2);
 const ENOUGH: MediaTime = MediaTime::from_secs(10);
 /// A generated source that never ends is looked at for so long.
 const ENOUGH_OF_A_TEST: MediaTime = MediaTime::from_secs(5);
+/// So many bytes of an address may take as long as its opening: sound that is worth hearing has more.
+const PIECE: u64 = 128 << 10;
 /// Kinds of damage that are told; the others are only counted.
 const MAX_DAMAGE_TOLD: usize = 3;
 
@@ -232,45 +236,67 @@ impl Probe {
         options: PlanOptions,
         progress: impl FnMut(u64, u64),
     ) -> Result<Self, MediaError> {
+        Self::with_source(path, &SourceOptions::default(), options, progress)
+    }
+
+    /// The same for a source that is opened with options of its own.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of), and when an address takes longer than
+    /// [`opening`](SourceOptions::opening) to begin, or for any 128 KiB after that.
+    pub fn with_source(
+        path: impl AsRef<Path>,
+        source: &SourceOptions,
+        options: PlanOptions,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<Self, MediaError> {
         let path = path.as_ref();
         let name = path.to_string_lossy().into_owned();
         if let Some(spec) = source::test(path)? {
             let spec = spec.ending_after(ENOUGH_OF_A_TEST);
             let demuxer = generated::open(&spec, options.pictures.bitrate_bps)?;
-            return Self::scan(demuxer, name, 0, options, progress, Part::Whole);
+            return Self::scan(demuxer, name, 0, options, in_time(None, progress), Part::Whole);
         }
-        let source::Source { mut bytes, live } = source::open_with(path, &source::SourceOptions::default())?;
-        let size_bytes = match bytes.seek(std::io::SeekFrom::End(0)) {
-            Ok(size_bytes) => {
-                bytes.rewind().map_err(DemuxError::from)?;
-                size_bytes
+        let (mut progress, mut size_bytes) = (progress, 0);
+        let read = source::open_with(path, source)?.opened(|Source { mut bytes, live, opening }| {
+            size_bytes = match bytes.seek(std::io::SeekFrom::End(0)) {
+                Ok(size_bytes) => {
+                    bytes.rewind().map_err(DemuxError::from)?;
+                    size_bytes
+                }
+                // A pipe.
+                Err(error) if error.kind() == std::io::ErrorKind::NotSeekable => 0,
+                Err(error) => return Err(DemuxError::from(error).into()),
+            };
+            let hints = demux::Hints { fps: options.pictures.fps, is_live: live.is_some() };
+            let demuxer = demux::open_with(bytes, hints)?;
+            let part = if live.is_some() { Part::Live } else { Part::Whole };
+            let progress = in_time(opening, &mut progress);
+            Self::scan(demuxer, name.clone(), size_bytes, options, progress, part)
+        });
+        let why = match read {
+            Err(MediaError::Demux(why @ DemuxError::Foreign { .. })) if !source::is_stdin(path) => {
+                why.to_string()
             }
-            // A pipe.
-            Err(error) if error.kind() == std::io::ErrorKind::NotSeekable => 0,
-            Err(error) => return Err(DemuxError::from(error).into()),
+            other => return other,
         };
-        let hints = demux::Hints { fps: options.pictures.fps, is_live: live.is_some() };
-        match demux::open_with(bytes, hints) {
-            Err(why @ DemuxError::Foreign { .. }) if !source::is_stdin(path) => {
-                let demuxer = foreign::open(foreign::Wanted {
-                    input: path.to_path_buf(),
-                    source: source::SourceOptions::default(),
-                    video: options.video,
-                    audio: options.audio,
-                    video_track: options.video_track,
-                    audio_track: options.audio_track,
-                    pictures: options.pictures,
-                    sound: EncoderOptions::default(),
-                    patience: None,
-                })?;
-                let (size, why, options) = (size_bytes, why.to_string(), options.converted());
-                Self::scan(demuxer, name, size, options, progress, Part::Converted(&why))
-            }
-            demuxer => {
-                let part = if live.is_some() { Part::Live } else { Part::Whole };
-                Self::scan(demuxer?, name, size_bytes, options, progress, part)
-            }
-        }
+        let opening = Opening::of(path, source);
+        opening::limited(opening.as_ref(), || {
+            let demuxer = foreign::open(foreign::Wanted {
+                input: path.to_path_buf(),
+                source: source.clone(),
+                video: options.video,
+                audio: options.audio,
+                video_track: options.video_track,
+                audio_track: options.audio_track,
+                pictures: options.pictures,
+                sound: EncoderOptions::default(),
+                patience: None,
+                opening: opening.clone(),
+            })?;
+            let progress = in_time(opening.clone(), progress);
+            Self::scan(demuxer, name, size_bytes, options.converted(), progress, Part::Converted(&why))
+        })
     }
 
     fn scan(
@@ -298,7 +324,7 @@ impl Probe {
                         planner.look_at(&packet);
                     }
                     done += packet.data.len() as u64;
-                    progress(done.min(size_bytes), size_bytes);
+                    progress(done, size_bytes);
                     if let Some(scan) = scans.get_mut(packet.track) {
                         scan.add(&packet);
                     }
@@ -395,6 +421,20 @@ impl TrackPlanProbe {
             other => other.played_track(),
         };
         Self { plan: plan.to_string(), reason: plan.reason(), track }
+    }
+}
+
+/// Tells the progress, and goes on waiting for a source from which enough comes.
+fn in_time(opening: Option<Opening>, mut progress: impl FnMut(u64, u64)) -> impl FnMut(u64, u64) {
+    let mut n_pieces = 0;
+    move |done, total| {
+        if let Some(opening) = &opening
+            && done / PIECE > n_pieces
+        {
+            n_pieces = done / PIECE;
+            opening.extend();
+        }
+        progress(done.min(total), total);
     }
 }
 

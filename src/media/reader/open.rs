@@ -10,6 +10,7 @@ use crate::media::card::Sketch;
 use crate::media::demux::live::Live;
 use crate::media::demux::{self, DemuxError, Demuxer, foreign, generated};
 use crate::media::plan::{PlanOptions, Refusal, VideoCodecs};
+use crate::media::source::opening::{self, Opening};
 use crate::media::source::{self, Liveness, SourceError, hls};
 
 pub(super) fn open(path: &Path, options: &ReaderOptions) -> Result<Reader, MediaError> {
@@ -57,16 +58,17 @@ fn find(path: &Path, options: &ReaderOptions, sketch: &mut Option<Sketch>) -> Re
     }
     let live = Cell::new(source::live_by_scheme(path));
     let mut read = |options: &ReaderOptions| -> Result<Reader, MediaError> {
-        let mut source = source::open_with(path, &options.source)?;
-        live.set(source.live);
-        *sketch = Sketch::read(&mut *source.bytes, &input, options).map_err(DemuxError::Io)?;
-        let hints = demux::Hints { fps: options.plan.pictures.fps, is_live: source.live.is_some() };
-        let demuxer = demux::open_with(source.bytes, hints).inspect_err(|error| {
-            if error.is_playlist() {
-                live.set(hls::liveness(path, &options.source));
-            }
-        })?;
-        Reader::begin(at_present(demuxer, live.get(), options)?, input.as_ref(), options.clone())
+        source::open_with(path, &options.source)?.opened(|mut source| {
+            live.set(source.live);
+            *sketch = Sketch::read(&mut *source.bytes, &input, options).map_err(DemuxError::Io)?;
+            let hints = demux::Hints { fps: options.plan.pictures.fps, is_live: source.live.is_some() };
+            let demuxer = demux::open_with(source.bytes, hints).inspect_err(|error| {
+                if error.is_playlist() {
+                    live.set(hls::liveness(path, &options.source));
+                }
+            })?;
+            Reader::begin(at_present(demuxer, live.get(), options)?, input.as_ref(), options.clone())
+        })
     };
     if source::is_stdin(path) {
         return read(&as_it_is);
@@ -135,7 +137,9 @@ fn convert(
     live: Option<Liveness>,
 ) -> Result<Reader, MediaError> {
     tracing::debug!(input = %path.display(), %why, "ffmpeg converts it");
-    let demuxer = foreign::open(foreign::Wanted {
+    // What is live says itself how long it may be silent.
+    let opening = live.is_none().then(|| Opening::of(path, &options.source)).flatten();
+    let wanted = foreign::Wanted {
         input: path.to_path_buf(),
         source: options.source.clone(),
         video: options.plan.video,
@@ -145,10 +149,13 @@ fn convert(
         pictures: options.plan.pictures,
         sound: options.opus,
         patience: live.map(|liveness| options.source.patience + liveness.piece * PIECES),
-    })?;
+        opening: opening.clone(),
+    };
     let chosen = ReaderOptions { plan: options.plan.converted(), ..options.clone() };
-    let demuxer = at_present(demuxer, live, options)?;
-    let mut reader = Reader::begin(demuxer, path.to_string_lossy(), chosen)?;
+    let mut reader = opening::limited(opening.as_ref(), || {
+        let demuxer = at_present(foreign::open(wanted)?, live, options)?;
+        Reader::begin(demuxer, path.to_string_lossy(), chosen)
+    })?;
     reader.plan.convert(&why.to_string());
     Ok(reader)
 }

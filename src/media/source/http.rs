@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use ureq::http::{Response, StatusCode, header};
 use ureq::{Agent, Body, ResponseExt as _};
 
+use super::opening::{Opening, Timed};
 use super::stream::Stream;
 use super::{Liveness, Source, SourceError, SourceOptions};
 use crate::media::demux::MediaSource;
@@ -28,6 +29,7 @@ const READ_ON: u64 = 256 << 10;
 /// and nowhere an end.
 pub(super) fn open(url: &str, options: &SourceOptions) -> Result<Source, SourceError> {
     let client = Client::new(url, options);
+    let opening = Opening::new(url, options.opening);
     let response = client.get(Some(0))?;
     let total = match response.status() {
         StatusCode::PARTIAL_CONTENT => total_of(&response),
@@ -44,14 +46,21 @@ pub(super) fn open(url: &str, options: &SourceOptions) -> Result<Source, SourceE
     }
     let is_station = response.headers().keys().any(|name| name.as_str().starts_with("icy-"));
     let live = (is_station && length.is_none()).then(|| Liveness { is_endless: true, ..Liveness::default() });
-    let body = Box::new(response.into_body().into_reader()) as Box<dyn Read + Send>;
+    let body = body_of(response, &opening);
     let bytes: Box<dyn MediaSource> = match total {
-        Some(len) => Box::new(Ranged { client, len, pos: 0, body: Mutex::new(Some(body)), body_pos: 0 }),
+        Some(len) => {
+            let (body, opening) = (Mutex::new(Some(body)), opening.clone());
+            Box::new(Ranged { client, len, pos: 0, body, body_pos: 0, opening })
+        }
         // It is longer than any file may be.
         None if live.is_some() => Box::new(Stream::new(body)),
         None => Box::new(Stream::new(body.take(options.max_bytes))),
     };
-    Ok(Source { bytes, live })
+    Ok(Source { bytes, live, opening: Some(opening) })
+}
+
+fn body_of(response: Response<Body>, opening: &Opening) -> Box<dyn Read + Send> {
+    Box::new(Timed { inner: response.into_body().into_reader(), opening: opening.clone() })
 }
 
 /// All of a short text, and the address that gives it after redirects.
@@ -138,6 +147,7 @@ struct Ranged {
     body: Mutex<Option<Box<dyn Read + Send>>>,
     /// Where `body` stands.
     body_pos: u64,
+    opening: Opening,
 }
 
 impl Ranged {
@@ -153,7 +163,7 @@ impl Ranged {
             ));
         }
         self.body_pos = self.pos;
-        *self.body() = Some(Box::new(response.into_body().into_reader()));
+        *self.body() = Some(body_of(response, &self.opening));
         Ok(())
     }
 
@@ -190,6 +200,9 @@ impl Read for Ranged {
         }
         let mut wait = FIRST_WAIT;
         for _ in 0..MAX_RETRIES {
+            if self.opening.left().is_some_and(|left| left.is_zero()) {
+                return Err(self.opening.give_up());
+            }
             match self.try_read(buf) {
                 Ok(n) => return Ok(n),
                 Err(error) => {

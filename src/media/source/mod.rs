@@ -6,6 +6,7 @@ use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use self::opening::Opening;
 use super::demux::MediaSource;
 use super::demux::generated::Spec;
 use crate::secret::Secret;
@@ -14,6 +15,7 @@ pub mod hls;
 #[cfg(feature = "http")]
 mod http;
 pub mod list;
+pub(super) mod opening;
 pub mod resolver;
 mod stdin;
 pub mod stream;
@@ -27,6 +29,9 @@ const LIVE_SCHEMES: &[&str] = &["rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", 
 /// How late a live source may be, where nothing else is asked for: enough for what networks and
 /// servers hold back now and then.
 const LATENCY: Duration = Duration::from_secs(5);
+/// How long a source may take to begin, where nothing else is asked for: at a megabit per second,
+/// the index of a film of five hours.
+const OPENING: Duration = Duration::from_secs(60);
 /// Nobody could play closer to the present without running dry again and again.
 pub const MIN_LATENCY: Duration = Duration::from_secs(1);
 
@@ -47,6 +52,9 @@ pub struct SourceOptions {
     pub headers: Vec<(String, Secret<String>)>,
     /// How long a server may take to answer, or be silent in the middle.
     pub patience: Duration,
+    /// How long an address may take as a whole until its first pictures and sound are there, however
+    /// little it is silent. What plays may take as long as it does.
+    pub opening: Duration,
     /// Longer files on the web are refused.
     pub max_bytes: u64,
     /// How late a live source may be played, at least [`MIN_LATENCY`]: what a pause or the network
@@ -56,7 +64,13 @@ pub struct SourceOptions {
 
 impl Default for SourceOptions {
     fn default() -> Self {
-        Self { headers: Vec::new(), patience: Duration::from_secs(15), max_bytes: 64 << 30, latency: LATENCY }
+        Self {
+            headers: Vec::new(),
+            patience: Duration::from_secs(15),
+            opening: OPENING,
+            max_bytes: 64 << 30,
+            latency: LATENCY,
+        }
     }
 }
 
@@ -80,6 +94,22 @@ pub struct Source {
     pub bytes: Box<dyn MediaSource>,
     /// `None` for what waits to be read, or may come faster than it is played.
     pub live: Option<Liveness>,
+    /// Limits the time until something comes of it.
+    pub(super) opening: Option<Opening>,
+}
+
+impl Source {
+    /// Whatever `open` makes of the bytes, unless they come too slowly for that.
+    ///
+    /// # Errors
+    /// Those of `open`, and [`SourceError::Slow`].
+    pub(super) fn opened<T, E: From<SourceError>>(
+        self,
+        open: impl FnOnce(Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let opening = self.opening.clone();
+        opening::limited(opening.as_ref(), || open(self))
+    }
 }
 
 impl std::fmt::Debug for Source {
@@ -134,6 +164,18 @@ pub enum SourceError {
         /// What the connection says.
         #[source]
         cause: Box<ureq::Error>,
+    },
+    /// The server sends, and too slowly to begin.
+    #[error(
+        "{location} sends so slowly that it could not be opened within {} s; try again later or take another address, \
+         or save it as a file and play that",
+        .limit.as_secs_f64()
+    )]
+    Slow {
+        /// The address.
+        location: String,
+        /// How long it was waited for.
+        limit: Duration,
     },
     /// The server says no.
     #[error(
@@ -221,7 +263,7 @@ pub fn open(path: &Path) -> Result<Box<dyn MediaSource>, SourceError> {
 /// be reached or refuses.
 #[cfg_attr(not(feature = "http"), expect(unused_variables, reason = "only servers are asked with options"))]
 pub fn open_with(path: &Path, options: &SourceOptions) -> Result<Source, SourceError> {
-    let waits = |bytes| Source { bytes, live: None };
+    let waits = |bytes| Source { bytes, live: None, opening: None };
     match path.to_str() {
         Some(STDIN) => Ok(waits(Box::new(stdin::open()?))),
         #[cfg(feature = "http")]

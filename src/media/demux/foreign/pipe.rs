@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::media::child::{Child, End};
+use crate::media::source::opening::Opening;
 
 /// So long FFmpeg listens to a source before it says anything.
 const LISTENING: Duration = Duration::from_secs(5);
@@ -54,11 +55,18 @@ pub(super) struct Output {
     patience: Option<Duration>,
     /// … and to begin.
     listening: Duration,
+    /// Of whoever waits for it to be open.
+    opening: Option<Opening>,
 }
 
 impl Output {
-    pub(super) const fn new(stdout: ChildStdout, running: Running, patience: Option<Duration>) -> Self {
-        Self { stdout, running, patience, listening: LISTENING }
+    pub(super) const fn new(
+        stdout: ChildStdout,
+        running: Running,
+        patience: Option<Duration>,
+        opening: Option<Opening>,
+    ) -> Self {
+        Self { stdout, running, patience, listening: LISTENING, opening }
     }
 }
 
@@ -68,6 +76,13 @@ impl Read for Output {
             && !is_readable(&self.stdout, patience + self.listening)?
         {
             self.running.give_up();
+        }
+        if let Some(opening) = &self.opening
+            && let Some(left) = opening.left()
+            && !is_readable(&self.stdout, left)?
+        {
+            self.running.child().kill();
+            return Err(opening.give_up());
         }
         self.listening = Duration::ZERO;
         self.stdout.read(buf)

@@ -259,7 +259,10 @@ impl Demuxer for Matroska {
             if let Some(packet) = self.ready.pop_front() {
                 return Ok(Some(packet));
             }
-            let Some((at, block)) = self.next_block()? else { return Ok(None) };
+            let next = self.next_block();
+            // What cannot be read here cannot be read behind it.
+            self.ended |= matches!(next, Err(DemuxError::Io(_)));
+            let Some((at, block)) = next? else { return Ok(None) };
             let Some(idx) = self.track_of(&block) else { continue };
             let time = self.block_time(&block);
             let reader = &mut self.readers[idx];
