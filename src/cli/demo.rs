@@ -89,12 +89,17 @@ impl DemoArgs {
 pub(super) fn run(args: DemoArgs) -> anyhow::Result<Exit> {
     let sources = sources(&args)?;
     let reader = args.reader()?;
-    let plans = plans(&sources, &reader)?;
+    let (plans, mut first) = look(&sources, &reader)?;
+    let item = |source: &PathBuf| match first.take() {
+        Some(opened) => Item::opened(source, reader.clone(), opened),
+        None => Item::file_with(source, reader.clone()),
+    };
+    let items = sources.iter().map(item).collect();
     super::runtime()?.block_on(async {
         let stop = stop::on_signal()?;
         let options = EmulatorOptions { weather: args.impair.clone(), ..EmulatorOptions::default() };
         let emulator = Emulator::start(options).await?;
-        let result = Demo { args: &args, emulator: &emulator, stop, sources, reader, plans }.run().await;
+        let result = Demo { args: &args, emulator: &emulator, stop, items, plans }.run().await;
         emulator.shutdown().await;
         result
     })
@@ -112,21 +117,24 @@ fn sources(args: &DemoArgs) -> anyhow::Result<Vec<PathBuf>> {
     Ok(clips.iter().map(PathBuf::from).collect())
 }
 
-/// Opens every source once: what cannot be played is told before anything starts.
-fn plans(sources: &[PathBuf], options: &ReaderOptions) -> anyhow::Result<Vec<Plan>> {
-    let open = |source: &PathBuf| {
+/// Opens every source: what cannot be played is told before anything starts. The first is kept
+/// open, because it plays at once.
+fn look(sources: &[PathBuf], options: &ReaderOptions) -> anyhow::Result<(Vec<Plan>, Option<Reader>)> {
+    let (mut plans, mut first) = (Vec::new(), None);
+    for source in sources {
         let reader = Reader::open(source, options.clone());
-        Ok(reader.with_context(|| format!("cannot play {}", source.display()))?.plan().clone())
-    };
-    sources.iter().map(open).collect()
+        let reader = reader.with_context(|| format!("cannot play {}", source.display()))?;
+        plans.push(reader.plan().clone());
+        first.get_or_insert(reader);
+    }
+    Ok((plans, first))
 }
 
 struct Demo<'a> {
     args: &'a DemoArgs,
     emulator: &'a Emulator,
     stop: CancellationToken,
-    sources: Vec<PathBuf>,
-    reader: ReaderOptions,
+    items: Vec<Item>,
     plans: Vec<Plan>,
 }
 
@@ -144,8 +152,8 @@ impl Demo<'_> {
         };
 
         let player = Player::start(PlayerOptions { repeat: Repeat::All, ..PlayerOptions::default() });
-        for source in &self.sources {
-            player.enqueue(Item::file_with(source, self.reader.clone())).await?;
+        for item in &self.items {
+            player.enqueue(item.clone()).await?;
         }
         let join = JoinOptions { video: self.wanted().video, ..JoinOptions::default() };
         let way = Way::open(self.emulator).await?;

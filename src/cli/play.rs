@@ -319,6 +319,7 @@ fn run_telegram(args: PlayArgs) -> anyhow::Result<Exit> {
     }
     let mut stream = super::stream::Stream {
         sources,
+        opened: None,
         chats,
         player,
         journal,

@@ -35,6 +35,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// What to stream, and where.
 pub(super) struct Stream {
     pub(super) sources: Vec<PathBuf>,
+    /// The first of them, once it has been looked at.
+    pub(super) opened: Option<Reader>,
     pub(super) chats: Vec<String>,
     pub(super) player: PlayerOptions,
     pub(super) start_at: Option<Duration>,
@@ -81,10 +83,19 @@ impl Stream {
                 sources.push(source.clone());
                 continue;
             }
+            if !sources.is_empty() && source.to_str().is_some_and(is_address) {
+                // Of many stations, the others are asked when their turn comes.
+                sources.push(source.clone());
+                continue;
+            }
             let reader = Reader::open(source, self.reader.clone());
             match reader.with_context(|| format!("cannot play {}", source.display())) {
                 Ok(reader) => {
                     pictures.push(reader.plan().video.is_played());
+                    // It plays at once, and an address is asked only once.
+                    if sources.is_empty() {
+                        self.opened = Some(reader);
+                    }
                     sources.push(source.clone());
                 }
                 // It could be played once; the others still can.
@@ -126,7 +137,11 @@ impl Stream {
         let mut items = Vec::new();
         for (nth, source) in self.sources.iter().enumerate() {
             let Some(text) = link(source) else {
-                items.push(Item::file_with(source, self.reader.clone()));
+                let options = self.reader.clone();
+                items.push(match self.opened.take() {
+                    Some(opened) => Item::opened(source, options, opened),
+                    None => Item::file_with(source, options),
+                });
                 continue;
             };
             let link: FileLink = text.parse()?;

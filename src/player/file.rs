@@ -1,6 +1,7 @@
 //! A file as an item: path → [`Reader`] → frames.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use super::item::{FrameReader, Item, ItemError, ItemPlan};
 use crate::media::pace::Pace;
@@ -16,12 +17,28 @@ impl Item {
 
     /// A media file, read in a certain way.
     pub fn file_with(path: impl Into<PathBuf>, options: ReaderOptions) -> Self {
-        let path = path.into();
+        Self::of_file(path.into(), options, None)
+    }
+
+    /// A media file that has been opened already, with these options: `reader`, which has given
+    /// nothing yet, is what is first played of it. An address is so asked only once, and a source
+    /// that serves one client only can be looked at before it plays.
+    pub fn opened(path: impl Into<PathBuf>, options: ReaderOptions, reader: Reader) -> Self {
+        Self::of_file(path.into(), options, Some(reader))
+    }
+
+    fn of_file(path: PathBuf, options: ReaderOptions, opened: Option<Reader>) -> Self {
         let name = path.display().to_string();
         let is_fixed = source::is_stdin(&path) || !matches!(source::test(&path), Ok(None));
+        let opened = Mutex::new(opened);
         let open = move |codecs| -> Result<Box<dyn FrameReader>, ItemError> {
+            let wanted = options.plan.pictures.codecs.and(codecs);
+            let opened = opened.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(reader) = opened.filter(|_| wanted == options.plan.pictures.codecs) {
+                return Ok(Box::new(reader));
+            }
             let mut options = options.clone();
-            options.plan.pictures.codecs = options.plan.pictures.codecs.and(codecs);
+            options.plan.pictures.codecs = wanted;
             Ok(Box::new(Reader::open(&path, options)?))
         };
         // What comes only once cannot be opened again, and what is made here is what it is.

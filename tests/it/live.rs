@@ -257,3 +257,61 @@ fn an_address_at_which_nobody_sends_is_given_up() {
     assert!(matches!(error, MediaError::Demux(DemuxError::Silent { .. })), "{error}");
     assert!(error.to_string().contains(&address) && error.to_string().contains("see whether"), "{error}");
 }
+
+/// FFmpeg as a server of the clip, for one client and in real time.
+#[cfg(all(target_os = "linux", feature = "cli", feature = "openh264"))]
+struct Server(std::process::Child);
+
+#[cfg(all(target_os = "linux", feature = "cli", feature = "openh264"))]
+impl Server {
+    fn start(container: &str, words: &[&str], address: &str) -> Self {
+        let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/media/clip.mp4");
+        let mut command = std::process::Command::new("ffmpeg");
+        command.args(["-v", "fatal", "-nostdin", "-re", "-i", clip, "-c", "copy", "-f", container]);
+        let child = command.args(words).arg(address).spawn().expect("ffmpeg is there");
+        Self(child)
+    }
+}
+
+#[cfg(all(target_os = "linux", feature = "cli", feature = "openh264"))]
+impl Drop for Server {
+    fn drop(&mut self) {
+        // One that has ended already is as good.
+        drop(self.0.kill());
+        self.0.wait().expect("it is our child");
+    }
+}
+
+#[cfg(all(target_os = "linux", feature = "cli", feature = "openh264"))]
+#[test]
+fn who_serves_rtmp_or_srt_is_asked_once_and_arrives_whole() {
+    let _alone = crate::realtime();
+    for (protocol, container, words, query) in
+        [("rtmp", "flv", &["-listen", "1"][..], "/live/clip"), ("srt", "mpegts", &[][..], "?mode=listener")]
+    {
+        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let address = format!("{protocol}://127.0.0.1:{port}");
+        let _server = Server::start(container, words, &format!("{address}{query}"));
+        // The kernel's list of those who listen; one who connects to see would be the one client.
+        let list = if protocol == "rtmp" { "/proc/net/tcp" } else { "/proc/net/udp" };
+        let entry = format!("0100007F:{port:04X} 00000000:0000");
+        let began = now();
+        while !std::fs::read_to_string(list).unwrap().contains(&entry) {
+            assert!(began.elapsed() < Duration::from_secs(10), "{address} does not come up");
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        let source = if protocol == "rtmp" { format!("{address}{query}") } else { address.clone() };
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_telecast"))
+            .args(["demo", &source, "--headless", "--json", "--for", "5s"])
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{source}: {} {error}", String::from_utf8_lossy(&output.stdout));
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["video"]["frame_numbers_missing"], 0, "{source}: {report:#}");
+        assert!(
+            (report["audio"]["dominant_hz"].as_f64().unwrap() - 440.0).abs() < 2.0,
+            "{source}: {report:#}"
+        );
+    }
+}
