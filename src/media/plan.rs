@@ -73,28 +73,30 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// What is copied was made by FFmpeg, because of `why`.
+    /// FFmpeg has made what is played, because of `why`.
     pub(super) fn convert(&mut self, why: &str) {
-        self.made_by("ffmpeg", &format!("FFmpeg converts it while it plays, because {why}."));
+        let reason = format!("FFmpeg converts it while it plays, because {why}.");
+        for plan in [&mut self.audio, &mut self.video] {
+            // Its pictures are copied, and its samples encoded.
+            if let TrackPlan::Copy { track, codec: to, .. } | TrackPlan::Transcode { track, to, .. } = plan {
+                *plan = made(*track, "ffmpeg", to, &reason);
+            }
+        }
     }
 
     /// What is copied was encoded for a test.
     pub(super) fn generate(&mut self) {
-        self.made_by(FORMAT, "It is made for a test, and encoded while it plays.");
-    }
-
-    fn made_by(&mut self, maker: &str, reason: &str) {
         for plan in [&mut self.audio, &mut self.video] {
             if let TrackPlan::Copy { track, codec, .. } = plan {
-                *plan = TrackPlan::Transcode {
-                    track: *track,
-                    from: Codec::Unknown(maker.to_owned()),
-                    to: codec.clone(),
-                    reason: reason.to_owned(),
-                };
+                *plan = made(*track, FORMAT, codec, "It is made for a test, and encoded while it plays.");
             }
         }
     }
+}
+
+fn made(track: usize, by: &str, to: &Codec, reason: &str) -> TrackPlan {
+    let (from, to) = (Codec::Unknown(by.to_owned()), to.clone());
+    TrackPlan::Transcode { track, from, to, reason: reason.to_owned() }
 }
 
 /// How one track is played. [`Display`](fmt::Display) gives the short words that programs

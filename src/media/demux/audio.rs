@@ -19,6 +19,8 @@ pub(super) enum PacketLength {
     Opus,
     /// The frame header says.
     Mp3,
+    /// Samples as they are; those of all channels at one time have so many bytes.
+    Pcm(u32),
 }
 
 impl PacketLength {
@@ -28,6 +30,7 @@ impl PacketLength {
             Self::Fixed(samples) => Some(samples),
             Self::Opus => opus::Shape::of(packet).ok().map(opus::Shape::samples),
             Self::Mp3 => mp3::FrameHeader::parse(packet).map(|header| header.samples()),
+            Self::Pcm(bytes) => u32::try_from(packet.len()).ok()?.checked_div(bytes),
         }
     }
 }

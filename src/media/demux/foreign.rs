@@ -1,8 +1,9 @@
 //! Anything that FFmpeg opens → packets: a child process that converts it into Matroska with
-//! H.264 (or VP8) and Opus, which is read from a pipe.
+//! H.264 (or VP8) and samples of sound, which is read from a pipe.
 //!
 //! The pictures come without B-frames and with a keyframe every two seconds (every second in VP8,
-//! where nobody else makes one), so both tracks are copied from there on. A seek starts the child
+//! where nobody else makes one), so they are copied from there on. The sound is encoded here:
+//! FFmpeg's Opus is 6.5 ms early in Matroska, by the encoder's delay. A seek starts the child
 //! again at the place that is wanted.
 
 mod encoding;
@@ -20,7 +21,6 @@ pub(in crate::media) use self::encoding::{pictures, sound};
 use self::pipe::{Output, Running};
 use super::{DemuxError, Demuxer, Packet, Track};
 use crate::media::child::{Child, End};
-use crate::media::codec::opus::EncoderOptions;
 use crate::media::plan::{PictureOptions, TrackChoice};
 use crate::media::source::opening::Opening;
 use crate::media::source::stream::Stream;
@@ -29,6 +29,9 @@ use crate::time::MediaTime;
 
 /// The program and Debian's package of it.
 pub(in crate::media) const PROGRAM: &str = "ffmpeg";
+
+/// Sound on its way to us.
+const SAMPLES: &[&str] = &["-c:a", "pcm_s16le", "-ar", "48000", "-ac", "2"];
 
 /// What is wanted of a source.
 #[derive(Clone, Debug)]
@@ -47,8 +50,6 @@ pub struct Wanted {
     pub audio_track: Option<TrackChoice>,
     /// What pictures become.
     pub pictures: PictureOptions,
-    /// What sound becomes.
-    pub sound: EncoderOptions,
     /// A live source that says nothing for longer is given up (on Linux).
     pub patience: Option<Duration>,
     /// What is not live is open in time, or given up (on Linux).
@@ -190,9 +191,7 @@ fn arguments(wanted: &Wanted, from: MediaTime) -> Vec<OsString> {
     }
     if wanted.audio {
         add(&["-map", &stream("a", wanted.audio_track)]);
-        for word in sound(&wanted.sound) {
-            add(&[&word]);
-        }
+        add(SAMPLES);
     }
     add(&["-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1"]);
     add(&["-f", "matroska", "-live", "1", "-flush_packets", "1", "-cluster_time_limit", "500", "pipe:1"]);
@@ -267,7 +266,6 @@ mod tests {
             video_track: None,
             audio_track: None,
             pictures: PictureOptions::default(),
-            sound: EncoderOptions::default(),
             patience,
             opening: None,
         }

@@ -7,7 +7,6 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::codec::opus::EncoderOptions;
 use super::demux::{self, DemuxError, Demuxer, foreign, generated};
 use super::plan::{self, Obstacle, Plan, PlanOptions, Planner, Refusal, TrackPlan};
 use super::source::opening::{self, Opening};
@@ -290,7 +289,6 @@ impl Probe {
                 video_track: options.video_track,
                 audio_track: options.audio_track,
                 pictures: options.pictures,
-                sound: EncoderOptions::default(),
                 patience: None,
                 opening: opening.clone(),
             })?;

@@ -147,7 +147,6 @@ fn convert(
         video_track: options.plan.video_track,
         audio_track: options.plan.audio_track,
         pictures: options.plan.pictures,
-        sound: options.opus,
         patience: live.map(|liveness| options.source.patience + liveness.piece * PIECES),
         opening: opening.clone(),
     };

@@ -70,14 +70,20 @@ pub(in crate::media) fn pictures(wanted: &PictureOptions) -> Vec<String> {
     let height = wanted.height.unwrap_or(ENCODED_HEIGHT);
     // The shorter edge, and both of them even.
     let shorter = |edge: &str| format!("trunc(min({height},{edge})/2)*2");
+    let fps = wanted.fps.unwrap_or(USUAL_FPS);
+    // The first of each slot of time, and whatever comes a slot after the one before. Those that are
+    // kept keep their times: a constant rate would move them by up to half a picture.
+    let rate = format!(
+        "isnan(prev_selected_t)+gt(floor((t+.002)*{fps}),floor((prev_selected_t+.002)*{fps}))\
+         +gte(t-prev_selected_t,.95/{fps})"
+    );
     let shape = format!(
-        "bwdif=mode=send_frame:deint=interlaced,\
+        "bwdif=mode=send_frame:deint=interlaced,select='{rate}',\
          scale='trunc(iw*sar/2)*2':'trunc(ih/2)*2',setsar=1,\
          scale=w='if(gt(iw,ih),-2,{})':h='if(gt(iw,ih),{},-2)',format=yuv420p",
         shorter("iw"),
         shorter("ih"),
     );
-    let fps = wanted.fps.unwrap_or(USUAL_FPS).to_string();
     let most = if height > ENCODED_HEIGHT { LARGE_BPS } else { USUAL_BPS };
     let bps = wanted.bitrate_bps.unwrap_or(most).to_string();
     let (codec, rate): (_, &[&str]) = match (wanted.codecs.encoded(), wanted.bitrate_bps) {
@@ -85,7 +91,11 @@ pub(in crate::media) fn pictures(wanted: &PictureOptions) -> Vec<String> {
         (Encoded::H264, Some(_)) => (H264, &["-b:v", &bps]),
         (Encoded::Vp8, _) => (VP8, &["-b:v", &bps]),
     };
-    let words = [&["-vf", &shape, "-fpsmax", &fps], codec, rate, &["-maxrate", &bps, "-bufsize", &bps]];
+    // Each at its own time, which is otherwise rounded to a whole number of pictures at the usual
+    // rate, and no picture made to fill the time between two. The rate shares out the bits.
+    let fps = fps.to_string();
+    let exact = ["-vsync", "vfr", "-enc_time_base", "1:90000", "-fpsmax", &fps];
+    let words = [&["-vf", &shape], &exact[..], codec, rate, &["-maxrate", &bps, "-bufsize", &bps]];
     words.concat().into_iter().map(str::to_owned).collect()
 }
 
@@ -123,7 +133,7 @@ mod tests {
         };
         let words = pictures(&asked);
         assert!(after(&words, "-vf").unwrap().contains("min(360,iw)"));
-        assert_eq!(after(&words, "-fpsmax").as_deref(), Some("15"));
+        assert!(after(&words, "-vf").unwrap().contains("gte(t-prev_selected_t,.95/15)"));
         assert_eq!((after(&words, "-b:v"), after(&words, "-crf")), (Some("400000".into()), None));
         let large = pictures(&PictureOptions { height: Some(1080), ..PictureOptions::default() });
         assert_eq!(after(&large, "-maxrate").as_deref(), Some("4000000"));

@@ -7,6 +7,7 @@ use super::ebml::{Elements, Id, child, float, text, unsigned};
 use super::times::{Flow, Grid, exact_frame_duration};
 use crate::media::codec::h264::{AnnexB, AvcConfig};
 use crate::media::codec::opus;
+use crate::media::codec::pcm::PcmLayout;
 use crate::media::demux::audio::{AacSound, PacketLength, stream_info, trims};
 use crate::media::demux::{Packet, Shape, Track, is_key};
 use crate::media::{Codec, MediaKind};
@@ -26,6 +27,7 @@ const AUDIO: Id = 0xe1;
 const SAMPLING_FREQUENCY: Id = 0xb5;
 const OUTPUT_SAMPLING_FREQUENCY: Id = 0x78b5;
 const CHANNELS: Id = 0x9f;
+const BIT_DEPTH: Id = 0x6264;
 const CONTENT_ENCODINGS: Id = 0x6d80;
 const CONTENT_ENCODING: Id = 0x6240;
 const CONTENT_COMPRESSION: Id = 0x5034;
@@ -100,7 +102,7 @@ impl MatroskaTrack {
             this.track.codec = Codec::Unknown(format!("{codec_id}, {obstacle}"));
             return Ok(Some(this));
         }
-        this.apply_codec(&codec_id)
+        this.apply_codec(&codec_id, entry)
             .ok_or_else(|| format!("the configuration of the {codec_id} track is damaged"))?;
         if let Shape::Audio { sample_rate, .. } = this.track.shape {
             this.flow = Flow::new(sample_rate);
@@ -243,7 +245,7 @@ impl MatroskaTrack {
         whole.freeze()
     }
 
-    fn apply_codec(&mut self, codec_id: &str) -> Option<()> {
+    fn apply_codec(&mut self, codec_id: &str, entry: &Bytes) -> Option<()> {
         let track = &mut self.track;
         match codec_id {
             "V_MPEG4/ISO/AVC" => {
@@ -284,7 +286,14 @@ impl MatroskaTrack {
                 track.codec = Codec::Flac;
             }
             "A_ALAC" => track.codec = Codec::Alac,
-            _ => {}
+            _ => {
+                if let Some(layout) = pcm(codec_id, entry)
+                    && let Shape::Audio { channels, .. } = track.shape
+                {
+                    track.codec = Codec::Pcm(layout);
+                    self.length = Some(PacketLength::Pcm(layout.sample_bytes() * u32::from(channels)));
+                }
+            }
         }
         Some(())
     }
@@ -308,6 +317,19 @@ impl MatroskaTrack {
         }
         None
     }
+}
+
+/// How samples lie that are not coded; nothing for all else. Those of 8 bits have no sign.
+fn pcm(codec_id: &str, entry: &Bytes) -> Option<PcmLayout> {
+    let bits = unsigned(&child(&child(entry, AUDIO)?, BIT_DEPTH)?)?;
+    let name = match (codec_id, bits) {
+        ("A_PCM/INT/LIT" | "A_PCM/INT/BIG", 8) => "pcm_u8".to_owned(),
+        ("A_PCM/INT/LIT", bits) => format!("pcm_s{bits}le"),
+        ("A_PCM/INT/BIG", bits) => format!("pcm_s{bits}be"),
+        ("A_PCM/FLOAT/IEEE", bits) => format!("pcm_f{bits}le"),
+        _ => return None,
+    };
+    PcmLayout::by_name(&name)
 }
 
 fn shape(kind: MediaKind, entry: &Bytes) -> Shape {
