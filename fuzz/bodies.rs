@@ -176,7 +176,7 @@ fn plan(mut data: &[u8]) {
         shape,
     };
     let tracks = vec![
-        track(MediaKind::Video, video, Shape::Video { width: 320, height: 180, rotation: 90 }),
+        track(MediaKind::Video, video, Shape::Video { width: 320, height: 180, rotation: 90, pixel: None }),
         track(MediaKind::Audio, audio, Shape::Audio { sample_rate, channels: u16::from(channels % 9) }),
     ];
     let mut packets = Vec::new();

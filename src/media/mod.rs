@@ -31,6 +31,7 @@ pub mod error;
 pub mod pace;
 #[cfg(feature = "openh264")]
 pub mod picture;
+pub mod pixel;
 pub mod plan;
 pub mod prepare;
 pub mod probe;

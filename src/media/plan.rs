@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::Codec;
 use super::codec::audio::Undecodable;
 use super::demux::generated::FORMAT;
+use super::pixel::PixelAspect;
 
 pub(super) use self::planner::{Planner, Selection};
 pub use self::remedy::remedy;
@@ -29,6 +30,8 @@ pub(super) enum Obstacle {
     Peak { bps: u64 },
     /// After its first picture it has no other that a viewer could start with.
     IntraRefresh,
+    /// Receivers take all pixels for square.
+    Pixels(PixelAspect),
     /// A smaller picture was asked for.
     AskedSmaller { wanted: u32 },
     /// Fewer pictures were asked for.
@@ -50,6 +53,11 @@ impl Obstacle {
             Self::IntraRefresh => {
                 "is refreshed bit by bit instead of in keyframes, so nobody could start watching".to_owned()
             }
+            Self::Pixels(pixel) => {
+                format!(
+                    "has pixels of {pixel}, which viewers would see squeezed because a call knows square ones only"
+                )
+            }
             Self::AskedSmaller { wanted } => format!("is larger than {wanted}p, which was asked for"),
             Self::AskedSlower { fps } => format!("has more than the {fps} pictures per second asked for"),
         };
@@ -70,11 +78,15 @@ pub struct Plan {
     pub audio: TrackPlan,
     /// Its picture.
     pub video: TrackPlan,
+    /// Its pixels are known to be square.
+    pub(super) is_square: bool,
 }
 
 impl Plan {
     /// FFmpeg has made what is played, because of `why`.
     pub(super) fn convert(&mut self, why: &str) {
+        // What its pixels were before, nobody here has seen.
+        self.is_square = false;
         let reason = format!("FFmpeg converts it while it plays, because {why}.");
         for plan in [&mut self.audio, &mut self.video] {
             // Its pictures are copied, and its samples encoded.

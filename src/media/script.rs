@@ -119,7 +119,7 @@ pub(crate) fn h264_track(sps: &[u8]) -> Track {
         duration: None,
         language: None,
         config: annex_b(&[sps]),
-        shape: Shape::Video { width: 640, height: 368, rotation: 0 },
+        shape: Shape::Video { width: 640, height: 368, rotation: 0, pixel: None },
     }
 }
 

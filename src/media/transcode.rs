@@ -20,6 +20,7 @@ use tracing::{debug, trace};
 
 use super::codec::h264::coder::{CoderError, Decoder, Encoder, EncoderOptions};
 use super::picture::{Picture, Scaler, fit};
+use super::pixel::PixelAspect;
 use super::{Codec, Frame, MediaKind};
 use crate::time::MediaTime;
 
@@ -45,6 +46,8 @@ pub(super) struct Settings {
     pub(super) max_fps: Option<u32>,
     /// Pictures per second of the file, about.
     pub(super) fps: f32,
+    /// What pixels of the file are; those that are encoded are square.
+    pub(super) pixel: PixelAspect,
     /// Clockwise quarter turns that the viewer applies.
     pub(super) rotation: u8,
 }
@@ -370,7 +373,8 @@ impl Worker {
             self.shared.n_late.fetch_add(1, Ordering::Relaxed);
             return Ok(None);
         }
-        let size = fit((picture.width, picture.height), self.settings.height);
+        let squared = self.settings.pixel.squared((picture.width, picture.height));
+        let size = fit(squared, self.settings.height);
         let scaled = if size == (picture.width, picture.height) {
             None
         } else {

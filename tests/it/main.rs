@@ -32,6 +32,8 @@ mod negotiation;
 mod ntgcalls;
 #[cfg(all(feature = "emulator", feature = "openh264"))]
 mod pause;
+#[cfg(all(feature = "http", feature = "openh264"))]
+mod pixels;
 #[cfg(feature = "emulator")]
 mod publisher;
 #[cfg(feature = "emulator")]

@@ -93,7 +93,12 @@ impl Ivf {
             duration,
             language: None,
             config: Bytes::new(),
-            shape: Shape::Video { width: u16_at(12).into(), height: u16_at(14).into(), rotation: 0 },
+            shape: Shape::Video {
+                width: u16_at(12).into(),
+                height: u16_at(14).into(),
+                rotation: 0,
+                pixel: None,
+            },
         }];
         Ok(Self { reader, track, clock, begin, keys: Vec::new(), usual, ended: false })
     }
@@ -234,7 +239,7 @@ mod tests {
     #[test]
     fn frames_come_with_their_times_and_keys() {
         let mut ivf = open(file(9, 1000));
-        assert_eq!(ivf.tracks()[0].shape, Shape::Video { width: 320, height: 180, rotation: 0 });
+        assert_eq!(ivf.tracks()[0].shape, Shape::Video { width: 320, height: 180, rotation: 0, pixel: None });
         assert_eq!(ivf.tracks()[0].duration, None, "nine ticks or nine frames?");
         for n in 0..9 {
             let packet = ivf.next_packet().unwrap().unwrap();

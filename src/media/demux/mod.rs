@@ -7,6 +7,7 @@ use bytes::Bytes;
 use self::plain::Container;
 use self::reader::Reader;
 use self::sniff::Sniffed;
+use super::pixel::PixelAspect;
 use super::{Codec, MediaKind};
 use crate::time::MediaTime;
 
@@ -103,6 +104,8 @@ pub enum Shape {
         height: u32,
         /// Clockwise rotation that a player applies: 0, 90, 180 or 270 degrees.
         rotation: u16,
+        /// How wide a pixel is, where the container says that; the stream may say it otherwise.
+        pixel: Option<PixelAspect>,
     },
 }
 

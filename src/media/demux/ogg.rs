@@ -445,7 +445,7 @@ fn identify(packet: &Bytes) -> Option<Track> {
     } else if packet.starts_with(b"Speex   ") {
         (MediaKind::Audio, unknown("speex"), audio(number(36)?, number(48)? as u16))
     } else if packet.starts_with(b"\x80theora") {
-        let video = Shape::Video { width: 0, height: 0, rotation: 0 };
+        let video = Shape::Video { width: 0, height: 0, rotation: 0, pixel: None };
         (MediaKind::Video, unknown("theora"), video)
     } else {
         return None;

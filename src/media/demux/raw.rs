@@ -61,7 +61,7 @@ impl Raw {
             duration: None,
             language: None,
             config: config.to_annex_b(),
-            shape: Shape::Video { width: sps.width, height: sps.height, rotation: 0 },
+            shape: Shape::Video { width: sps.width, height: sps.height, rotation: 0, pixel: None },
         }];
         let converter = AnnexB::new(&config);
         Ok(Self { units, converter, track, rate, waiting, n_pictures: 0, keys: Vec::new(), ended: false })

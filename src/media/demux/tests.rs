@@ -374,7 +374,7 @@ fn tracks_are_described() {
     let [video, audio] = mp4.tracks() else { panic!("two tracks") };
     assert_eq!(mp4.format(), "mp4");
     assert_eq!((video.kind, &video.codec), (MediaKind::Video, &Codec::H264));
-    assert_eq!(video.shape, Shape::Video { width: 1280, height: 720, rotation: 0 });
+    assert_eq!(video.shape, Shape::Video { width: 1280, height: 720, rotation: 0, pixel: None });
     assert_eq!(
         (&audio.codec, &audio.shape),
         (&Codec::Aac, &Shape::Audio { sample_rate: 48_000, channels: 2 })

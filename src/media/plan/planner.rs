@@ -6,7 +6,8 @@ use super::{Obstacle, PictureOptions, Plan, PlanOptions, Refusal, TrackChoice, T
 use crate::media::codec::audio::AudioDecoder;
 use crate::media::codec::h264::{self, ReorderWatch, Reordering, Sps, nal_type, nal_units};
 use crate::media::codec::opus;
-use crate::media::demux::{Packet, Track};
+use crate::media::demux::{Packet, Shape, Track};
+use crate::media::pixel::PixelAspect;
 use crate::media::{Codec, MediaKind};
 use crate::time::MediaTime;
 
@@ -164,7 +165,7 @@ impl Planner {
 
     /// The plan from all that was seen.
     pub(in crate::media) fn decide(&self) -> Plan {
-        Plan { audio: self.decide_audio(), video: self.decide_video() }
+        Plan { audio: self.decide_audio(), video: self.decide_video(), is_square: self.pixel().is_square() }
     }
 
     /// The stream itself promises that its pictures are never reordered.
@@ -175,6 +176,16 @@ impl Planner {
     /// Pictures per second, about.
     pub(in crate::media) fn fps(&self) -> f32 {
         self.pictures.fps()
+    }
+
+    /// How wide the pixels are: by the container, as players have it, or else by the stream.
+    pub(in crate::media) fn pixel(&self) -> PixelAspect {
+        let told = self.selection.video.and_then(|track| match self.tracks[track].shape {
+            Shape::Video { pixel, .. } => pixel,
+            Shape::Audio { .. } => None,
+        });
+        let said = || self.pictures.sps.as_ref().and_then(|sps| sps.pixel);
+        told.or_else(said).unwrap_or(PixelAspect::SQUARE)
     }
 
     fn decide_audio(&self) -> TrackPlan {
@@ -259,7 +270,10 @@ impl Planner {
         };
         let obstacle = match &verdict {
             Ok(_) if codec != Codec::H264 => None,
-            Ok(_) => self.pictures.obstacle(self.options.pictures),
+            Ok(_) => {
+                let pixel = Some(self.pixel()).filter(|pixel| !pixel.is_square()).map(Obstacle::Pixels);
+                pixel.or_else(|| self.pictures.obstacle(self.options.pictures))
+            }
             Err(Refusal::BFrames) => Some(Obstacle::BFrames),
             Err(_) => None,
         };

@@ -12,8 +12,10 @@ pub fn remedy(input: &str, plan: &Plan) -> Option<String> {
         TrackPlan::Copy { .. } => Some("-c:v copy".to_owned()),
         // No file that is copied everywhere is copied here.
         TrackPlan::Refused { refusal: Refusal::NotTaken { .. }, .. } => return None,
-        TrackPlan::Refused { refusal, .. } => Some(encode_h264(matches!(refusal, Refusal::Interlaced))),
-        TrackPlan::Transcode { .. } => Some(encode_h264(false)),
+        TrackPlan::Refused { refusal, .. } => {
+            Some(encode_h264(matches!(refusal, Refusal::Interlaced), plan.is_square))
+        }
+        TrackPlan::Transcode { .. } => Some(encode_h264(false, plan.is_square)),
     };
     let audio = match &plan.audio {
         TrackPlan::Card { .. } | TrackPlan::None { .. } => None,
@@ -32,9 +34,17 @@ pub fn remedy(input: &str, plan: &Plan) -> Option<String> {
     Some(format!("ffmpeg -i {} {video} {audio} {}", shell_word(input), shell_word(&output)))
 }
 
+/// Makes pixels square.
+const SQUARE: &str = "scale=trunc(iw*sar/2)*2:trunc(ih/2)*2,setsar=1";
+
 /// The part of an `ffmpeg` command that encodes pictures which can be copied.
-fn encode_h264(interlaced: bool) -> String {
-    let filter = if interlaced { "-vf bwdif " } else { "" };
+fn encode_h264(interlaced: bool, is_square: bool) -> String {
+    let filter = match (interlaced, is_square) {
+        (false, true) => String::new(),
+        (true, true) => "-vf bwdif ".to_owned(),
+        (false, false) => format!("-vf '{SQUARE}' "),
+        (true, false) => format!("-vf 'bwdif,{SQUARE}' "),
+    };
     format!("{filter}-c:v libx264 -bf 0 -pix_fmt yuv420p -force_key_frames 'expr:gte(t,2*n_forced)'")
 }
 

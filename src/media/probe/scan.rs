@@ -113,7 +113,7 @@ impl Scan {
     pub(super) fn track(&self, track: &Track) -> TrackProbe {
         let seconds = self.length().as_secs_f64();
         let (width, height, rotation, sample_rate, channels) = match track.shape {
-            Shape::Video { width, height, rotation } => {
+            Shape::Video { width, height, rotation, .. } => {
                 (Some(width), Some(height), Some(rotation), None, None)
             }
             Shape::Audio { sample_rate, channels } => (None, None, None, Some(sample_rate), Some(channels)),

@@ -75,7 +75,8 @@ impl Reader {
         let pictures = match plan.video.played_track() {
             Some(index) => {
                 let (order_is_promised, fps) = (planner.order_is_promised(), planner.fps());
-                let setup = Setup { origin, options: options.plan.pictures, order_is_promised, fps };
+                let (options, pixel) = (options.plan.pictures, planner.pixel());
+                let setup = Setup { origin, options, order_is_promised, fps, pixel };
                 let mut pictures = Pictures::new(&demuxer.tracks()[index], setup);
                 if !plan.video.is_copy() {
                     start_transcoder(&mut pictures)?;

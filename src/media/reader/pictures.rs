@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use super::{PATIENCE, PATIENCE_BYTES};
 use crate::media::codec::h264::{self, ReorderWatch, Sps};
 use crate::media::demux::{Packet, Shape, Track};
+use crate::media::pixel::PixelAspect;
 use crate::media::plan::{Obstacle, PictureOptions, can_transcode};
 use crate::media::transcode::{TranscodeError, Transcoder};
 use crate::media::{Codec, Frame, MediaKind};
@@ -45,6 +46,8 @@ pub(super) struct Setup {
     /// Pictures per second, about.
     #[cfg_attr(not(feature = "openh264"), expect(dead_code, reason = "only a transcoder asks for it"))]
     pub(super) fps: f32,
+    /// What the pixels are.
+    pub(super) pixel: PixelAspect,
 }
 
 /// Access units waiting for their turn.
@@ -54,6 +57,8 @@ pub(super) struct Pictures {
     codec: Codec,
     /// Clockwise quarter turns for a player to apply.
     rotation: u8,
+    /// The container says what pixels are, whatever the stream says.
+    is_pixel_told: bool,
     watch: ReorderWatch,
     /// The last sequence parameter set.
     sps: Vec<u8>,
@@ -84,14 +89,15 @@ pub(super) struct Pictures {
 
 impl Pictures {
     pub(super) fn new(track: &Track, setup: Setup) -> Self {
-        let rotation = match track.shape {
-            Shape::Video { rotation, .. } => (rotation / 90 % 4) as u8,
-            Shape::Audio { .. } => 0,
+        let (rotation, is_pixel_told) = match track.shape {
+            Shape::Video { rotation, pixel, .. } => ((rotation / 90 % 4) as u8, pixel.is_some()),
+            Shape::Audio { .. } => (0, false),
         };
         Self {
             setup,
             codec: track.codec.clone(),
             rotation,
+            is_pixel_told,
             watch: ReorderWatch::new(),
             sps: Vec::new(),
             obstacle: None,
@@ -171,6 +177,9 @@ impl Pictures {
             return Some(Obstacle::IntraRefresh);
         }
         let options = self.setup.options;
+        if !self.setup.pixel.is_square() {
+            return Some(Obstacle::Pixels(self.setup.pixel));
+        }
         size.and_then(|size| options.obstacle_of(size)).or_else(|| self.peak_with(packet))
     }
 
@@ -185,6 +194,9 @@ impl Pictures {
         let sps = Sps::parse(set)?;
         if !is_first {
             self.setup.order_is_promised = sps.keeps_order();
+        }
+        if !self.is_pixel_told {
+            self.setup.pixel = sps.pixel.unwrap_or(PixelAspect::SQUARE);
         }
         Some((sps.width, sps.height))
     }
@@ -341,6 +353,7 @@ impl Pictures {
             bitrate_bps: options.bitrate_bps,
             max_fps: options.fps,
             fps: self.setup.fps,
+            pixel: self.setup.pixel,
             rotation: self.rotation,
         })?;
         // What lies before zero is there to be decoded only.

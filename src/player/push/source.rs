@@ -47,7 +47,7 @@ impl Source {
                 PictureCoding::Vp8 => Codec::Vp8,
                 PictureCoding::Vp9 => Codec::Vp9,
             };
-            let shape = Shape::Video { width: video.size.0, height: video.size.1, rotation: 0 };
+            let shape = Shape::Video { width: video.size.0, height: video.size.1, rotation: 0, pixel: None };
             (add(MediaKind::Video, codec, &[], shape), video)
         });
         let audio = frames.options.audio.map(|audio| {

@@ -1,11 +1,35 @@
 //! Sequence parameter set → what a stream promises (ITU-T H.264, 7.3.2.1 and annex E).
 
 use super::bits::Bits;
+use crate::media::pixel::PixelAspect;
 
 /// Profiles whose SPS carries chroma format, bit depth and scaling lists.
 const HIGH_PROFILES: [u8; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135];
 /// The longest edge of a picture in macroblocks: level 6.2 allows √(139 264 × 8), table A-1.
 const MAX_MACROBLOCKS: u32 = 1055;
+
+/// Sample aspect ratios by number, table E-1; the first is "unspecified".
+const ASPECTS: [(u32, u32); 17] = [
+    (0, 0),
+    (1, 1),
+    (12, 11),
+    (10, 11),
+    (16, 11),
+    (40, 33),
+    (24, 11),
+    (20, 11),
+    (32, 11),
+    (80, 33),
+    (18, 11),
+    (15, 11),
+    (64, 33),
+    (160, 99),
+    (4, 3),
+    (3, 2),
+    (2, 1),
+];
+/// The number behind which the ratio itself stands.
+const EXTENDED_ASPECT: usize = 255;
 
 /// What a sequence parameter set says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +52,8 @@ pub struct Sps {
     pub frame_mbs_only: bool,
     /// Seconds per frame as a fraction (numerator, denominator), where the VUI gives it.
     pub frame_duration: Option<(u32, u32)>,
+    /// How wide a pixel is, where the VUI gives it.
+    pub pixel: Option<PixelAspect>,
 }
 
 impl Sps {
@@ -94,6 +120,7 @@ impl Sps {
             max_num_reorder_frames: vui.max_num_reorder_frames,
             frame_mbs_only,
             frame_duration: vui.frame_duration,
+            pixel: vui.pixel,
         })
     }
 
@@ -132,6 +159,7 @@ impl Sps {
 struct Vui {
     max_num_reorder_frames: Option<u32>,
     frame_duration: Option<(u32, u32)>,
+    pixel: Option<PixelAspect>,
 }
 
 impl Vui {
@@ -143,8 +171,12 @@ impl Vui {
 
     /// `None` where the bits end; the fields found until then stay.
     fn fill(&mut self, bits: &mut Bits<'_>) -> Option<()> {
-        if bits.flag()? && bits.bits(8)? == 255 {
-            bits.bits(32)?;
+        if bits.flag()? {
+            let (width, height) = match bits.bits(8)? as usize {
+                EXTENDED_ASPECT => (bits.bits(16)?, bits.bits(16)?),
+                index => ASPECTS.get(index).copied().unwrap_or_default(),
+            };
+            self.pixel = PixelAspect::new(width, height);
         }
         if bits.flag()? {
             bits.flag()?;

@@ -52,7 +52,7 @@ pub fn open(spec: &Spec, bitrate_bps: Option<u32>) -> Result<Box<dyn Demuxer>, D
         Some(picture) => {
             let pictures = pictures::Pictures::new(*picture, bitrate_bps)?;
             let (width, height) = picture.size;
-            let shape = Shape::Video { width, height, rotation: 0 };
+            let shape = Shape::Video { width, height, rotation: 0, pixel: None };
             Some((add(MediaKind::Video, Codec::H264, pictures.config(), shape), pictures))
         }
         None => None,

@@ -47,7 +47,7 @@ mod pictures {
         for (rate, n_pictures) in [("30", 60), ("25", 50), ("30000/1001", 60), ("3", 6)] {
             let name = format!("test:320x180@{rate}?for=2s&only=picture");
             let (tracks, packets) = packets(&name);
-            assert_eq!(tracks[0].shape, Shape::Video { width: 320, height: 180, rotation: 0 });
+            assert_eq!(tracks[0].shape, Shape::Video { width: 320, height: 180, rotation: 0, pixel: None });
             assert_eq!(packets.len(), n_pictures, "{rate}");
             let keys: Vec<i64> = packets.iter().filter(|p| p.key).map(|p| p.pts.as_millis()).collect();
             let second = if rate == "30000/1001" { 1001 } else { 1000 };

@@ -24,7 +24,7 @@ fn secs(secs: i64) -> MediaTime {
 fn track(kind: MediaKind) -> Track {
     let (codec, shape) = match kind {
         MediaKind::Audio => (Codec::Opus, Shape::Audio { sample_rate: 48_000, channels: 2 }),
-        MediaKind::Video => (Codec::H264, Shape::Video { width: 16, height: 16, rotation: 0 }),
+        MediaKind::Video => (Codec::H264, Shape::Video { width: 16, height: 16, rotation: 0, pixel: None }),
     };
     Track { kind, codec, duration: Some(secs(3)), language: None, config: Bytes::new(), shape }
 }

@@ -10,6 +10,7 @@ use crate::media::codec::opus;
 use crate::media::codec::pcm::PcmLayout;
 use crate::media::demux::audio::{AacSound, PacketLength, stream_info, trims};
 use crate::media::demux::{Packet, Shape, Track, is_key};
+use crate::media::pixel::PixelAspect;
 use crate::media::{Codec, MediaKind};
 use crate::time::MediaTime;
 
@@ -23,6 +24,8 @@ const LANGUAGE: Id = 0x0022_b59c;
 const VIDEO: Id = 0xe0;
 const PIXEL_WIDTH: Id = 0xb0;
 const PIXEL_HEIGHT: Id = 0xba;
+const DISPLAY_WIDTH: Id = 0x54b0;
+const DISPLAY_HEIGHT: Id = 0x54ba;
 const AUDIO: Id = 0xe1;
 const SAMPLING_FREQUENCY: Id = 0xb5;
 const OUTPUT_SAMPLING_FREQUENCY: Id = 0x78b5;
@@ -251,7 +254,9 @@ impl MatroskaTrack {
             "V_MPEG4/ISO/AVC" => {
                 let avc = AvcConfig::parse(&track.config).ok()?;
                 if let Some(sps) = avc.first_sps() {
-                    track.shape = Shape::Video { width: sps.width, height: sps.height, rotation: 0 };
+                    if let Shape::Video { width, height, .. } = &mut track.shape {
+                        (*width, *height) = (sps.width, sps.height);
+                    }
                     self.grid = sps.frame_duration.map(Grid::new);
                 }
                 track.codec = Codec::H264;
@@ -332,6 +337,14 @@ fn pcm(codec_id: &str, entry: &Bytes) -> Option<PcmLayout> {
     PcmLayout::by_name(&name)
 }
 
+/// How wide a pixel is, from the size that is stored and the one that is to be shown; whatever unit
+/// that is in, its proportions count.
+fn pixel_aspect(stored: (u32, u32), shown: (u32, u32)) -> Option<PixelAspect> {
+    let times = |a: u32, b: u32| a.checked_mul(b);
+    let (width, height) = (times(shown.0, stored.1)?, times(shown.1, stored.0)?);
+    PixelAspect::new(width, height)
+}
+
 fn shape(kind: MediaKind, entry: &Bytes) -> Shape {
     match kind {
         MediaKind::Video => {
@@ -340,7 +353,9 @@ fn shape(kind: MediaKind, entry: &Bytes) -> Shape {
                 let pixels = child(&video, id).and_then(|value| unsigned(&value));
                 pixels.and_then(|pixels| u32::try_from(pixels).ok()).unwrap_or(0)
             };
-            Shape::Video { width: pixels(PIXEL_WIDTH), height: pixels(PIXEL_HEIGHT), rotation: 0 }
+            let (width, height) = (pixels(PIXEL_WIDTH), pixels(PIXEL_HEIGHT));
+            let shown = (pixels(DISPLAY_WIDTH), pixels(DISPLAY_HEIGHT));
+            Shape::Video { width, height, rotation: 0, pixel: pixel_aspect((width, height), shown) }
         }
         MediaKind::Audio => {
             let audio = child(entry, AUDIO).unwrap_or_default();

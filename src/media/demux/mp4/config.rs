@@ -7,6 +7,7 @@ use crate::media::codec::h264::{AnnexB, AvcConfig};
 use crate::media::codec::opus;
 use crate::media::demux::Shape;
 use crate::media::demux::audio::{AacSound, PacketLength, stream_info};
+use crate::media::pixel::PixelAspect;
 use crate::media::{Codec, MediaKind};
 
 /// What the description of one track's samples says.
@@ -51,7 +52,7 @@ impl SampleEntry {
         let mut this = Self {
             codec: Codec::Unknown(format.to_string()),
             config: Bytes::new(),
-            shape: Shape::Video { width, height, rotation: 0 },
+            shape: Shape::Video { width, height, rotation: 0, pixel: None },
             annexb: None,
             length: None,
             priming: 0,
@@ -63,12 +64,18 @@ impl SampleEntry {
                 this.config = avc.to_annex_b();
                 this.annexb = Some(AnnexB::new(&avc));
                 if let Some(sps) = avc.first_sps() {
-                    this.shape = Shape::Video { width: sps.width, height: sps.height, rotation: 0 };
+                    this.shape =
+                        Shape::Video { width: sps.width, height: sps.height, rotation: 0, pixel: None };
                 }
             }
             b"vp08" => this.codec = Codec::Vp8,
             b"vp09" => this.codec = Codec::Vp9,
             _ => {}
+        }
+        if let (Shape::Video { pixel, .. }, Some(pasp)) = (&mut this.shape, child(&boxes, b"pasp")) {
+            let mut fields = Fields(&pasp);
+            *pixel =
+                fields.u32().zip(fields.u32()).and_then(|(width, height)| PixelAspect::new(width, height));
         }
         Some(this)
     }
