@@ -426,6 +426,69 @@ mod program {
         panic!("{what} within 10 s");
     }
 
+    fn telecast(args: &[&str], stdin: Stdio) -> (Option<i32>, String, String) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_telecast"));
+        let done = command.args(args).stdin(stdin).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (done.status.code(), text(done.stdout), text(done.stderr))
+    }
+
+    #[test]
+    fn of_a_playlist_every_entry_is_probed_in_a_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = dir.path().join("songs.m3u");
+        let names = [clip("clip.mkv"), clip("music.mp3"), dir.path().join("gone.mp3")];
+        let lines = names.each_ref().map(|name| name.display().to_string());
+        std::fs::write(&list, format!("#EXTM3U\n{}\n", lines.join("\n"))).unwrap();
+        let list = list.to_str().unwrap();
+        let (code, out, err) = telecast(&["probe", list], Stdio::null());
+        let expected = format!(
+            "{}: matroska, 20.0 s; picture copy, sound copy\n{}: mp3, 16.0 s; picture none, sound transcode: mp3\n",
+            lines[0], lines[1]
+        );
+        assert_eq!((code, &*out), (Some(7), &*expected), "{err}");
+        assert!(
+            err.contains("there is no file") && err.contains("1 are right as they are, 1 would gain"),
+            "{err}"
+        );
+        let (code, out, _) = telecast(&["probe", "--json", list], Stdio::null());
+        let objects: Vec<serde_json::Value> =
+            out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((code, objects.len()), (Some(7), 3));
+        for (object, name) in objects.iter().zip(&lines) {
+            assert_eq!(object["file"], **name);
+        }
+        assert_eq!(objects[1]["plan"]["audio"]["plan"], "transcode: mp3");
+        assert!(objects[2]["error"].as_str().unwrap().contains("there is no file"), "{}", objects[2]);
+    }
+
+    #[test]
+    fn an_avi_through_a_pipe_is_refused_with_a_way_out_that_works() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = avi(dir.path());
+        let open = || Stdio::from(std::fs::File::open(&path).unwrap());
+        let way_out = "ffmpeg -i - -c:v libx264 -bf 0 -pix_fmt yuv420p -c:a libopus -f matroska -";
+        for args in [&["probe", "-"][..], &["demo", "--headless", "--for", "4s", "-"]] {
+            let (code, _, err) = telecast(args, open());
+            assert_eq!(code, Some(7), "{args:?}: {err}");
+            assert!(err.contains("save it as a file") && err.contains(way_out), "{args:?}: {err}");
+        }
+        let mut words = way_out.split(' ');
+        let mut ffmpeg = Command::new(words.next().unwrap())
+            .args(["-v", "error"])
+            .args(words)
+            .stdin(open())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (code, out, err) = telecast(&["probe", "--json", "-"], ffmpeg.stdout.take().unwrap().into());
+        assert!(ffmpeg.wait().unwrap().success());
+        let probe: serde_json::Value =
+            serde_json::from_str(&out).unwrap_or_else(|_| panic!("{code:?} {err}"));
+        assert_eq!(probe["plan"]["video"]["plan"], "copy");
+        assert_eq!(probe["plan"]["audio"]["plan"], "copy");
+    }
+
     #[test]
     fn ffmpeg_does_not_outlive_a_program_that_was_killed() {
         let dir = tempfile::tempdir().unwrap();

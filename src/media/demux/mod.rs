@@ -257,6 +257,16 @@ pub enum DemuxError {
         /// What the first bytes look like.
         found: String,
     },
+    /// The same through standard input, which FFmpeg is not given.
+    #[error(
+        "telecast reads {found} only with the help of ffmpeg, and then from a file or an address, not from standard \
+         input; save it as a file and play that, or convert it on the way: `ffmpeg -i - -c:v libx264 -bf 0 -pix_fmt \
+         yuv420p -c:a libopus -f matroska -` before telecast"
+    )]
+    ForeignPipe {
+        /// What the first bytes look like.
+        found: String,
+    },
     /// FFmpeg is needed and not there.
     #[error(
         "{input} plays only with the help of ffmpeg, which is not installed; install the package `ffmpeg` (`apt-get install ffmpeg`)"
@@ -304,6 +314,14 @@ pub enum DemuxError {
 }
 
 impl DemuxError {
+    /// The same about standard input, where that makes a difference.
+    pub(in crate::media) fn of_stdin(self) -> Self {
+        match self {
+            Self::Foreign { found } => Self::ForeignPipe { found },
+            other => other,
+        }
+    }
+
     /// Only FFmpeg reads it, and it names other files.
     pub(in crate::media) fn is_playlist(&self) -> bool {
         matches!(self, Self::Foreign { found } if found == sniff::PLAYLIST)

@@ -1,10 +1,12 @@
 //! A plan → the command that makes a file which is copied.
 
+use crate::media::source::STDIN;
+
 use super::{Plan, Refusal, TrackPlan};
 
 /// The `ffmpeg` command that writes a copy of `input` which is copied from then on.
 ///
-/// Keyframes every two seconds, so that nobody waits long for a picture. `None` when there is
+/// What comes through a pipe is converted on the way. Keyframes every two seconds, so that nobody waits long for a picture. `None` when there is
 /// nothing in the file to keep, or a chat takes no H.264.
 pub fn remedy(input: &str, plan: &Plan) -> Option<String> {
     let video = match &plan.video {
@@ -22,15 +24,18 @@ pub fn remedy(input: &str, plan: &Plan) -> Option<String> {
         TrackPlan::Copy { .. } => Some("-c:a copy"),
         TrackPlan::Transcode { .. } | TrackPlan::Refused { .. } => Some("-c:a libopus -b:a 128k -ac 2"),
     };
-    let extension = match (&video, audio) {
+    let (extension, piped) = match (&video, audio) {
         (None, None) => return None,
-        (Some(_), _) => "mp4",
-        (None, Some(_)) => "ogg",
+        (Some(_), _) => ("mp4", "matroska"),
+        (None, Some(_)) => ("ogg", "ogg"),
     };
     let stem = input.rsplit_once('.').filter(|(stem, tail)| !stem.is_empty() && !tail.contains('/'));
     let output = format!("{}-telecast.{extension}", stem.map_or(input, |(stem, _)| stem));
     let video = video.as_deref().unwrap_or("-vn");
     let audio = audio.unwrap_or("-an");
+    if input == STDIN {
+        return Some(format!("ffmpeg -i - {video} {audio} -f {piped} -"));
+    }
     Some(format!("ffmpeg -i {} {video} {audio} {}", shell_word(input), shell_word(&output)))
 }
 

@@ -277,6 +277,7 @@ impl Probe {
             Err(MediaError::Demux(why @ DemuxError::Foreign { .. })) if !source::is_stdin(path) => {
                 why.to_string()
             }
+            Err(MediaError::Demux(error)) if source::is_stdin(path) => return Err(error.of_stdin().into()),
             other => return other,
         };
         let opening = Opening::of(path, source);

@@ -6,6 +6,13 @@ use super::{PictureProbe, Probe, TrackPlanProbe, TrackProbe, seconds};
 use crate::time::MediaTime;
 
 impl Probe {
+    /// The findings in one line, for one of many.
+    pub fn verdict(&self) -> String {
+        let length = seconds(MediaTime::from_millis(self.duration_ms));
+        let (video, audio) = (&self.plan.video.plan, &self.plan.audio.plan);
+        format!("{}: {}, {length}; picture {video}, sound {audio}", self.file, self.format)
+    }
+
     /// Writes the findings for people: what it is, how it plays and why, what a viewer notices,
     /// what to do about it.
     ///

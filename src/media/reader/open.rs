@@ -71,7 +71,10 @@ fn find(path: &Path, options: &ReaderOptions, sketch: &mut Option<Sketch>) -> Re
         })
     };
     if source::is_stdin(path) {
-        return read(&as_it_is);
+        return read(&as_it_is).map_err(|error| match error {
+            MediaError::Demux(error) => error.of_stdin().into(),
+            other => other,
+        });
     }
     match read(options) {
         Err(error) if needs_ffmpeg(&error) => match convert(path, options, &error, live.get()) {

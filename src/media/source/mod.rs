@@ -21,7 +21,7 @@ mod stdin;
 pub mod stream;
 
 /// The name of standard input.
-const STDIN: &str = "-";
+pub(super) const STDIN: &str = "-";
 
 /// Schemes of addresses that are live. FFmpeg reads them.
 const LIVE_SCHEMES: &[&str] = &["rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "udp"];
