@@ -5,6 +5,7 @@ mod batch;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
@@ -13,7 +14,7 @@ use super::say;
 use crate::media::prepare::{self, Options, PrepareError, Prepared};
 use bar::Bar;
 
-/// Write a file that plays without any work: H.264 with a keyframe every two seconds, Opus at
+/// Write a file that plays without any work: H.264 with a keyframe every second or two, Opus at
 /// -16 LUFS, the index in front. What is right already is copied.
 ///
 /// A folder becomes a folder: every medium in it is written under its own name, what is there
@@ -22,6 +23,7 @@ use bar::Bar;
 #[command(after_help = "\
 Examples:
   telecast prepare film.avi film.mp4
+  telecast prepare --height 480 --keyframes 1s film.mkv small.mp4
   telecast prepare --json talk.mov talk.mkv
   telecast prepare films/ ready/     and after an interruption the same again")]
 pub(super) struct PrepareArgs {
@@ -35,9 +37,38 @@ pub(super) struct PrepareArgs {
     #[arg(long, value_enum, default_value = "mp4", value_name = "FORMAT")]
     to: Container,
 
+    /// Height at most, as in 480p: larger pictures are made smaller, none becomes larger; without it,
+    /// what has to be encoded becomes 720p, and what is right already is copied up to 1080p
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(16..=2160))]
+    height: Option<u32>,
+
+    /// How often there is a keyframe, which is how long somebody who joins waits for a picture at most
+    #[arg(long, value_enum, default_value = "2s", value_name = "DURATION")]
+    keyframes: Keyframes,
+
     /// JSON instead of text: one object, for a folder one for each file
     #[arg(long)]
     json: bool,
+}
+
+impl PrepareArgs {
+    fn options(&self) -> Options {
+        let key_every = match self.keyframes {
+            Keyframes::EverySecond => Duration::from_secs(1),
+            Keyframes::EveryTwo => Duration::from_secs(2),
+        };
+        Options { height: self.height, key_every, ..Options::default() }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Keyframes {
+    /// Sooner a picture, for some more bytes
+    #[value(name = "1s")]
+    EverySecond,
+    /// What most people do not notice
+    #[value(name = "2s")]
+    EveryTwo,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -62,7 +93,7 @@ pub(super) fn run(args: &PrepareArgs) -> anyhow::Result<Exit> {
         return batch::run(args);
     }
     let mut bar = Bar::new(String::new());
-    let prepared = prepare::prepare(&args.input, &args.output, Options::default(), |at, total| {
+    let prepared = prepare::prepare(&args.input, &args.output, args.options(), |at, total| {
         bar.show(at, total);
         ControlFlow::Continue(())
     });

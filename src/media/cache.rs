@@ -173,7 +173,7 @@ fn prepare_into(
     if prepared.exists() || is_ending() || !prepare::needs_it(source)? {
         return Ok(None);
     }
-    let options = Options { beside: true, as_loud: true };
+    let options = Options { beside: true, as_loud: true, ..Options::default() };
     let go_on = |_, _| if is_ending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
     prepare::prepare(source, prepared, options, go_on).map(Some)
 }

@@ -1,7 +1,7 @@
 //! A source → a file that is copied into calls for ever after.
 //!
-//! H.264 constrained baseline without B-frames, a keyframe every two seconds, 720p at most; Opus
-//! in packets of 20 ms, stereo, at −16 LUFS; the index in front. What is right already is copied.
+//! H.264 constrained baseline without B-frames, a keyframe every two seconds, encoded at 720p at most
+//! unless something else is asked for; Opus in packets of 20 ms, stereo, at −16 LUFS; the index in front. What is right already is copied.
 //! FFmpeg encodes the pictures and writes the file.
 
 use std::ffi::OsString;
@@ -9,6 +9,7 @@ use std::io::{self, BufRead, BufReader};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use ebur128::{EbuR128, Mode};
 use serde::Serialize;
@@ -28,8 +29,8 @@ const HIGHEST_PEAK_DB: f64 = -1.0;
 const INAUDIBLE_DB: f64 = 0.5;
 /// What is taken for silence, which has no loudness.
 const SILENCE_LUFS: f64 = -60.0;
-/// The longest wait for a keyframe of a picture that is copied.
-const LONGEST_WAIT_MS: i64 = 2_100;
+/// So much more than asked for may pass between two keyframes of a picture that is copied.
+const LATE_KEY: Duration = Duration::from_millis(100);
 
 /// What became of a source.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -94,12 +95,23 @@ pub enum PrepareError {
 }
 
 /// How a file is prepared.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
+    /// The shorter edge of pictures at most; none becomes larger. `None` copies what a call would
+    /// copy, and encodes at [`ENCODED_HEIGHT`](crate::media::plan::ENCODED_HEIGHT).
+    pub height: Option<u32>,
+    /// How long somebody who joins waits for a picture at most.
+    pub key_every: Duration,
     /// It takes one core only, because something plays meanwhile.
     pub beside: bool,
     /// The sound stays as loud as it is.
     pub as_loud: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { height: None, key_every: foreign::KEY_EVERY, beside: false, as_loud: false }
+    }
 }
 
 /// Writes `output` from `input`. It appears whole or not at all. `progress` is told how far
@@ -119,7 +131,9 @@ pub fn prepare(
         Some("mkv") => "matroska",
         _ => return Err(PrepareError::Container { path: output.to_path_buf() }),
     };
-    let reader = Reader::open(input, ReaderOptions::default())?;
+    let pictures = PictureOptions { height: options.height, ..PictureOptions::USUAL };
+    let wanted = PlanOptions { pictures, ..PlanOptions::default() };
+    let reader = Reader::open(input, ReaderOptions { plan: wanted, ..ReaderOptions::default() })?;
     let (plan, duration) = (reader.plan().clone(), reader.duration());
     drop(reader);
     let (has_video, has_audio) = (plan.video.played_track().is_some(), plan.audio.played_track().is_some());
@@ -130,7 +144,7 @@ pub fn prepare(
     };
     // VP8 and VP9 are copied into some calls only, H.264 into all.
     let is_h264 = matches!(&plan.video, TrackPlan::Copy { codec: Codec::H264, .. });
-    let copy_video = is_h264 && has_short_waits(input);
+    let copy_video = is_h264 && has_short_waits(input, options.key_every);
     let copy_audio = plan.audio.is_copy() && gain_db == 0.0;
     let words = |there: bool, copied: bool| match (there, copied) {
         (false, _) => "none",
@@ -149,7 +163,7 @@ pub fn prepare(
         if copy_video {
             command.args(["-c:v", "copy"]);
         } else {
-            command.args(foreign::pictures(&PictureOptions::USUAL));
+            command.args(foreign::pictures(&pictures, options.key_every));
         }
     }
     if has_audio {
@@ -253,10 +267,13 @@ pub(super) fn needs_it(input: &Path) -> Result<bool, PrepareError> {
     let plan = reader.plan();
     let is_right = |plan: &TrackPlan| plan.is_copy() || plan.played_track().is_none();
     let has_picture = plan.video.played_track().is_some();
-    Ok(!is_right(&plan.audio) || !is_right(&plan.video) || (has_picture && !has_short_waits(input)))
+    Ok(!is_right(&plan.audio)
+        || !is_right(&plan.video)
+        || (has_picture && !has_short_waits(input, foreign::KEY_EVERY)))
 }
 
-fn has_short_waits(input: &Path) -> bool {
+fn has_short_waits(input: &Path, key_every: Duration) -> bool {
+    let longest_ms = MediaTime::from_duration(key_every + LATE_KEY).as_millis();
     let probe = Probe::of(input).ok();
-    probe.and_then(|probe| probe.pictures).is_some_and(|pictures| pictures.gop_max_ms <= LONGEST_WAIT_MS)
+    probe.and_then(|probe| probe.pictures).is_some_and(|pictures| pictures.gop_max_ms <= longest_ms)
 }

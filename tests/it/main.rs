@@ -34,6 +34,8 @@ mod ntgcalls;
 mod pause;
 #[cfg(all(feature = "http", feature = "openh264"))]
 mod pixels;
+#[cfg(feature = "cli")]
+mod prepare;
 #[cfg(feature = "emulator")]
 mod publisher;
 #[cfg(feature = "emulator")]

@@ -12,7 +12,7 @@ use super::bar::Bar;
 use super::{Container, PrepareArgs, as_media, describe};
 use crate::cli::exit::{self, Because, Exit};
 use crate::cli::say;
-use crate::media::prepare::{self, Options, PrepareError};
+use crate::media::prepare::{self, PrepareError};
 use crate::media::source::list;
 
 /// One file of the folder and what becomes of it.
@@ -36,7 +36,7 @@ pub(super) fn run(args: &PrepareArgs) -> anyhow::Result<Exit> {
         if let Some(folder) = job.output.parent() {
             fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         }
-        let prepared = prepare::prepare(&job.input, &job.output, Options::default(), |at, total| {
+        let prepared = prepare::prepare(&job.input, &job.output, args.options(), |at, total| {
             bar.show(at, total);
             ControlFlow::Continue(())
         });

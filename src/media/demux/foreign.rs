@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 pub use self::encoding::Encoded;
-pub(in crate::media) use self::encoding::{pictures, sound};
+pub(in crate::media) use self::encoding::{KEY_EVERY, pictures, sound};
 use self::pipe::{Output, Running};
 use super::{DemuxError, Demuxer, Packet, Track};
 use crate::media::child::{Child, End};
@@ -185,7 +185,7 @@ fn arguments(wanted: &Wanted, from: MediaTime) -> Vec<OsString> {
     let mut add = |words: &[&str]| all.extend(words.iter().map(OsString::from));
     if wanted.video {
         add(&["-map", &stream("V", wanted.video_track)]);
-        for word in pictures(&wanted.pictures) {
+        for word in pictures(&wanted.pictures, KEY_EVERY) {
             add(&[&word]);
         }
     }

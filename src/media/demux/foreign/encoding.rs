@@ -1,23 +1,15 @@
 //! What is wanted of pictures and sound → FFmpeg's arguments, for what is copied from then on.
 
+use std::time::Duration;
+
 use crate::media::codec::opus::{EXPECTED_LOSS, EncoderOptions, Preset};
 use crate::media::plan::{ENCODED_HEIGHT, PictureOptions};
 
 /// What receivers in a call decode everywhere.
-const H264: &[&str] = &[
-    "-c:v",
-    "libx264",
-    "-profile:v",
-    "baseline",
-    "-preset",
-    "veryfast",
-    "-tune",
-    "zerolatency",
-    "-bf",
-    "0",
-    "-force_key_frames",
-    "expr:gte(t,n_forced*2)",
-];
+const H264: &[&str] =
+    &["-c:v", "libx264", "-profile:v", "baseline", "-preset", "veryfast", "-tune", "zerolatency", "-bf", "0"];
+/// How often H.264 has a keyframe, where nothing else is asked for.
+pub(in crate::media) const KEY_EVERY: Duration = Duration::from_secs(2);
 /// How good each picture may be, where no bitrate is asked for.
 const H264_QUALITY: &[&str] = &["-crf", "23"];
 /// For chats that take no H.264. Nothing is held back or hidden: each picture comes out as one
@@ -64,9 +56,9 @@ pub enum Encoded {
     Vp8,
 }
 
-/// FFmpeg's arguments for pictures: of a size that one core encodes in time, unless another is asked
+/// FFmpeg's arguments for pictures, in H.264 with a keyframe every `key_every`: of a size that one core encodes in time, unless another is asked
 /// for. Fields, where there are any, become frames, and pixels square: receivers know no others.
-pub(in crate::media) fn pictures(wanted: &PictureOptions) -> Vec<String> {
+pub(in crate::media) fn pictures(wanted: &PictureOptions, key_every: Duration) -> Vec<String> {
     let height = wanted.height.unwrap_or(ENCODED_HEIGHT);
     // The shorter edge, and both of them even.
     let shorter = |edge: &str| format!("trunc(min({height},{edge})/2)*2");
@@ -86,9 +78,11 @@ pub(in crate::media) fn pictures(wanted: &PictureOptions) -> Vec<String> {
     );
     let most = if height > ENCODED_HEIGHT { LARGE_BPS } else { USUAL_BPS };
     let bps = wanted.bitrate_bps.unwrap_or(most).to_string();
+    let keys = format!("expr:gte(t,n_forced*{})", key_every.as_secs_f64());
+    let h264 = [H264, &["-force_key_frames", &keys]].concat();
     let (codec, rate): (_, &[&str]) = match (wanted.codecs.encoded(), wanted.bitrate_bps) {
-        (Encoded::H264, None) => (H264, H264_QUALITY),
-        (Encoded::H264, Some(_)) => (H264, &["-b:v", &bps]),
+        (Encoded::H264, None) => (&*h264, H264_QUALITY),
+        (Encoded::H264, Some(_)) => (&*h264, &["-b:v", &bps]),
         (Encoded::Vp8, _) => (VP8, &["-b:v", &bps]),
     };
     // Each at its own time, which is otherwise rounded to a whole number of pictures at the usual
@@ -121,7 +115,7 @@ mod tests {
 
     #[test]
     fn pictures_become_what_is_asked_for() {
-        let usual = pictures(&PictureOptions::default());
+        let usual = pictures(&PictureOptions::default(), KEY_EVERY);
         assert!(after(&usual, "-vf").unwrap().contains("min(720,ih)"));
         assert_eq!(after(&usual, "-crf").as_deref(), Some("23"));
         assert_eq!((after(&usual, "-maxrate"), after(&usual, "-b:v")), (Some("2500000".into()), None));
@@ -131,14 +125,16 @@ mod tests {
             bitrate_bps: Some(400_000),
             ..PictureOptions::default()
         };
-        let words = pictures(&asked);
+        let words = pictures(&asked, Duration::from_secs(1));
         assert!(after(&words, "-vf").unwrap().contains("min(360,iw)"));
         assert!(after(&words, "-vf").unwrap().contains("gte(t-prev_selected_t,.95/15)"));
         assert_eq!((after(&words, "-b:v"), after(&words, "-crf")), (Some("400000".into()), None));
-        let large = pictures(&PictureOptions { height: Some(1080), ..PictureOptions::default() });
+        assert_eq!(after(&usual, "-force_key_frames").as_deref(), Some("expr:gte(t,n_forced*2)"));
+        assert_eq!(after(&words, "-force_key_frames").as_deref(), Some("expr:gte(t,n_forced*1)"));
+        let large = pictures(&PictureOptions { height: Some(1080), ..PictureOptions::default() }, KEY_EVERY);
         assert_eq!(after(&large, "-maxrate").as_deref(), Some("4000000"));
         let vp8 = VideoCodecs { h264: false, vp8: true, vp9: false };
-        let words = pictures(&PictureOptions { codecs: vp8, ..PictureOptions::default() });
+        let words = pictures(&PictureOptions { codecs: vp8, ..PictureOptions::default() }, KEY_EVERY);
         assert_eq!(
             (after(&words, "-c:v"), after(&words, "-b:v")),
             (Some("libvpx".into()), Some("2500000".into()))
