@@ -97,9 +97,19 @@ impl Codec {
         }
     }
 
-    /// A codec of pictures as people write it: `H.264`, `VP8`, `VP9`.
+    /// A codec of pictures as people write it: `H.264`, `VP8`, `VP9`, `HEVC`; what has no such name here
+    /// is called as the container does it.
     pub fn spelled(&self) -> String {
-        if *self == Self::H264 { "H.264".to_owned() } else { self.name().to_uppercase() }
+        let name = match self {
+            Self::H264 => "H.264",
+            Self::Unknown(name) => match name.as_str() {
+                "hev1" | "hvc1" | "V_MPEGH/ISO/HEVC" => "HEVC",
+                "av01" | "V_AV1" => "AV1",
+                other => other,
+            },
+            known => return known.name().to_uppercase(),
+        };
+        name.to_owned()
     }
 }
 

@@ -463,6 +463,34 @@ mod program {
     }
 
     #[test]
+    fn hevc_and_surround_inside_an_mp4_are_told_in_words() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("film.mp4");
+        let picture = ["-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25:duration=2"];
+        let sound = ["-f", "lavfi", "-i", "aevalsrc=0.2*sin(440*2*PI*t)|0|0|0|0|0:c=5.1:s=48000:d=2"];
+        let codecs =
+            ["-c:v", "libx265", "-x265-params", "log-level=none", "-pix_fmt", "yuv420p", "-c:a", "aac"];
+        ffmpeg(&[&picture[..], &sound, &codecs].concat(), &path);
+        let (code, out, err) = telecast(&["probe", path.to_str().unwrap()], Stdio::null());
+        assert_eq!(code, Some(0), "{err}");
+        for words in [
+            "1 video hev1, 320×240, 2.0 s\n",
+            "2 audio aac, 48000 Hz, 6 channels, 2.0 s, ",
+            "The picture is HEVC; telecast sends H.264, VP8 and VP9.",
+            "The sound has 6 channels, which telecast cannot mix down for this codec.",
+            "CPU     most: ffmpeg decodes and encodes everything while it plays",
+            "where ffmpeg is installed, that converts it while it plays.",
+            "-c:v libx264 -bf 0 -pix_fmt yuv420p",
+            "-c:a libopus -b:a 128k -ac 2",
+        ] {
+            assert!(out.contains(words), "`{words}` is missing in:\n{out}");
+        }
+        let mut reader = Reader::open(&path, ReaderOptions::default()).unwrap();
+        assert_eq!(reader.plan().video.to_string(), "transcode: ffmpeg", "and so it plays");
+        assert_eq!(frames(&mut reader).iter().filter(|(kind, ..)| *kind == MediaKind::Video).count(), 50);
+    }
+
+    #[test]
     fn an_avi_through_a_pipe_is_refused_with_a_way_out_that_works() {
         let dir = tempfile::tempdir().unwrap();
         let path = avi(dir.path());

@@ -266,7 +266,7 @@ impl Planner {
             }
             Codec::H264 => self.pictures.verdict(),
             Codec::Vp8 | Codec::Vp9 => self.pictures.vpx_verdict(&codec),
-            ref other => Err(Refusal::VideoCodec { codec: other.name().to_owned() }),
+            ref other => Err(Refusal::VideoCodec { codec: other.spelled() }),
         };
         let obstacle = match &verdict {
             Ok(_) if codec != Codec::H264 => None,

@@ -121,7 +121,7 @@ pub struct TrackProbe {
     pub height: Option<u32>,
     /// Clockwise, in degrees.
     pub rotation: Option<u16>,
-    /// Pictures per second on average.
+    /// Pictures per second on average; `null` of a codec that is not read here.
     pub fps: Option<f64>,
     /// Samples per second.
     pub sample_rate: Option<u32>,

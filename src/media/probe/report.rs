@@ -88,7 +88,9 @@ fn describe(track: &TrackProbe) -> String {
     }));
     parts.extend(track.language.clone());
     parts.push(seconds(MediaTime::from_millis(track.duration_ms)));
-    parts.push(format!("{} (peak {})", bitrate(track.bitrate_bps), bitrate(track.peak_bps)));
+    if track.n_packets > 0 {
+        parts.push(format!("{} (peak {})", bitrate(track.bitrate_bps), bitrate(track.peak_bps)));
+    }
     parts.join(", ")
 }
 

@@ -126,7 +126,11 @@ impl Scan {
             profile: (track.codec == Codec::H264).then(|| profile_of(&track.config)).flatten(),
             language: track.language.clone(),
             start_ms: self.start.unwrap_or_default().as_millis(),
-            duration_ms: self.length().as_millis(),
+            // Packets of codecs that nobody here knows are not read.
+            duration_ms: self
+                .start
+                .map_or_else(|| track.duration.unwrap_or_default(), |_| self.length())
+                .as_millis(),
             n_packets: self.n_packets,
             bitrate_bps,
             // The average is over what is heard, which is less than what is sent where sound is
@@ -135,7 +139,8 @@ impl Scan {
             width,
             height,
             rotation,
-            fps: is_video.then(|| (per_second(self.n_packets as f64, seconds) * 1000.0).round() / 1000.0),
+            fps: (is_video && self.n_packets > 0)
+                .then(|| (per_second(self.n_packets as f64, seconds) * 1000.0).round() / 1000.0),
             sample_rate,
             channels,
         }
