@@ -15,19 +15,24 @@
 mod edits;
 mod incoming;
 mod pictures;
+mod tries;
+mod words;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::JoinOptions;
-use super::error::{ConnectStage, JoinError, LeftReason};
-use super::params::{RemoteParams, Setup};
+use super::error::{JoinError, LeftReason};
+use super::params::Setup;
 use super::signaling::{Join, Method, Request, RequestId, SignalingError};
 use crate::media::MediaKind;
 use crate::player::ItemId;
 use crate::secret::Secret;
 
 pub use edits::Property;
+pub use words::CallStatus;
+
+pub(super) use words::{Notice, Output, Transport};
 
 use edits::Edits;
 use pictures::Pictures;
@@ -45,14 +50,6 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const MAX_ATTEMPTS: u32 = 4;
 /// ICE may come back by itself for this long before everything is built anew.
 const DISCONNECTED_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause before the n-th try of a reconnection: n times this …
-const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
-/// … but not more than this. Every try costs a join request, which Telegram limits.
-const MAX_RECONNECT_PAUSE: Duration = Duration::from_secs(15);
-/// A transport that was up for this long was good: when it is lost, the next try comes at once. One
-/// that does not last is built anew after longer and longer pauses, or a network that comes and
-/// goes, or a server that throws us out, would cost a join every moment.
-const STABLE_AFTER: Duration = Duration::from_secs(30);
 /// Whoever has sent nothing for this long has nothing that could be confirmed: being connected is
 /// all there is to it.
 pub(super) const SILENCE: Duration = Duration::from_secs(1);
@@ -65,102 +62,6 @@ const CHECK_INTERVAL_DISCONNECTED: Duration = Duration::from_secs(4);
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(300);
 /// Own SSRCs, and the server's ICE user names, of the past that are remembered.
 const MAX_PAST: usize = 16;
-
-/// Where a call stands.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum CallStatus {
-    /// The join request is out.
-    Joining,
-    /// The server has answered; ICE and DTLS are under way.
-    Connecting,
-    /// The transport is up and media is being sent.
-    Connected,
-    /// The server has confirmed that it receives us, or there is nothing yet that it could receive.
-    Joined,
-    /// The transport was lost; a new one is being made.
-    Reconnecting,
-    /// Over.
-    Left(LeftReason),
-}
-
-impl CallStatus {
-    /// One word, as the stdio interface has it.
-    pub const fn word(&self) -> &'static str {
-        match self {
-            Self::Joining => "joining",
-            Self::Connecting => "connecting",
-            Self::Connected => "connected",
-            Self::Joined => "joined",
-            Self::Reconnecting => "reconnecting",
-            Self::Left(_) => "left",
-        }
-    }
-}
-
-/// What the machine wants done.
-#[derive(Debug)]
-pub(super) enum Output {
-    /// Send this to the signaling side.
-    Request(Request),
-    /// Build a new peer in this role; then call [`State::handle_offer`].
-    NewPeer {
-        /// Which try it is for.
-        attempt: u32,
-        /// Its DTLS role.
-        setup: Setup,
-    },
-    /// Give the peer of this attempt the server's parameters.
-    Answer {
-        /// The try that it answers.
-        attempt: u32,
-        /// The server's side.
-        remote: Box<RemoteParams>,
-    },
-    /// The peer is of no use any more.
-    DropPeer,
-    /// The status has changed.
-    Status(CallStatus),
-    /// Tell the user.
-    Notice(Notice),
-}
-
-/// What the user should know besides the status.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Notice {
-    /// Telegram asked us to wait before the next join.
-    FloodWait(Duration),
-    /// The video chat has not begun; this is the Unix time of its start.
-    Waiting(i64),
-    /// An admin has muted us, or allowed us to speak again.
-    MutedByAdmin(bool),
-    /// No more cameras are allowed now; so many may be on at once.
-    CameraNotAllowed(Option<u32>),
-    /// Telegram will not have it that others see us so.
-    EditRefused(Property, SignalingError),
-    /// A try failed and another one follows.
-    Retrying {
-        /// The number of the next try.
-        attempt: u32,
-        /// Why.
-        why: String,
-    },
-}
-
-/// What the machine must know of the peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Transport {
-    /// ICE has a pair.
-    IceConnected,
-    /// ICE gets no answers.
-    IceDisconnected,
-    /// DTLS is done.
-    Connected,
-    /// Gone for good.
-    Failed,
-    /// Somebody else than announced is at the other end.
-    WrongCertificate,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -526,99 +427,6 @@ impl State {
             && !std::mem::replace(&mut self.camera.is_told, true)
         {
             self.outputs.push_back(Output::Notice(Notice::CameraNotAllowed(self.camera.limit)));
-        }
-    }
-
-    /// A new peer and a new join, now.
-    fn try_once(&mut self, now: Instant) {
-        self.attempt += 1;
-        self.tries += 1;
-        self.phase = Phase::Joining { request: None, give_up: now + JOIN_REPLY_TIMEOUT };
-        self.outputs.push_back(Output::NewPeer { attempt: self.attempt, setup: self.setup });
-    }
-
-    /// A try came to nothing before there was a transport to wait for. A call that was up has time
-    /// to come back, whatever passing trouble Telegram or this machine has just then.
-    fn handle_trouble(&mut self, error: JoinError, now: Instant) {
-        if self.was_up && error.retryable() {
-            self.try_again(&error.to_string(), Some(error), now);
-        } else {
-            self.fail(error);
-        }
-    }
-
-    /// The present try has failed; the next one takes the other DTLS role. When there is none, the
-    /// call ends with `error`, or with what the transport lacked.
-    fn try_again(&mut self, why: &str, error: Option<JoinError>, now: Instant) {
-        if let Phase::Connecting { since, .. } = self.phase {
-            self.spent += now - since;
-        }
-        let (hopeless, after) = match self.lost_at {
-            Some(lost_at) => (now >= lost_at + self.options.reconnect_for, now - lost_at),
-            None => (self.tries >= MAX_ATTEMPTS || self.spent >= CONNECT_TIMEOUT, self.spent),
-        };
-        if hopeless {
-            let stage = if self.reachable { ConnectStage::Dtls } else { ConnectStage::Ice };
-            let timeout = JoinError::ConnectTimeout { stage, after, attempts: self.tries };
-            return self.fail(error.unwrap_or(timeout));
-        }
-        self.setup = self.setup.opposite();
-        self.outputs
-            .push_back(Output::Notice(Notice::Retrying { attempt: self.attempt + 1, why: why.to_owned() }));
-        if self.was_up {
-            self.outputs.push_back(Output::DropPeer);
-            self.pause(self.tries.max(self.flaps), now);
-        } else {
-            self.try_once(now);
-        }
-    }
-
-    /// The transport was up and is lost.
-    fn reconnect(&mut self, why: &str, now: Instant) {
-        self.lost_at = Some(now);
-        self.reachable = false;
-        self.next_check = None;
-        self.outputs.push_back(Output::Status(CallStatus::Reconnecting));
-        self.outputs
-            .push_back(Output::Notice(Notice::Retrying { attempt: self.attempt + 1, why: why.to_owned() }));
-        let lasted = self.up_since.take().is_some_and(|since| now >= since + STABLE_AFTER);
-        self.flaps = if lasted { 0 } else { self.flaps.saturating_add(1) };
-        if self.flaps <= 1 {
-            self.try_once(now);
-        } else {
-            self.outputs.push_back(Output::DropPeer);
-            self.pause(self.flaps - 1, now);
-        }
-    }
-
-    /// Waits before the next try, the longer the more have failed.
-    fn pause(&mut self, n_failures: u32, now: Instant) {
-        let pause = RECONNECT_PAUSE.saturating_mul(n_failures).min(MAX_RECONNECT_PAUSE);
-        self.phase = Phase::Pausing { until: now + pause };
-    }
-
-    fn fail(&mut self, error: JoinError) {
-        self.end(LeftReason::Failed(error), true);
-    }
-
-    fn end(&mut self, reason: LeftReason, say_goodbye: bool) {
-        if say_goodbye {
-            self.say_goodbye();
-        }
-        self.phase = Phase::Over;
-        self.outputs.push_back(Output::DropPeer);
-        self.outputs.push_back(Output::Status(CallStatus::Left(reason)));
-    }
-
-    /// Leaves with every source that the server may have us with: nobody listens for late replies
-    /// any more. A join that is still out may succeed; the leave that follows it undoes it.
-    fn say_goodbye(&mut self) {
-        let pending = matches!(self.phase, Phase::Joining { request: Some(_), .. }).then_some(self.source);
-        let abandoned = std::mem::take(&mut self.abandoned).into_iter().map(|(_, source)| source);
-        let mut sources: Vec<i32> = abandoned.chain(self.accepted.take()).chain(pending).collect();
-        sources.dedup();
-        for source in sources {
-            self.request(Method::Leave { source });
         }
     }
 
