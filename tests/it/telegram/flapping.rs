@@ -83,7 +83,7 @@ async fn a_flapping_network_leaves_no_task_and_no_socket_behind() {
 #[cfg(all(feature = "cli", target_os = "linux"))]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_program_opens_no_more_files_than_it_closes() {
-    let desk = super::program::Desk::new().await;
+    let desk = super::desk::Desk::new().await;
     desk.session(true);
     desk.chat(ROOM, Some(telecast::emulator::mtproto::NewCall::default()));
     let mut play = desk.command(&["play", "media/music.ogg", "--loop", "--chat", "@demo"]);
@@ -114,7 +114,7 @@ async fn the_program_opens_no_more_files_than_it_closes() {
         }
     }
     until(|| files() == before).await;
-    let (code, _, said) = super::program::stop(play);
+    let (code, _, said) = super::desk::stop(play);
     assert_eq!(code, Some(0), "{said}");
     desk.emulator.shutdown().await;
 }

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use telecast::emulator::mtproto::NewCall;
 
-use super::program::{Desk, stop};
+use super::desk::{Desk, stop};
 
 /// Name and labels → value; fails on whatever Prometheus would not read.
 fn scrape(url: &str) -> BTreeMap<String, f64> {

@@ -10,7 +10,13 @@ use telecast::player::{Item, Player, PlayerOptions, Repeat};
 use telecast::secret::Secret;
 use telecast::telegram::{Client, ClientOptions, Datacenter, Session, SignalingOptions, TelegramSignaling};
 
+#[cfg(feature = "cli")]
+mod account;
 mod calls;
+#[cfg(feature = "cli")]
+mod desk;
+#[cfg(feature = "cli")]
+mod doctor;
 mod errors;
 mod faults;
 mod files;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use telecast::emulator::RpcError;
 use telecast::emulator::mtproto::{Fault, NewCall};
 
-use super::program::{Desk, stop, told};
+use super::desk::{Desk, stop, told};
 use super::steering::ctl;
 
 /// A programme in five chats that is killed and taken up again.

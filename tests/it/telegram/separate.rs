@@ -5,7 +5,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use telecast::emulator::mtproto::NewCall;
 
-use super::program::{Desk, stop};
+use super::desk::{Desk, stop};
 use super::steering::ctl;
 
 #[tokio::test(flavor = "multi_thread")]

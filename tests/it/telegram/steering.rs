@@ -8,7 +8,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use telecast::emulator::mtproto::NewCall;
 
-use super::program::{Desk, stop};
+use super::desk::{Desk, stop};
 
 /// Says one thing and gives what came of it.
 pub(super) fn ctl(desk: &Desk, args: &[&str]) -> (Option<i32>, Value, String) {
