@@ -18,6 +18,18 @@ fn root(folder: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
 }
 
+/// What `test.txt` tells of.
+pub(crate) const GENERATED: &str = "test:320x180@25?for=4s";
+
+/// The absurd files, by the names that they have as files.
+pub(crate) fn absurd_files() -> impl Iterator<Item = (String, Vec<u8>)> {
+    crate::corpus::absurd().into_iter().map(|(name, bytes)| {
+        let words: Vec<&str> =
+            name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).collect();
+        (format!("{}.bad", words.join("-").to_lowercase()), bytes)
+    })
+}
+
 /// What `telecast probe` makes of a file, in a few lines.
 fn probed(folder: &Path, file: &str) -> String {
     let program = env!("CARGO_BIN_EXE_telecast");
@@ -80,14 +92,11 @@ fn every_file_has_the_plan_and_the_outcome_that_its_golden_tells() {
             files.push((format!("{name}.txt"), root("media"), name));
         }
     }
-    for (name, bytes) in crate::corpus::absurd() {
-        let words: Vec<&str> =
-            name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|w| !w.is_empty()).collect();
-        let file = format!("{}.bad", words.join("-").to_lowercase());
+    for (file, bytes) in absurd_files() {
         std::fs::write(dir.path().join(&file), bytes).unwrap();
         files.push((format!("{file}.txt"), dir.path().to_owned(), file));
     }
-    files.push(("test.txt".to_owned(), dir.path().to_owned(), "test:320x180@25?for=3s".to_owned()));
+    files.push(("test.txt".to_owned(), dir.path().to_owned(), GENERATED.to_owned()));
     let (mut known, mut wrong) = (BTreeSet::new(), Vec::new());
     for (golden, folder, file) in files {
         let found = probed(&folder, &file) + &played(&folder, &file);

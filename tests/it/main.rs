@@ -13,6 +13,8 @@ mod card;
 #[cfg(all(feature = "emulator", feature = "openh264"))]
 mod clips;
 mod corpus;
+#[cfg(all(feature = "cli", feature = "openh264"))]
+mod damage;
 #[cfg(feature = "cli")]
 mod demo;
 mod ffprobe;
@@ -34,6 +36,8 @@ mod ntgcalls;
 mod pause;
 #[cfg(all(feature = "http", feature = "openh264"))]
 mod pixels;
+#[cfg(all(feature = "cli", feature = "openh264"))]
+mod played;
 #[cfg(feature = "cli")]
 mod prepare;
 #[cfg(feature = "emulator")]

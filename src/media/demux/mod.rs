@@ -179,16 +179,25 @@ pub fn open_with(source: Box<dyn MediaSource>, hints: Hints) -> Result<Box<dyn D
     match sniff::sniff(reader.peek(SNIFF)?) {
         Sniffed::Mp4 => Ok(Box::new(mp4::Mp4::open(reader)?)),
         Sniffed::Matroska => Ok(Box::new(matroska::Matroska::open(reader)?)),
-        Sniffed::Ogg => match ogg::Ogg::open(reader)? {
-            ogg if ogg.plays_opus() => Ok(Box::new(ogg)),
-            other => plain(other.into_reader(), Container::Ogg),
-        },
+        Sniffed::Ogg => ogg(reader),
         Sniffed::Plain(container) => plain(reader, container),
         Sniffed::Mp3 => Ok(Box::new(mp3::Mp3::open(reader, hints.is_live)?)),
         Sniffed::Ivf => Ok(Box::new(ivf::Ivf::open(reader)?)),
         Sniffed::H264 => Ok(Box::new(raw::Raw::open(reader, hints.fps)?)),
         Sniffed::Foreign(found) => Err(DemuxError::Foreign { found: found.to_owned() }),
-        Sniffed::Other(found) => Err(DemuxError::UnknownFormat { found }),
+        Sniffed::Other(found) => Err(DemuxError::UnknownFormat { found, perhaps_foreign: false }),
+        Sniffed::Unknown(found) => Err(DemuxError::UnknownFormat { found, perhaps_foreign: true }),
+    }
+}
+
+fn ogg(reader: Reader) -> Result<Box<dyn Demuxer>, DemuxError> {
+    let ogg = ogg::Ogg::open(reader)?;
+    if ogg.plays_opus() {
+        return Ok(Box::new(ogg));
+    }
+    match ogg.foreign_codec() {
+        Some(codec) => Err(DemuxError::Foreign { found: format!("Ogg with {codec}") }),
+        None => plain(ogg.into_reader(), Container::Ogg),
     }
 }
 
@@ -214,6 +223,8 @@ pub enum DemuxError {
     UnknownFormat {
         /// What the first bytes look like.
         found: String,
+        /// Nothing is known of them, so FFmpeg may know more.
+        perhaps_foreign: bool,
     },
     /// A container without a single track.
     #[error("the {format} file has no tracks")]
@@ -320,6 +331,30 @@ impl DemuxError {
             Self::Foreign { found } => Self::ForeignPipe { found },
             other => other,
         }
+    }
+
+    /// FFmpeg may read what telecast does not.
+    pub(in crate::media) const fn may_be_foreign(&self) -> bool {
+        matches!(self, Self::Foreign { .. } | Self::UnknownFormat { perhaps_foreign: true, .. })
+    }
+
+    /// Why FFmpeg reads it.
+    pub(in crate::media) fn why_foreign(&self) -> String {
+        match self {
+            Self::UnknownFormat { found, .. } => format!("telecast does not know it ({found})"),
+            other => other.to_string(),
+        }
+    }
+
+    /// What to say when FFmpeg could not read it either, for `cause`, or is not there.
+    pub(in crate::media) fn also_unread(self, cause: Self) -> Self {
+        let Self::UnknownFormat { found, perhaps_foreign: true } = self else { return cause };
+        let more = match cause {
+            Self::NoFfmpeg { .. } => "perhaps something for ffmpeg, whose package `ffmpeg` is not installed",
+            Self::Ffmpeg { .. } => "which ffmpeg does not read either",
+            other => return other,
+        };
+        Self::UnknownFormat { found: format!("{found}, {more}"), perhaps_foreign: false }
     }
 
     /// Only FFmpeg reads it, and it names other files.

@@ -56,7 +56,7 @@ impl Mp3 {
         }
         let limit = start.saturating_add(MAX_JUNK_AT_START);
         let Some(first) = sync(&mut reader, None, limit)? else {
-            return Err(DemuxError::UnknownFormat { found: what_else(&mut reader, start)? });
+            return Err(what_else(&mut reader, start)?);
         };
         let mut this = Self {
             tracks: Vec::new(),
@@ -252,17 +252,19 @@ fn skip_id3(reader: &mut Reader) -> Result<(), DemuxError> {
     Ok(())
 }
 
-/// What stands where the first frame should, in words.
-fn what_else(reader: &mut Reader, start: u64) -> Result<String, DemuxError> {
+/// What stands where the first frame should.
+fn what_else(reader: &mut Reader, start: u64) -> Result<DemuxError, DemuxError> {
     reader.seek(start);
-    let found = match super::sniff::sniff(reader.peek(super::SNIFF)?) {
-        super::Sniffed::Other(found) => found,
-        super::Sniffed::Foreign(found) => found.to_owned(),
-        super::Sniffed::Plain(container) => container.title().to_owned(),
-        super::Sniffed::Mp3 => "something like mp3, but no two frames in a row".to_owned(),
-        _ => "a tag in front of another container".to_owned(),
+    let (found, perhaps_foreign) = match super::sniff::sniff(reader.peek(super::SNIFF)?) {
+        super::Sniffed::Other(found) => (found, false),
+        super::Sniffed::Unknown(found) => (found, true),
+        super::Sniffed::Foreign(found) => (found.to_owned(), true),
+        super::Sniffed::Plain(container) => (container.title().to_owned(), true),
+        super::Sniffed::Mp3 => ("something like mp3, but no two frames in a row".to_owned(), true),
+        _ => ("a tag in front of another container".to_owned(), true),
     };
-    Ok(if start > 0 { format!("{found}, behind an ID3 tag") } else { found })
+    let found = if start > 0 { format!("{found}, behind an ID3 tag") } else { found };
+    Ok(DemuxError::UnknownFormat { found, perhaps_foreign })
 }
 
 #[cfg(test)]

@@ -71,6 +71,14 @@ impl Clock {
 }
 
 impl Ogg {
+    /// A codec in it that telecast decodes in no container.
+    pub(super) fn foreign_codec(&self) -> Option<&str> {
+        self.tracks.iter().find_map(|track| match &track.codec {
+            Codec::Unknown(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
     pub(super) fn open(mut reader: Reader) -> Result<Self, DemuxError> {
         reader.set_format(FORMAT);
         let mut tracks = Vec::new();

@@ -19,6 +19,8 @@ pub(super) enum Sniffed {
     Foreign(&'static str),
     /// Something else, in words.
     Other(String),
+    /// Nothing that is known here, in words.
+    Unknown(String),
 }
 
 /// Packets of a transport stream; with a 4-byte time stamp (Blu-ray) 192.
@@ -31,6 +33,10 @@ const SIGNATURES: &[(&[u8], &str)] = &[
     (b"\xff\xd8\xff", "JPEG picture"),
     (b"GIF8", "GIF picture"),
     (b"BM", "BMP picture"),
+    (b"II*\0", "TIFF picture"),
+    (b"MM\0*", "TIFF picture"),
+    (b"\xff\xfe", "text in UTF-16"),
+    (b"\xfe\xff", "text in UTF-16"),
     (b"%PDF", "PDF document"),
     (b"PK\x03\x04", "ZIP archive"),
     (b"\x1f\x8b", "gzip archive"),
@@ -57,6 +63,12 @@ const FOREIGN: &[(&[u8], &str)] = &[
     (b"MAC ", "Monkey's Audio"),
     (b".snd", "Sun audio"),
     (b"riff\x2e\x91\xcf\x11", "Wave64"),
+    (b"\x0b\x77", "AC-3"),
+    (b"\x7f\xfe\x80\x01", "DTS"),
+    (b"\x06\x0e\x2b\x34", "MXF"),
+    (b"\x1f\x07\x00", "DV"),
+    (b"Creative Voice File\x1a", "Creative Voice"),
+    (b"YUV4MPEG2 ", "raw pictures"),
     (b"nut/multimedia container\0", "NUT"),
     (b"#EXTM3U", PLAYLIST),
     (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "Windows Media"),
@@ -108,7 +120,8 @@ pub(super) fn sniff(head: &[u8]) -> Sniffed {
         // Layer bits 00 mean AAC in ADTS frames, 01 layer III.
         [0xff, second, ..] if second & 0xf6 == 0xf0 => Sniffed::Foreign("AAC without a container"),
         [0xff, second, ..] if second & 0xe6 == 0xe2 => Sniffed::Mp3,
-        _ => Sniffed::Other(plain(head)),
+        [0xff, 0xf4 | 0xf5 | 0xfc | 0xfd, ..] => Sniffed::Foreign("MPEG sound of layer II"),
+        _ => plain(head),
     }
 }
 
@@ -162,9 +175,9 @@ fn is_h264(head: &[u8]) -> bool {
     }
 }
 
-fn plain(head: &[u8]) -> String {
+fn plain(head: &[u8]) -> Sniffed {
     if head.iter().all(|byte| *byte == 0) {
-        return "only zero bytes".to_owned();
+        return Sniffed::Other("only zero bytes".to_owned());
     }
     // The head may end in the middle of a character.
     let text = match std::str::from_utf8(head) {
@@ -173,10 +186,12 @@ fn plain(head: &[u8]) -> String {
         Err(_) => None,
     };
     match text {
-        Some(text) if text.chars().all(|c| !c.is_control() || c.is_whitespace()) => "plain text".to_owned(),
+        Some(text) if text.chars().all(|c| !c.is_control() || c.is_whitespace()) => {
+            Sniffed::Other("plain text".to_owned())
+        }
         _ => {
             let first: Vec<_> = head.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-            format!("unknown bytes, starting with {}", first.join(" "))
+            Sniffed::Unknown(format!("unknown bytes, starting with {}", first.join(" ")))
         }
     }
 }
@@ -223,7 +238,8 @@ mod tests {
         assert_eq!(sniff(&"\u{fc}".as_bytes()[..1]), other("plain text"));
         assert_eq!(sniff(b"<html><body>404</body></html>"), other("HTML page"));
         assert_eq!(sniff(&[0; 64]), other("only zero bytes"));
-        assert_eq!(sniff(b"\x01\x02\x80\xfe\x05"), other("unknown bytes, starting with 01 02 80 fe"));
+        let unknown = Sniffed::Unknown("unknown bytes, starting with 01 02 80 fe".to_owned());
+        assert_eq!(sniff(b"\x01\x02\x80\xfe\x05"), unknown);
         assert_eq!(sniff(b"\0\0\0\x18ftypheic"), other("HEIF picture"));
     }
 }

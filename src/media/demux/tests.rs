@@ -334,7 +334,7 @@ fn files_cut_off_anywhere_end_with_a_typed_error() {
 #[test]
 fn what_is_no_media_is_named() {
     let found = |bytes: &[u8]| match open_bytes(bytes).err().expect("this is no media file") {
-        DemuxError::UnknownFormat { found } | DemuxError::Foreign { found } => found,
+        DemuxError::UnknownFormat { found, .. } | DemuxError::Foreign { found } => found,
         other => format!("{other:?}"),
     };
     assert_eq!(found(b"A text file that somebody named film.mp4\n"), "plain text");

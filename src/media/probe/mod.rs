@@ -274,14 +274,12 @@ impl Probe {
             Self::scan(demuxer, name.clone(), size_bytes, options, progress, part)
         });
         let why = match read {
-            Err(MediaError::Demux(why @ DemuxError::Foreign { .. })) if !source::is_stdin(path) => {
-                why.to_string()
-            }
+            Err(MediaError::Demux(why)) if why.may_be_foreign() && !source::is_stdin(path) => why,
             Err(MediaError::Demux(error)) if source::is_stdin(path) => return Err(error.of_stdin().into()),
             other => return other,
         };
-        let opening = Opening::of(path, source);
-        opening::limited(opening.as_ref(), || {
+        let (opening, words) = (Opening::of(path, source), why.why_foreign());
+        let converted = opening::limited(opening.as_ref(), || {
             let demuxer = foreign::open(foreign::Wanted {
                 input: path.to_path_buf(),
                 source: source.clone(),
@@ -294,7 +292,11 @@ impl Probe {
                 opening: opening.clone(),
             })?;
             let progress = in_time(opening.clone(), progress);
-            Self::scan(demuxer, name, size_bytes, options.converted(), progress, Part::Converted(&why))
+            Self::scan(demuxer, name, size_bytes, options.converted(), progress, Part::Converted(&words))
+        });
+        converted.map_err(|error| match error {
+            MediaError::Demux(cause) => why.also_unread(cause).into(),
+            other => other,
         })
     }
 

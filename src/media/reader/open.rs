@@ -89,6 +89,10 @@ fn find(path: &Path, options: &ReaderOptions, sketch: &mut Option<Sketch>) -> Re
             {
                 Err(error)
             }
+            Err(MediaError::Demux(cause)) => match error {
+                MediaError::Demux(unknown) => Err(unknown.also_unread(cause).into()),
+                _ => Err(cause.into()),
+            },
             other => other,
         },
         other => other,
@@ -158,7 +162,10 @@ fn convert(
         let demuxer = at_present(foreign::open(wanted)?, live, options)?;
         Reader::begin(demuxer, path.to_string_lossy(), chosen)
     })?;
-    reader.plan.convert(&why.to_string());
+    reader.plan.convert(&match why {
+        MediaError::Demux(error) => error.why_foreign(),
+        other => other.to_string(),
+    });
     Ok(reader)
 }
 
@@ -170,9 +177,8 @@ const fn is_not_taken(error: &MediaError) -> bool {
 /// FFmpeg can do what telecast cannot.
 fn needs_ffmpeg(error: &MediaError) -> bool {
     match error {
-        MediaError::Demux(DemuxError::Foreign { .. }) | MediaError::Source(SourceError::Scheme { .. }) => {
-            true
-        }
+        MediaError::Demux(error) => error.may_be_foreign(),
+        MediaError::Source(SourceError::Scheme { .. }) => true,
         MediaError::Refused { refusal, .. } => !matches!(refusal, Refusal::BFrames),
         _ => false,
     }

@@ -369,7 +369,8 @@ fn check_doc_type(reader: &mut Reader) -> Result<(), DemuxError> {
     let header = reader.take(size, MAX_HEADER, "a header")?;
     let doc_type = child(&header, DOC_TYPE).map(|value| text(&value)).unwrap_or_default();
     if doc_type != "matroska" && doc_type != "webm" {
-        return Err(DemuxError::UnknownFormat { found: format!("EBML of the kind {doc_type:?}") });
+        let found = format!("EBML of the kind {doc_type:?}");
+        return Err(DemuxError::UnknownFormat { found, perhaps_foreign: false });
     }
     Ok(())
 }
