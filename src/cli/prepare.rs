@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 
 use super::exit::{Because, Exit};
 use super::say;
+use crate::media::plan::ENCODED_HEIGHT;
 use crate::media::prepare::{self, Options, PrepareError, Prepared};
 use bar::Bar;
 
@@ -37,10 +38,10 @@ pub(super) struct PrepareArgs {
     #[arg(long, value_enum, default_value = "mp4", value_name = "FORMAT")]
     to: Container,
 
-    /// Height at most, as in 480p: larger pictures are made smaller, none becomes larger; without it,
-    /// what has to be encoded becomes 720p, and what is right already is copied up to 1080p
-    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(16..=2160))]
-    height: Option<u32>,
+    /// Height at most, as in 480p: larger pictures are made smaller, none becomes larger; calls take
+    /// up to 1080p, and with 1080 what is right already is copied up to that
+    #[arg(long, value_name = "PIXELS", default_value_t = ENCODED_HEIGHT, value_parser = clap::value_parser!(u32).range(16..=2160))]
+    height: u32,
 
     /// How often there is a keyframe, which is how long somebody who joins waits for a picture at most
     #[arg(long, value_enum, default_value = "2s", value_name = "DURATION")]
@@ -57,7 +58,7 @@ impl PrepareArgs {
             Keyframes::EverySecond => Duration::from_secs(1),
             Keyframes::EveryTwo => Duration::from_secs(2),
         };
-        Options { height: self.height, key_every, ..Options::default() }
+        Options { height: Some(self.height), key_every, ..Options::default() }
     }
 }
 
