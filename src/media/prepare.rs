@@ -14,7 +14,9 @@ use std::time::Duration;
 use ebur128::{EbuR128, Mode};
 use serde::Serialize;
 
+use super::audio::Downmix;
 use super::child::Child;
+use super::codec::audio::downmix;
 use super::codec::opus::{CHANNELS, Decoder, EncoderOptions, SAMPLE_RATE};
 use super::demux::foreign;
 use super::probe::Probe;
@@ -135,6 +137,7 @@ pub fn prepare(
     let wanted = PlanOptions { pictures, ..PlanOptions::default() };
     let reader = Reader::open(input, ReaderOptions { plan: wanted, ..ReaderOptions::default() })?;
     let (plan, duration) = (reader.plan().clone(), reader.duration());
+    let downmix = plan.audio.played_track().and_then(|index| downmix(&reader.tracks()[index]));
     drop(reader);
     let (has_video, has_audio) = (plan.video.played_track().is_some(), plan.audio.played_track().is_some());
     let (loudness_lufs, gain_db) = if has_audio && !options.as_loud {
@@ -173,7 +176,7 @@ pub fn prepare(
         } else {
             command
                 .arg("-af")
-                .arg(format!("volume={gain_db:.2}dB"))
+                .arg(filter(downmix.as_ref(), gain_db))
                 .args(foreign::sound(&EncoderOptions::default()));
         }
     }
@@ -196,6 +199,18 @@ pub fn prepare(
         loudness_lufs,
         gain_db,
     })
+}
+
+/// FFmpeg's filter for sound. Its own way from mono or surround to stereo has other levels than
+/// ours, by which the loudness is measured.
+fn filter(downmix: Option<&Downmix>, gain_db: f64) -> String {
+    let volume = format!("volume={gain_db:.2}dB");
+    let Some(downmix) = downmix else { return volume };
+    let ear = |ear: usize| {
+        let parts = downmix.matrix().iter().enumerate().map(|(n, row)| format!("{:.6}*c{n}", row[ear]));
+        parts.collect::<Vec<_>>().join("+")
+    };
+    format!("pan=stereo|c0={}|c1={},{volume}", ear(0), ear(1))
 }
 
 /// Beside the output, so that it can take its place in one step.
@@ -277,3 +292,6 @@ fn has_short_waits(input: &Path, key_every: Duration) -> bool {
     let probe = Probe::of(input).ok();
     probe.and_then(|probe| probe.pictures).is_some_and(|pictures| pictures.gop_max_ms <= longest_ms)
 }
+
+#[cfg(test)]
+mod tests;

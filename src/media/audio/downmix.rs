@@ -61,6 +61,11 @@ impl Downmix {
         Self { matrix }
     }
 
+    /// How much each ear gets of every channel, in the order of the samples.
+    pub fn matrix(&self) -> &[[f32; 2]] {
+        &self.matrix
+    }
+
     /// Interleaved samples of all channels → interleaved stereo.
     pub fn apply(&self, samples: &[f32]) -> Vec<f32> {
         let frames = samples.chunks_exact(self.matrix.len().max(1));

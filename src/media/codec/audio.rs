@@ -300,6 +300,22 @@ impl AudioDecoder {
     }
 }
 
+/// How the channels of a track become the two that are heard; nothing where there are two already.
+pub(in crate::media) fn downmix(track: &Track) -> Option<Downmix> {
+    let Shape::Audio { channels, .. } = track.shape else { return None };
+    let told = match AudioDecoder::new(track).ok()?.inner {
+        // Mono or stereo: libopus makes two of either.
+        Inner::Opus(_) => None,
+        Inner::Symphonia(decoder) => decoder.codec_params().channels.clone(),
+    };
+    let n_channels = told.as_ref().map_or(usize::from(channels), Channels::count);
+    match n_channels {
+        1 => Some(Downmix::new(&[Place::Center])),
+        3..=MAX_CHANNELS => Some(Downmix::new(&places(&told.unwrap_or_default(), n_channels))),
+        _ => None,
+    }
+}
+
 /// Decodes a packet and says how many channels it has, mixed down to two.
 fn by_symphonia(
     decoder: &mut dyn SymphoniaDecoder,
