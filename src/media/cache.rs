@@ -25,14 +25,13 @@ use tracing::{debug, info, warn};
 
 use self::notes::Identity;
 use super::audio::Loudness;
+use super::prepare::partial::{UNFINISHED, is_being_written};
 use super::prepare::{self, Options, PrepareError};
 
 mod notes;
 
 /// Sources that wait to be prepared; one more is asked for again when it is played again.
 const WAITING: usize = 256;
-/// What is written begins with a dot until it is whole, see [`prepare`].
-const UNFINISHED: &str = ".part";
 
 /// A cache. Clones are the same cache; its worker ends with the last of them.
 #[derive(Clone, Debug)]
@@ -64,7 +63,8 @@ impl Cache {
     pub fn open(folder: impl Into<PathBuf>, max_bytes: u64) -> io::Result<Self> {
         let folder = folder.into();
         fs::create_dir_all(&folder)?;
-        for (path, _, _) in files(&folder)?.into_iter().filter(|(path, ..)| is_unfinished(path)) {
+        let is_left = |path: &Path| is_unfinished(path) && !is_being_written(path);
+        for (path, ..) in files(&folder)?.into_iter().filter(|(path, ..)| is_left(path)) {
             // Left by a crash; it is only in the way.
             fs::remove_file(path)?;
         }

@@ -4,7 +4,6 @@
 //! unless something else is asked for; Opus in packets of 20 ms, stereo, at −16 LUFS; the index in front. What is right already is copied.
 //! FFmpeg encodes the pictures and writes the file.
 
-use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -14,6 +13,7 @@ use std::time::Duration;
 use ebur128::{EbuR128, Mode};
 use serde::Serialize;
 
+use self::partial::Partial;
 use super::audio::Downmix;
 use super::child::Child;
 use super::codec::audio::downmix;
@@ -23,6 +23,8 @@ use super::probe::Probe;
 use super::{Codec, MediaError, Reader, ReaderOptions};
 use crate::media::plan::{PictureOptions, PlanOptions, TrackPlan};
 use crate::time::MediaTime;
+
+pub(in crate::media) mod partial;
 
 /// How loud the result is (EBU R 128, in LUFS), and how loud its loudest peak may be (in dBTP).
 const TARGET_LUFS: f64 = -16.0;
@@ -85,6 +87,15 @@ pub enum PrepareError {
         #[source]
         cause: io::Error,
     },
+    /// Two at once would spoil it.
+    #[error(
+        "{} is being written by somebody else; wait until it is there, or give another name",
+        output.display()
+    )]
+    Busy {
+        /// What was to be written.
+        output: PathBuf,
+    },
     /// Whoever is told the progress wanted no more of it.
     #[error("stopped before {} was finished", output.display())]
     Stopped {
@@ -139,6 +150,9 @@ pub fn prepare(
     let (plan, duration) = (reader.plan().clone(), reader.duration());
     let downmix = plan.audio.played_track().and_then(|index| downmix(&reader.tracks()[index]));
     drop(reader);
+    let failed = |cause| PrepareError::Io { output: output.to_path_buf(), cause };
+    let busy = || PrepareError::Busy { output: output.to_path_buf() };
+    let partial = Partial::claim(output).map_err(failed)?.ok_or_else(busy)?;
     let (has_video, has_audio) = (plan.video.played_track().is_some(), plan.audio.played_track().is_some());
     let (loudness_lufs, gain_db) = if has_audio && !options.as_loud {
         measure(input, || progress(MediaTime::ZERO, duration))?.ok_or_else(stopped)?
@@ -154,7 +168,6 @@ pub fn prepare(
         (true, true) => "copy",
         (true, false) => "encode",
     };
-    let partial = partial(output);
     let mut command = Command::new(foreign::PROGRAM);
     command.args(["-v", "error", "-nostdin", "-y", "-progress", "pipe:1"]);
     command.arg("-i").arg(foreign::input(input));
@@ -180,18 +193,10 @@ pub fn prepare(
                 .args(foreign::sound(&EncoderOptions::default()));
         }
     }
-    command.args(["-sn", "-dn", "-movflags", "+faststart", "-f", format]).arg(foreign::input(&partial));
+    command.args(["-sn", "-dn", "-movflags", "+faststart", "-f", format]).arg(foreign::input(partial.path()));
     command.stdin(Stdio::null()).stdout(Stdio::piped());
-    let written = run(command, output, |at| progress(at, duration));
-    let renamed = written.and_then(|()| {
-        std::fs::rename(&partial, output)
-            .map_err(|cause| PrepareError::Io { output: output.to_path_buf(), cause })
-    });
-    if renamed.is_err() {
-        // Perhaps there is none; what failed is told either way.
-        let _ = std::fs::remove_file(&partial);
-    }
-    renamed?;
+    run(command, output, |at| progress(at, duration))?;
+    partial.finish(output).map_err(failed)?;
     Ok(Prepared {
         output: output.to_path_buf(),
         video: words(has_video, copy_video),
@@ -211,14 +216,6 @@ fn filter(downmix: Option<&Downmix>, gain_db: f64) -> String {
         parts.collect::<Vec<_>>().join("+")
     };
     format!("pan=stereo|c0={}|c1={},{volume}", ear(0), ear(1))
-}
-
-/// Beside the output, so that it can take its place in one step.
-fn partial(output: &Path) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(output.file_name().unwrap_or_default());
-    name.push(".part");
-    output.with_file_name(name)
 }
 
 fn run(

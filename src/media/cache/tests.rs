@@ -120,6 +120,10 @@ fn what_a_crash_has_left_is_removed() {
     let left = dir.path().join(format!(".{}{UNFINISHED}", keyed(7)));
     fs::write(&left, b"half").unwrap();
     fs::write(dir.path().join(keyed(7)), b"whole").unwrap();
+    let written = dir.path().join(format!(".{}{UNFINISHED}", keyed(8)));
+    let writer = File::create(&written).unwrap();
+    writer.lock().unwrap();
     drop(Cache::open(dir.path(), 1 << 20).unwrap());
     assert!(!left.exists() && dir.path().join(keyed(7)).exists());
+    assert_eq!(written.exists(), cfg!(unix), "another program is at it");
 }

@@ -59,3 +59,28 @@ fn sound_that_stays_as_loud_as_it_is_becomes_stereo_as_it_is_played() {
     let (before, after) = (Probe::of(&source).unwrap().loudness_lufs.unwrap(), heard(&output).0);
     assert!((before - after).abs() < 0.5, "{before} LUFS became {after}");
 }
+
+#[cfg(unix)]
+#[test]
+fn only_one_writes_a_file_at_a_time_and_the_other_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = flac(dir.path(), "mono.flac", "mono", &["0.3*sin(880*PI*t)"]);
+    let output = dir.path().join("mono.mp4");
+    let mut others = Vec::new();
+    let other_too = |_: MediaTime, _: Option<MediaTime>| {
+        if others.is_empty() {
+            others.push(prepare(&source, &output, Options::default(), to_the_end));
+        }
+        ControlFlow::Continue(())
+    };
+    prepare(&source, &output, Options::default(), other_too).unwrap();
+    let error = others.pop().expect("there was time for another").unwrap_err();
+    assert!(matches!(error, PrepareError::Busy { .. }), "{error}");
+    assert!((heard(&output).0 - TARGET_LUFS).abs() < 0.5);
+    // What is left by a failure, a crash, or nobody is in nobody's way.
+    std::fs::write(dir.path().join(".mono.mp4.part"), "half").unwrap();
+    let stopped = prepare(&source, &output, Options::default(), |_, _| ControlFlow::Break(()));
+    assert!(matches!(stopped, Err(PrepareError::Stopped { .. })), "{stopped:?}");
+    prepare(&source, &output, Options::default(), to_the_end).unwrap();
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "the source and the result");
+}
