@@ -108,11 +108,14 @@ pub(super) fn run(args: &PrepareArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Ok)
 }
 
-/// What cannot be played has an exit code of its own, and so has a name that cannot be meant.
+/// What cannot be played has an exit code of its own, and so have names that cannot be meant.
 fn as_media(error: PrepareError) -> anyhow::Error {
     match error {
         PrepareError::Media(error) => error.into(),
-        wrong @ PrepareError::Container { .. } => Because(Exit::Usage, wrong.to_string()).into(),
+        wrong @ (PrepareError::Container { .. }
+        | PrepareError::Stdin { .. }
+        | PrepareError::Same { .. }
+        | PrepareError::NoFolder { .. }) => Because(Exit::Usage, wrong.to_string()).into(),
         other => other.into(),
     }
 }
@@ -122,4 +125,52 @@ fn describe(prepared: &Prepared) -> String {
         format!(", was {loudness:.1} LUFS, changed by {:+.1} dB", prepared.gain_db)
     });
     format!("picture: {}, sound: {}{loudness}", prepared.video, prepared.audio)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::cli::exit;
+
+    /// The exit code and the words.
+    fn refused(input: &Path, output: &Path) -> (Exit, String) {
+        let go_on = |_, _| ControlFlow::Continue(());
+        let error = as_media(prepare::prepare(input, output, Options::default(), go_on).unwrap_err());
+        (exit::code(&error), error.to_string())
+    }
+
+    #[test]
+    fn names_that_cannot_be_meant_are_refused_with_a_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("inner")).unwrap();
+        let clip = Path::new(env!("CARGO_MANIFEST_DIR")).join("media/long-gop.mp4");
+        let source = dir.path().join("a.mp4");
+        std::fs::copy(&clip, &source).unwrap();
+        for spelling in ["a.mp4", "./a.mp4", "inner/../a.mp4"] {
+            let (code, words) = refused(&source, &dir.path().join(spelling));
+            assert!(words.ends_with("give the output another name"), "{words}");
+            assert_eq!(code, Exit::Usage);
+        }
+        assert_eq!(std::fs::read(&source).unwrap(), std::fs::read(&clip).unwrap(), "nobody touched it");
+        let (code, words) = refused(Path::new("-"), &dir.path().join("out.mp4"));
+        assert!(words.contains("write it into a file first"), "{words}");
+        assert_eq!(code, Exit::Usage);
+        let (code, words) = refused(&source, &dir.path().join("none/out.mp4"));
+        assert!(words.contains("none does not exist; make it first: `mkdir -p "), "{words}");
+        assert_eq!(code, Exit::Usage);
+        assert_eq!(refused(&source, &dir.path().join("out.ogg")).0, Exit::Usage);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_to_the_source_is_the_source() {
+        let dir = tempfile::tempdir().unwrap();
+        let (source, link) = (dir.path().join("a.mp4"), dir.path().join("link.mp4"));
+        std::fs::write(&source, "a film").unwrap();
+        std::os::unix::fs::symlink(&source, &link).unwrap();
+        assert!(refused(&source, &link).1.contains("is the source itself"));
+        assert!(refused(&link, &source).1.contains("is the source itself"));
+    }
 }

@@ -22,6 +22,7 @@ use super::demux::foreign;
 use super::probe::Probe;
 use super::{Codec, MediaError, Reader, ReaderOptions};
 use crate::media::plan::{PictureOptions, PlanOptions, TrackPlan};
+use crate::media::source::is_stdin;
 use crate::time::MediaTime;
 
 pub(in crate::media) mod partial;
@@ -64,6 +65,27 @@ pub enum PrepareError {
     Container {
         /// As given.
         path: PathBuf,
+    },
+    /// Standard input can be read once only.
+    #[error(
+        "prepare reads its source more than once, and standard input can be read only once; write it into a file first: `cat > source.mkv`, `telecast prepare source.mkv {}`",
+        output.display()
+    )]
+    Stdin {
+        /// What was to be written.
+        output: PathBuf,
+    },
+    /// The source would be replaced.
+    #[error("{} is the source itself, which would be lost; give the output another name", output.display())]
+    Same {
+        /// As given.
+        output: PathBuf,
+    },
+    /// There is nowhere to write to.
+    #[error("the folder {0} does not exist; make it first: `mkdir -p {0}`", folder.display())]
+    NoFolder {
+        /// What is missing.
+        folder: PathBuf,
     },
     /// FFmpeg is not there.
     #[error(
@@ -144,6 +166,7 @@ pub fn prepare(
         Some("mkv") => "matroska",
         _ => return Err(PrepareError::Container { path: output.to_path_buf() }),
     };
+    check_names(input, output)?;
     let pictures = PictureOptions { height: options.height, ..PictureOptions::USUAL };
     let wanted = PlanOptions { pictures, ..PlanOptions::default() };
     let reader = Reader::open(input, ReaderOptions { plan: wanted, ..ReaderOptions::default() })?;
@@ -204,6 +227,21 @@ pub fn prepare(
         loudness_lufs,
         gain_db,
     })
+}
+
+fn check_names(input: &Path, output: &Path) -> Result<(), PrepareError> {
+    if is_stdin(input) {
+        return Err(PrepareError::Stdin { output: output.to_path_buf() });
+    }
+    // However they are spelled.
+    let (source, there) = (input.canonicalize(), output.canonicalize());
+    if source.is_ok_and(|source| there.is_ok_and(|there| source == there)) {
+        return Err(PrepareError::Same { output: output.to_path_buf() });
+    }
+    match output.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) if !folder.is_dir() => Err(PrepareError::NoFolder { folder: folder.to_path_buf() }),
+        _ => Ok(()),
+    }
 }
 
 /// FFmpeg's filter for sound. Its own way from mono or surround to stereo has other levels than
