@@ -308,7 +308,7 @@ pub(in crate::media) fn downmix(track: &Track) -> Option<Downmix> {
         Inner::Opus(_) => None,
         Inner::Symphonia(decoder) => decoder.codec_params().channels.clone(),
     };
-    let n_channels = told.as_ref().map_or(usize::from(channels), Channels::count);
+    let n_channels = told.as_ref().map_or_else(|| usize::from(channels), Channels::count);
     match n_channels {
         1 => Some(Downmix::new(&[Place::Center])),
         3..=MAX_CHANNELS => Some(Downmix::new(&places(&told.unwrap_or_default(), n_channels))),
