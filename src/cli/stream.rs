@@ -84,7 +84,7 @@ impl Stream {
                 continue;
             }
             if !sources.is_empty() && source.to_str().is_some_and(is_address) {
-                // Of many stations, the others are asked when their turn comes.
+                // Of many stations, each is asked when the one before it begins.
                 sources.push(source.clone());
                 continue;
             }

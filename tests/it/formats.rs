@@ -97,9 +97,13 @@ fn surround_and_mono_reach_both_ears() {
     // Only the center, then only the right surround, of 5.1.
     let source =
         "aevalsrc='0|0|0.5*sin(2*PI*440*t)*lt(t,0.5)|0|0|0.5*sin(2*PI*440*t)*gt(t,0.5)':d=1:s=48000:c=5.1";
-    for (name, codec) in
-        [("a.flac", "flac"), ("b.wav", "pcm_s16le"), ("c.ogg", "libvorbis"), ("d.m4a", "alac")]
-    {
+    for (name, codec) in [
+        ("a.flac", "flac"),
+        ("b.wav", "pcm_s16le"),
+        ("c.ogg", "libvorbis"),
+        ("d.m4a", "alac"),
+        ("e.nut", "flac"),
+    ] {
         let path: PathBuf = dir.path().join(name);
         ffmpeg(&["-f", "lavfi", "-i", source, "-c:a", codec], &path);
         let (_, stereo) = heard(&path);
@@ -113,12 +117,15 @@ fn surround_and_mono_reach_both_ears() {
         );
         assert!(close(behind[0], 0.0) && close(behind[1], expected), "{name}: {behind:?}, not {expected}");
     }
-    let path = dir.path().join("mono.flac");
-    ffmpeg(&["-f", "lavfi", "-i", "aevalsrc='0.5*sin(2*PI*440*t)':d=1:s=22050", "-c:a", "flac"], &path);
-    let (_, stereo) = heard(&path);
-    for ear in [0, 1] {
-        let level = rms(&stereo, ear, 50, 950);
-        assert!((level - 0.3536).abs() < 0.02, "mono reaches ear {ear} with {level}");
+    // The second through FFmpeg.
+    for name in ["mono.flac", "mono.nut"] {
+        let path = dir.path().join(name);
+        ffmpeg(&["-f", "lavfi", "-i", "aevalsrc='0.5*sin(2*PI*440*t)':d=1:s=22050", "-c:a", "flac"], &path);
+        let (_, stereo) = heard(&path);
+        for ear in [0, 1] {
+            let level = rms(&stereo, ear, 50, 950);
+            assert!((level - 0.3536).abs() < 0.02, "{name} reaches ear {ear} with {level}");
+        }
     }
 }
 

@@ -239,6 +239,36 @@ fn ffmpeg_makes_pixels_square() {
 }
 
 #[test]
+fn of_what_ffmpeg_converts_there_are_no_more_pictures_than_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("fast.ts");
+    let picture = ["-f", "lavfi", "-i", "testsrc2=size=160x90:rate=50:duration=4", "-c:v", "mpeg2video"];
+    ffmpeg(&picture, &path);
+    for fps in [24, 48, 60] {
+        let pictures = PictureOptions { fps: Some(fps), ..PictureOptions::default() };
+        let mut options = ReaderOptions::default();
+        options.plan = PlanOptions { pictures, ..PlanOptions::default() };
+        let mut reader = Reader::open(&path, options).unwrap();
+        let n_pictures = std::iter::from_fn(|| reader.next_frame().unwrap()).count();
+        let wanted = 4 * fps.min(50) as usize;
+        assert!((wanted - 1..=wanted + 1).contains(&n_pictures), "{n_pictures} pictures for {fps} fps");
+    }
+}
+
+#[test]
+fn what_nobody_could_have_recorded_is_not_left_to_ffmpeg() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("slow.wav");
+    ffmpeg(&["-f", "lavfi", "-i", "sine=440:duration=1:sample_rate=8000", "-c:a", "pcm_s16le"], &path);
+    let mut bytes = std::fs::read(&path).unwrap();
+    // The rate in the header of a WAV file: of 8,000 samples an hour and more would become.
+    bytes[24..28].copy_from_slice(&1_u32.to_le_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    let error = Reader::open(&path, ReaderOptions::default()).unwrap_err();
+    assert!(matches!(error, MediaError::Refused { .. }), "{error}");
+}
+
+#[test]
 fn ffmpeg_reads_transport_streams_and_hevc() {
     let dir = tempfile::tempdir().unwrap();
     let picture = ["-f", "lavfi", "-i", "testsrc=size=320x240:rate=25:duration=2"];

@@ -37,6 +37,9 @@ const MAX_CHANNELS: usize = 8;
 /// The lowest sample rate of MPEG-1.
 const MPEG1_LOWEST_RATE: u32 = 32_000;
 
+/// Telephones have 8,000 samples a second, and no sound is known that has less than this.
+const LEAST_RATE: u32 = 1000;
+
 /// Why a sound track cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -86,6 +89,13 @@ pub enum Undecodable {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl Undecodable {
+    /// Nobody can make sound of it: at such a rate, a few bytes would become hours.
+    pub(in crate::media) fn is_absurd(&self) -> bool {
+        matches!(self, Self::Rate(ResampleError::Rate { rate }) if *rate < LEAST_RATE)
+    }
 }
 
 enum Inner {

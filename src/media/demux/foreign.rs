@@ -30,8 +30,10 @@ use crate::time::MediaTime;
 /// The program and Debian's package of it.
 pub(in crate::media) const PROGRAM: &str = "ffmpeg";
 
-/// Sound on its way to us.
-const SAMPLES: &[&str] = &["-c:a", "pcm_s16le", "-ar", "48000", "-ac", "2"];
+/// Sound on its way to us, in as many channels as it has: they are mixed here, as those of all other
+/// sources are. What stands elsewhere becomes one of these.
+const SAMPLES: &[&str] =
+    &["-c:a", "pcm_s16le", "-ar", "48000", "-af", "aformat=channel_layouts=mono|stereo|5.1|5.1(side)|7.1"];
 
 /// What is wanted of a source.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::demux::{self, DemuxError, Demuxer, foreign, generated};
 use super::plan::{self, Obstacle, Plan, PlanOptions, Planner, Refusal, TrackPlan};
 use super::source::opening::{self, Opening};
-use super::source::{self, Source, SourceOptions};
+use super::source::{self, Source, SourceError, SourceOptions};
 use super::{Codec, MediaError};
 use crate::time::MediaTime;
 
@@ -257,7 +257,15 @@ impl Probe {
             return Self::scan(demuxer, name, 0, options, in_time(None, progress), Part::Whole);
         }
         let (mut progress, mut size_bytes) = (progress, 0);
-        let read = source::open_with(path, source)?.opened(|Source { mut bytes, live, opening }| {
+        let opened = match source::open_with(path, source) {
+            // Only FFmpeg knows how to get there.
+            Err(error @ SourceError::Scheme { .. }) => {
+                let words = error.to_string();
+                return Self::converted(path, source, options, 0, &words, progress);
+            }
+            opened => opened?,
+        };
+        let read = opened.opened(|Source { mut bytes, live, opening }| {
             size_bytes = match bytes.seek(std::io::SeekFrom::End(0)) {
                 Ok(size_bytes) => {
                     bytes.rewind().map_err(DemuxError::from)?;
@@ -278,8 +286,25 @@ impl Probe {
             Err(MediaError::Demux(error)) if source::is_stdin(path) => return Err(error.of_stdin().into()),
             other => return other,
         };
-        let (opening, words) = (Opening::of(path, source), why.why_foreign());
-        let converted = opening::limited(opening.as_ref(), || {
+        let words = why.why_foreign();
+        let converted = Self::converted(path, source, options, size_bytes, &words, progress);
+        converted.map_err(|error| match error {
+            MediaError::Demux(cause) => why.also_unread(cause).into(),
+            other => other,
+        })
+    }
+
+    /// The beginning of what FFmpeg makes of it, because of `why`.
+    fn converted(
+        path: &Path,
+        source: &SourceOptions,
+        options: PlanOptions,
+        size_bytes: u64,
+        why: &str,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<Self, MediaError> {
+        let opening = Opening::of(path, source);
+        opening::limited(opening.as_ref(), || {
             let demuxer = foreign::open(foreign::Wanted {
                 input: path.to_path_buf(),
                 source: source.clone(),
@@ -291,12 +316,8 @@ impl Probe {
                 patience: None,
                 opening: opening.clone(),
             })?;
-            let progress = in_time(opening.clone(), progress);
-            Self::scan(demuxer, name, size_bytes, options.converted(), progress, Part::Converted(&words))
-        });
-        converted.map_err(|error| match error {
-            MediaError::Demux(cause) => why.also_unread(cause).into(),
-            other => other,
+            let (progress, name) = (in_time(opening.clone(), progress), path.to_string_lossy().into_owned());
+            Self::scan(demuxer, name, size_bytes, options.converted(), progress, Part::Converted(why))
         })
     }
 

@@ -9,7 +9,7 @@ use crate::media::audio::Loudness;
 use crate::media::card::Sketch;
 use crate::media::demux::live::Live;
 use crate::media::demux::{self, DemuxError, Demuxer, foreign, generated};
-use crate::media::plan::{PlanOptions, Refusal, VideoCodecs};
+use crate::media::plan::{PlanOptions, Refusal, TrackPlan, VideoCodecs};
 use crate::media::source::opening::{self, Opening};
 use crate::media::source::{self, Liveness, SourceError, hls};
 
@@ -20,6 +20,12 @@ pub(super) fn open(path: &Path, options: &ReaderOptions) -> Result<Reader, Media
     let reader = find(path, options, &mut sketch)?;
     let sketch = sketch.or_else(|| Sketch::unread(&path.to_string_lossy(), options));
     let mut reader = reader.show(sketch)?;
+    let (wanted, plan) = (&options.plan, &reader.plan);
+    for (choice, found) in [(wanted.audio_track, &plan.audio), (wanted.video_track, &plan.video)] {
+        if let (Some(_), TrackPlan::None { reason }) = (choice, found) {
+            tracing::warn!(input = %path.display(), "{reason}");
+        }
+    }
     reader.measuring_for = options
         .cache
         .clone()
@@ -145,7 +151,14 @@ fn convert(
 ) -> Result<Reader, MediaError> {
     tracing::debug!(input = %path.display(), %why, "ffmpeg converts it");
     // What is live says itself how long it may be silent.
-    let opening = live.is_none().then(|| Opening::of(path, &options.source)).flatten();
+    let opening = match why {
+        _ if live.is_some() => None,
+        // Its pieces may lie on a server.
+        MediaError::Demux(error) if error.is_playlist() => {
+            Some(Opening::new(path.to_string_lossy(), options.source.opening))
+        }
+        _ => Opening::of(path, &options.source),
+    };
     let wanted = foreign::Wanted {
         input: path.to_path_buf(),
         source: options.source.clone(),
@@ -179,6 +192,7 @@ fn needs_ffmpeg(error: &MediaError) -> bool {
     match error {
         MediaError::Demux(error) => error.may_be_foreign(),
         MediaError::Source(SourceError::Scheme { .. }) => true,
+        MediaError::Refused { refusal: Refusal::Sound(sound), .. } => !sound.is_absurd(),
         MediaError::Refused { refusal, .. } => !matches!(refusal, Refusal::BFrames),
         _ => false,
     }

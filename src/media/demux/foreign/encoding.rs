@@ -63,11 +63,11 @@ pub(in crate::media) fn pictures(wanted: &PictureOptions, key_every: Duration) -
     // The shorter edge, and both of them even.
     let shorter = |edge: &str| format!("trunc(min({height},{edge})/2)*2");
     let fps = wanted.fps.unwrap_or(USUAL_FPS);
-    // The first of each slot of time, and whatever comes a slot after the one before. Those that are
-    // kept keep their times: a constant rate would move them by up to half a picture.
+    // A picture is taken when its slot of time has come, or 2 ms before, because times are rounded; the
+    // next slot is one later, or counts from the picture where there was none for long. What is
+    // taken keeps its time: a constant rate would move it by up to half a picture.
     let rate = format!(
-        "isnan(prev_selected_t)+gt(floor((t+.002)*{fps}),floor((prev_selected_t+.002)*{fps}))\
-         +gte(t-prev_selected_t,.95/{fps})"
+        "if(isnan(t)+gte(t,ld(0)-.002)+lt(t,ld(0)-1),st(0,if(gt(abs(t-ld(0)),1/{fps}),t,ld(0))+1/{fps})+9,0)"
     );
     let shape = format!(
         "bwdif=mode=send_frame:deint=interlaced,select='{rate}',\
@@ -127,7 +127,7 @@ mod tests {
         };
         let words = pictures(&asked, Duration::from_secs(1));
         assert!(after(&words, "-vf").unwrap().contains("min(360,iw)"));
-        assert!(after(&words, "-vf").unwrap().contains("gte(t-prev_selected_t,.95/15)"));
+        assert!(after(&words, "-vf").unwrap().contains("+1/15)"));
         assert_eq!((after(&words, "-b:v"), after(&words, "-crf")), (Some("400000".into()), None));
         assert_eq!(after(&usual, "-force_key_frames").as_deref(), Some("expr:gte(t,n_forced*2)"));
         assert_eq!(after(&words, "-force_key_frames").as_deref(), Some("expr:gte(t,n_forced*1)"));
