@@ -194,6 +194,43 @@ fn two_that_fail_together_are_told_one_after_the_other() {
     story.end();
 }
 
+/// Ten hours, with people at the buttons every quarter of one.
+#[test]
+fn sound_and_picture_stay_together_for_ten_hours() {
+    let options = PlayerOptions { repeat: Repeat::All, wait_for_listener: false, ..PlayerOptions::default() };
+    let mut story = Story::new(options, Pace::default());
+    let film = Clip {
+        audio_from: MediaTime::from_millis(-21),
+        n_video: Some(2 * 3600 * 24),
+        fps: 24,
+        gop: 48,
+        ..Clip::of_secs(2 * 3600)
+    };
+    let talk = Clip { video_from: MediaTime::from_millis(33), fps: 25, gop: 250, ..Clip::of_secs(1800) };
+    let song = Clip { n_video: None, ..Clip::of_secs(200) };
+    for clip in [film, song, talk] {
+        story.take(Step::Enqueue(clip));
+    }
+    let moves = [
+        Step::SeekBy(60_000),
+        Step::Pause,
+        Step::Resume,
+        Step::Freeze(1500),
+        Step::Volume(50),
+        Step::Skip,
+        Step::Freeze(1800),
+        Step::SeekBy(-120_000),
+    ];
+    for quarter in 0..40 {
+        story.take(Step::Run(900_000));
+        story.take(moves[quarter % moves.len()].clone());
+    }
+    story.take(Step::Resume);
+    story.take(Step::Run(1000));
+    assert!(story.last_at > MediaTime::from_secs(9 * 3600), "{:?}", story.last_at);
+    story.end();
+}
+
 /// A rig and what has been seen of it.
 struct Story {
     rig: Rig,
