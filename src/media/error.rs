@@ -64,5 +64,5 @@ pub enum MediaError {
 }
 
 fn or_run(remedy: Option<&str>) -> String {
-    remedy.map_or_else(String::new, |command| format!("; convert it: {command}"))
+    remedy.map_or_else(String::new, |command| format!("; convert it (the package is `ffmpeg`): {command}"))
 }
