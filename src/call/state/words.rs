@@ -45,7 +45,7 @@ impl CallStatus {
 pub(in crate::call) enum Output {
     /// Send this to the signaling side.
     Request(Request),
-    /// Build a new peer in this role; then call [`State::handle_offer`].
+    /// Build a new peer in this role; then call [`State::handle_offer`](super::State::handle_offer).
     NewPeer {
         /// Which try it is for.
         attempt: u32,
