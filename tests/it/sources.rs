@@ -415,6 +415,11 @@ fn what_only_ffmpeg_reads_is_probed_as_it_will_play() {
     }
     assert_eq!(probe["playable"], true);
     assert!(probe["remedy"].as_str().unwrap().starts_with("ffmpeg -i"));
+    // The tracks are not those of the file, and nobody is told so.
+    let mut told = Vec::new();
+    telecast::media::probe::Probe::of(avi(dir.path())).unwrap().write_report(&mut told).unwrap();
+    let told = String::from_utf8(told).unwrap();
+    assert!(told.contains("ffmpeg reads it, and makes this of its beginning:\n  1 "), "{told}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::{PictureProbe, Probe, TrackPlanProbe, TrackProbe, seconds};
+use crate::media::demux::foreign::PROGRAM;
 use crate::time::MediaTime;
 
 impl Probe {
@@ -22,6 +23,9 @@ impl Probe {
         let length = seconds(MediaTime::from_millis(self.duration_ms));
         writeln!(out, "{}: {}, {length}, {}", self.file, self.format, size(self.size_bytes))?;
         writeln!(out)?;
+        if self.format == PROGRAM {
+            writeln!(out, "  ffmpeg reads it, and makes this of its beginning:")?;
+        }
         for (index, track) in self.tracks.iter().enumerate() {
             writeln!(out, "  {} {:<5} {}", index + 1, track.kind, describe(track))?;
             let Some(pictures) = self.pictures.as_ref().filter(|_| self.plan.video.track == Some(index))
