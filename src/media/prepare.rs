@@ -1,7 +1,8 @@
 //! A source → a file that is copied into calls for ever after.
 //!
-//! H.264 constrained baseline without B-frames, a keyframe every two seconds, encoded at 720p at most
-//! unless something else is asked for; Opus in packets of 20 ms, stereo, at −16 LUFS; the index in front. What is right already is copied.
+//! H.264 constrained baseline without B-frames, a keyframe every two seconds, encoded at 720p at
+//! most unless something else is asked for; Opus in packets of 20 ms, stereo, at −16 LUFS; the
+//! index in front. What is right already is copied.
 //! FFmpeg encodes the pictures and writes the file.
 
 use std::io::{self, BufRead, BufReader};
