@@ -102,6 +102,39 @@ impl Sequence {
     }
 }
 
+/// So long, and so many packets, a first report is waited for; clients of libwebrtc take a second.
+const HELD_FOR: Duration = Duration::from_millis(100);
+const MAX_HELD: usize = 200;
+
+/// The packets of a stream before its first report, which says when they were captured.
+///
+/// Sent on at once, the first of them would be followed at once by a report of ours that goes by
+/// its arrival, and sound and picture would be as far apart for a second as the network has them.
+#[derive(Debug)]
+pub(super) struct Held<P> {
+    packets: Vec<P>,
+    since: Option<Instant>,
+}
+
+impl<P> Held<P> {
+    pub(super) const fn new() -> Self {
+        Self { packets: Vec::new(), since: None }
+    }
+
+    /// One more; gives what has waited for long enough.
+    pub(super) fn handle_packet(&mut self, packet: P, now: Instant) -> Vec<P> {
+        let since = *self.since.get_or_insert(now);
+        self.packets.push(packet);
+        let is_over = now.saturating_duration_since(since) >= HELD_FOR || self.packets.len() >= MAX_HELD;
+        if is_over { self.take() } else { Vec::new() }
+    }
+
+    /// All that has waited: the report is there.
+    pub(super) fn take(&mut self) -> Vec<P> {
+        std::mem::take(&mut self.packets)
+    }
+}
+
 /// One publisher's NTP clock as seen here: sender reports of any of its streams set it.
 #[derive(Debug, Default)]
 pub(super) struct PublisherClock {
@@ -183,6 +216,26 @@ mod tests {
         forward.pause();
         assert_eq!(forward.number(3), Some(60_001));
         assert_eq!(forward.number(4), Some(60_002));
+    }
+
+    #[test]
+    fn packets_wait_for_the_first_report_and_no_longer_than_is_worth_it() {
+        const NONE: [usize; 0] = [];
+        let start = crate::emulator::test_start();
+        let mut held = Held::new();
+        assert_eq!(held.handle_packet(1, start), NONE);
+        assert_eq!(held.handle_packet(2, start + HELD_FOR / 2), NONE);
+        assert_eq!(held.take(), [1, 2], "the report has come");
+        assert_eq!(held.take(), NONE);
+
+        let mut held = Held::new();
+        assert_eq!(held.handle_packet(1, start), NONE);
+        assert_eq!(held.handle_packet(2, start + HELD_FOR), [1, 2], "nobody tells when they were captured");
+        assert_eq!(held.handle_packet(3, start + HELD_FOR), [3]);
+
+        let mut held = Held::new();
+        let passed: Vec<usize> = (0..1000).flat_map(|packet| held.handle_packet(packet, start)).collect();
+        assert!(passed.len() > 1000 - MAX_HELD && passed.iter().enumerate().all(|(n, packet)| n == *packet));
     }
 
     #[test]

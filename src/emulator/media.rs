@@ -49,15 +49,18 @@ impl Sfu {
         match event {
             Event::RtpPacket(packet) => self.handle_packet(id, packet, now),
             Event::KeyframeRequest(request) => self.handle_keyframe_request(id, request.mid, now),
-            Event::SenderFeedback(feedback) => {
+            // A report on nothing sent ties a time to a timestamp that was never used.
+            Event::SenderFeedback(feedback) if feedback.sender_info.sender_packet_count > 0 => {
                 let info = feedback.sender_info;
                 let Some(participant) = self.participants.get_mut(&id) else { return };
                 #[expect(clippy::cast_possible_truncation, reason = "RTP timestamps are the low 32 bits")]
                 let report = Report { ntp: info.ntp_time, rtp: info.rtp_time.numer() as u32 };
                 participant.clock.handle_report(&report, feedback.received_at);
-                if let Some(track) = participant.track_mut(*info.ssrc) {
-                    track.report = Some(report);
-                    track.counter.count_report();
+                let Some(track) = participant.track_mut(*info.ssrc) else { return };
+                track.report = Some(report);
+                track.counter.count_report();
+                for packet in track.held.take() {
+                    self.pass_on(id, packet, now);
                 }
             }
             Event::ChannelOpen(channel, label) if label == CHANNEL_LABEL => {
@@ -228,7 +231,6 @@ impl Sfu {
         let ssrc = *packet.header.ssrc;
         let payload_type = *packet.header.payload_type;
         let repaired = publisher.repairing;
-        let n_layers = publisher.video_tracks().count();
         let Some(idx) = publisher.tracks.iter().position(|track| track.ssrc == ssrc) else { return };
         let track = &mut publisher.tracks[idx];
         let seen = Seen {
@@ -240,6 +242,21 @@ impl Sfu {
         };
         track.counter.handle_packet(seen, now);
         track.last_packet = Some(now);
+        if track.report.is_some() {
+            self.pass_on(from, packet, now);
+        } else {
+            for packet in track.held.handle_packet(packet, now) {
+                self.pass_on(from, packet, now);
+            }
+        }
+    }
+
+    /// Sends a packet to everybody who gets it.
+    fn pass_on(&mut self, from: ParticipantId, packet: RtpPacket, now: Instant) {
+        let Some(publisher) = self.participants.get_mut(&from) else { return };
+        let ssrc = *packet.header.ssrc;
+        let n_layers = publisher.video_tracks().count();
+        let Some(track) = publisher.tracks.iter().find(|track| track.ssrc == ssrc) else { return };
         let kind = track.kind;
         let captured_at = publisher.clock.captured_at(track.report.as_ref(), packet.time, now);
         let muted = self
@@ -251,7 +268,7 @@ impl Sfu {
             publisher.muted_packets += 1;
             return;
         }
-        let Some(codec) = codec_of(payload_type) else { return };
+        let Some(codec) = codec_of(*packet.header.payload_type) else { return };
         let Some(shown) = publisher.tracks.iter().find(|track| track.kind == kind) else { return };
         let shown_as = (shown.ssrc, shown.rtx);
         let chat = publisher.chat.clone();

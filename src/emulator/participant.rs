@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use str0m::channel::ChannelId;
 use str0m::media::{MediaKind, Mid};
+use str0m::rtp::RtpPacket;
 
 use super::ParticipantId;
 use super::colibri::Constraints;
-use super::forward::{Forward, PublisherClock, Report};
+use super::forward::{Forward, Held, PublisherClock, Report};
 use super::payload::JoinPayload;
 use super::sfu::kind_name;
 use super::stats::{ParticipantStats, StreamCounter};
@@ -61,6 +62,8 @@ pub(super) struct Track {
     pub(super) ssrc: u32,
     pub(super) rtx: Option<u32>,
     pub(super) report: Option<Report>,
+    /// What came before the first report, and waits for it.
+    pub(super) held: Held<RtpPacket>,
     pub(super) last_packet: Option<Instant>,
     pub(super) counter: StreamCounter,
     pli_sent: Option<Instant>,
@@ -142,6 +145,7 @@ impl Participant {
                 ssrc,
                 rtx,
                 report: None,
+                held: Held::new(),
                 last_packet: None,
                 counter,
                 pli_sent: None,

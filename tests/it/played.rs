@@ -4,6 +4,7 @@
 //! watcher judges H.264 and sound, Chromium VP8 and VP9 (`browser.rs`). What FFmpeg converts is
 //! made here, a file of each container and codec.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,10 +27,10 @@ const AT_ONCE: usize = 4;
 const SOUNDS_AT_ONCE: usize = 5;
 
 /// Sound and picture of a clip may be so far apart.
-const MAX_SKEW_MS: f64 = 5.0;
-/// The same where FFmpeg has written the file and converts it: not every container says how long
-/// the encoder has primed, which is up to 26 ms.
-const MAX_FFMPEG_SKEW_MS: f64 = 30.0;
+const MAX_SKEW_MS: f64 = 1.0;
+/// An AVI does not say by how much the encoder of its mp3 has shifted the sound, and FFmpeg does not
+/// know it either.
+const MAX_AVI_SKEW_MS: f64 = 12.0;
 
 /// What came must be there by then, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -173,8 +174,7 @@ async fn judge_ours(emulator: &Emulator, name: &str, source: &Path, wanted: Want
     let plan = show.player.status().borrow().plan.clone().expect("it plays");
     show.end().await;
     let plan = [plan.video, plan.audio].map(|plan| plan.as_deref().unwrap_or("none").to_owned());
-    let by_ffmpeg = plan.iter().any(|plan| plan == FFMPEG);
-    assert_ours(name, &report, if by_ffmpeg { MAX_FFMPEG_SKEW_MS } else { MAX_SKEW_MS });
+    assert_ours(name, &report, if name.ends_with(".avi") { MAX_AVI_SKEW_MS } else { MAX_SKEW_MS });
     plan
 }
 
@@ -228,22 +228,35 @@ async fn judge_absurd(emulator: &Emulator, told: &Told, source: &Path) {
     show.end().await;
 }
 
-/// Runs so many at once, and tells of all that fail.
-async fn all<F>(at_once: usize, tasks: impl IntoIterator<Item = F>)
+/// Judges so many at once. Whatever fails is judged once more with nothing beside it: a picture
+/// that stood still for the 200 ms in which the machine did is not the file's fault, and what is
+/// the file's comes back.
+async fn all<C, F>(at_once: usize, cases: impl IntoIterator<Item = C>, judge: impl Fn(Arc<Emulator>, C) -> F)
 where
+    C: Clone + std::fmt::Debug,
     F: Future<Output = ()> + Send + 'static,
 {
-    let (mut running, mut failed) = (JoinSet::new(), Vec::new());
-    for task in tasks {
-        if running.len() == at_once {
-            failed.extend(running.join_next().await.unwrap().err());
+    let emulator = Arc::new(Emulator::start(EmulatorOptions::default()).await.unwrap());
+    let (mut running, mut again, mut judging) = (JoinSet::new(), Vec::new(), HashMap::new());
+    let mut cases = cases.into_iter();
+    loop {
+        while let Some(case) = (running.len() < at_once).then(|| cases.next()).flatten() {
+            let task = running.spawn(judge(Arc::clone(&emulator), case.clone()));
+            judging.insert(task.id(), case);
         }
-        running.spawn(task);
+        match running.join_next_with_id().await {
+            Some(Ok(_)) => {}
+            Some(Err(failed)) => again.extend(judging.remove(&failed.id())),
+            None => break,
+        }
     }
-    while let Some(done) = running.join_next().await {
-        failed.extend(done.err());
+    emulator.shutdown().await;
+    for case in again {
+        println!("once more, alone: {case:?}");
+        let emulator = Arc::new(Emulator::start(EmulatorOptions::default()).await.unwrap());
+        judge(Arc::clone(&emulator), case).await;
+        emulator.shutdown().await;
     }
-    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -254,30 +267,30 @@ async fn whatever_plays_by_its_golden_is_seen_and_heard_by_the_watcher() {
     }
     let media = Path::new(env!("CARGO_MANIFEST_DIR")).join("media");
     let _alone = realtime_async().await;
-    let emulator = Arc::new(Emulator::start(EmulatorOptions::default()).await.unwrap());
     let (short, long): (Vec<_>, Vec<_>) = told().into_iter().partition(|it| {
         it.n_sounds < ENOUGH_SOUNDS && it.n_pictures < ENOUGH_PICTURES && it.file.ends_with(".bad")
     });
     assert!(!short.is_empty() && !long.is_empty());
-    let absurd = short.into_iter().map(|told| {
-        let (emulator, source) = (Arc::clone(&emulator), dir.path().join(&told.file));
+    let dir = dir.path();
+    all(SOUNDS_AT_ONCE, short, |emulator, told| {
+        let source = dir.join(&told.file);
         async move { judge_absurd(&emulator, &told, &source).await }
-    });
-    all(SOUNDS_AT_ONCE, absurd.collect::<Vec<_>>()).await;
-    let ours = long.into_iter().filter_map(|told| {
-        let wanted =
-            Wanted { audio: told.n_sounds > 0, video: told.n_pictures > 0 && told.browser_codec.is_none() };
+    })
+    .await;
+    let wanted = |told: &Told| Wanted {
+        audio: told.n_sounds > 0,
+        video: told.n_pictures > 0 && told.browser_codec.is_none(),
+    };
+    let ours = long.into_iter().map(|told| (wanted(&told), told));
+    all(AT_ONCE, ours.filter(|(wanted, _)| wanted.audio || wanted.video), |emulator, (wanted, told)| {
         let source: PathBuf = match told.file.as_str() {
             "test" => PathBuf::from(crate::goldens::GENERATED),
-            bad if bad.ends_with(".bad") => dir.path().join(bad),
+            bad if bad.ends_with(".bad") => dir.join(bad),
             clip => media.join(clip),
         };
-        let emulator = Arc::clone(&emulator);
-        (wanted.audio || wanted.video)
-            .then_some(async move { drop(judge_ours(&emulator, &told.file, &source, wanted).await) })
-    });
-    all(AT_ONCE, ours.collect::<Vec<_>>()).await;
-    emulator.shutdown().await;
+        async move { drop(judge_ours(&emulator, &told.file, &source, wanted).await) }
+    })
+    .await;
 }
 
 /// What FFmpeg makes of the clip with B-frames: a file, its options, how its picture and its sound
@@ -342,16 +355,13 @@ async fn whatever_ffmpeg_writes_is_seen_and_heard_by_the_watcher() {
         crate::formats::ffmpeg(&[&input[..], options].concat(), &dir.path().join(name));
     }
     let _alone = realtime_async().await;
-    let emulator = Arc::new(Emulator::start(EmulatorOptions::default()).await.unwrap());
     let (clips, music) = cases.split_at(PICTURES.len());
     for (cases, at_once) in [(clips, AT_ONCE), (music, SOUNDS_AT_ONCE)] {
-        let judged = cases.iter().map(|&(_, name, _, plan)| {
-            let (emulator, source, plan) =
-                (Arc::clone(&emulator), dir.path().join(name), plan.map(str::to_owned));
+        all(at_once, cases.iter().copied(), |emulator, (_, name, _, plan)| {
+            let (source, plan) = (dir.path().join(name), plan.map(str::to_owned));
             let wanted = Wanted { video: plan[0] != "none", audio: true };
             async move { assert_eq!(judge_ours(&emulator, name, &source, wanted).await, plan, "{name}") }
-        });
-        all(at_once, judged.collect::<Vec<_>>()).await;
+        })
+        .await;
     }
-    emulator.shutdown().await;
 }
