@@ -25,6 +25,7 @@ use bar::Bar;
 Examples:
   telecast prepare film.avi film.mp4
   telecast prepare --height 480 --keyframes 1s film.mkv small.mp4
+  telecast prepare --audio-track deu film.mkv film-de.mp4
   telecast prepare --json talk.mov talk.mkv
   telecast prepare films/ ready/     and after an interruption the same again")]
 pub(super) struct PrepareArgs {
@@ -47,6 +48,9 @@ pub(super) struct PrepareArgs {
     #[arg(long, value_enum, default_value = "2s", value_name = "DURATION")]
     keyframes: Keyframes,
 
+    #[command(flatten)]
+    tracks: super::sources::TrackArgs,
+
     /// JSON instead of text: one object, for a folder one for each file
     #[arg(long)]
     json: bool,
@@ -58,7 +62,9 @@ impl PrepareArgs {
             Keyframes::EverySecond => Duration::from_secs(1),
             Keyframes::EveryTwo => Duration::from_secs(2),
         };
-        Options { height: Some(self.height), key_every, ..Options::default() }
+        let (audio_track, video_track) = (self.tracks.audio_track, self.tracks.video_track);
+        let (height, source) = (Some(self.height), self.tracks.source());
+        Options { source, audio_track, video_track, height, key_every, ..Options::default() }
     }
 }
 
@@ -94,7 +100,7 @@ pub(super) fn run(args: &PrepareArgs) -> anyhow::Result<Exit> {
         return batch::run(args);
     }
     let mut bar = Bar::new(String::new());
-    let prepared = prepare::prepare(&args.input, &args.output, args.options(), |at, total| {
+    let prepared = prepare::prepare(&args.input, &args.output, &args.options(), |at, total| {
         bar.show(at, total);
         ControlFlow::Continue(())
     });
@@ -116,6 +122,7 @@ fn as_media(error: PrepareError) -> anyhow::Error {
         | PrepareError::Stdin { .. }
         | PrepareError::Same { .. }
         | PrepareError::NoFolder { .. }) => Because(Exit::Usage, wrong.to_string()).into(),
+        wrong @ PrepareError::NoTrack { .. } => Because(Exit::Media, wrong.to_string()).into(),
         other => other.into(),
     }
 }
@@ -137,7 +144,7 @@ mod tests {
     /// The exit code and the words.
     fn refused(input: &Path, output: &Path) -> (Exit, String) {
         let go_on = |_, _| ControlFlow::Continue(());
-        let error = as_media(prepare::prepare(input, output, Options::default(), go_on).unwrap_err());
+        let error = as_media(prepare::prepare(input, output, &Options::default(), go_on).unwrap_err());
         (exit::code(&error), error.to_string())
     }
 

@@ -20,6 +20,7 @@ use crate::media::source::list;
 Examples:
   telecast probe media/clip.mp4
   telecast probe film.mp4 --height 480 --fps 25
+  telecast probe film.mkv --audio-track eng
   telecast probe songs.m3u
   telecast probe --json film.mkv | jq .plan")]
 pub(super) struct ProbeArgs {
@@ -28,6 +29,9 @@ pub(super) struct ProbeArgs {
 
     #[command(flatten)]
     pictures: super::pictures::PictureArgs,
+
+    #[command(flatten)]
+    tracks: super::sources::TrackArgs,
 
     /// JSON instead of text: one object, for a folder or a playlist one a line
     #[arg(long)]
@@ -87,8 +91,8 @@ fn run_all(args: &ProbeArgs, names: &[PathBuf]) -> anyhow::Result<Exit> {
 
 fn probe(args: &ProbeArgs, name: &Path) -> Result<Probe, MediaError> {
     let mut progress = Progress::new();
-    let probe =
-        Probe::with_progress(name, args.pictures.plan(true), |done, total| progress.show(done, total));
+    let (source, plan) = (args.tracks.source(), args.tracks.choose(args.pictures.plan(true)));
+    let probe = Probe::with_source(name, &source, plan, |done, total| progress.show(done, total));
     progress.clear();
     probe
 }

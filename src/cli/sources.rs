@@ -11,20 +11,47 @@ use super::values;
 use crate::media::CardOptions;
 use crate::media::cache::Cache;
 use crate::media::codec::opus::Preset;
-use crate::media::plan::TrackChoice;
-use crate::media::source::{MIN_LATENCY, SourceError, is_address, list, resolver};
+use crate::media::plan::{PlanOptions, TrackChoice};
+use crate::media::source::{MIN_LATENCY, SourceError, SourceOptions, is_address, list, resolver};
 use crate::media::{MediaError, ReaderOptions};
 use crate::secret::Secret;
 
 /// How long a resolver may take.
 const RESOLVER_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Options of all commands that play.
+/// Options of all commands that read media: how a source is fetched, and which of its tracks is meant.
 #[derive(Clone, Debug, Args)]
-pub(super) struct SourceArgs {
+pub(super) struct TrackArgs {
     /// Send this line with every request to a web server, for example 'Authorization: Bearer x'
     #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
     headers: Vec<(String, Secret<String>)>,
+
+    /// Which sound: 1 is the first in the file, or a language such as eng
+    #[arg(long, value_name = "N|LANG")]
+    pub(super) audio_track: Option<TrackChoice>,
+
+    /// Which picture: 1 is the first in the file, or a language
+    #[arg(long, value_name = "N|LANG")]
+    pub(super) video_track: Option<TrackChoice>,
+}
+
+impl TrackArgs {
+    /// How a source is fetched.
+    pub(super) fn source(&self) -> SourceOptions {
+        SourceOptions { headers: self.headers.clone(), ..SourceOptions::default() }
+    }
+
+    /// The same plan for these tracks.
+    pub(super) fn choose(&self, plan: PlanOptions) -> PlanOptions {
+        PlanOptions { audio_track: self.audio_track, video_track: self.video_track, ..plan }
+    }
+}
+
+/// Options of all commands that play.
+#[derive(Clone, Debug, Args)]
+pub(super) struct SourceArgs {
+    #[command(flatten)]
+    tracks: TrackArgs,
 
     /// A program that turns the address of a page into addresses of media, one a line, for
     /// example 'yt-dlp -g -f b'; it is asked about every source that is an address
@@ -35,10 +62,6 @@ pub(super) struct SourceArgs {
     /// end), from 1s on: what a pause or the network has held back for longer is left out
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = latency)]
     latency: Duration,
-
-    /// Which sound: 1 is the first in the file, or a language such as eng
-    #[arg(long, value_name = "N|LANG")]
-    audio_track: Option<TrackChoice>,
 
     /// Bring every item to this loudness, by EBU R 128: -16 is usual, -23 that of television
     #[arg(long, value_name = "LUFS", allow_negative_numbers = true, value_parser = loudness)]
@@ -55,10 +78,6 @@ pub(super) struct SourceArgs {
     /// Encode both channels as one
     #[arg(long)]
     mono: bool,
-
-    /// Which picture: 1 is the first in the file, or a language
-    #[arg(long, value_name = "N|LANG")]
-    video_track: Option<TrackChoice>,
 
     /// Show a card where there is sound and no picture: cover, title, progress and what is heard
     #[cfg(feature = "card")]
@@ -98,8 +117,8 @@ impl SourceArgs {
 
     /// The same without the cache, for what is read once.
     pub(super) fn apply_uncached(&self, mut reader: ReaderOptions) -> ReaderOptions {
-        reader.source.headers.clone_from(&self.headers);
-        reader.source.latency = self.latency;
+        reader.source = SourceOptions { latency: self.latency, ..self.tracks.source() };
+        reader.plan = self.tracks.choose(reader.plan);
         if let Some(bitrate) = self.audio_bitrate {
             reader.opus.bitrate_bps = bitrate;
         }
@@ -109,8 +128,6 @@ impl SourceArgs {
         };
         reader.opus.mono = self.mono;
         reader.loudness_lufs = self.loudness;
-        reader.plan.audio_track = self.audio_track;
-        reader.plan.video_track = self.video_track;
         #[cfg(feature = "card")]
         {
             reader.card = self.card.then(CardOptions::default);

@@ -175,7 +175,7 @@ fn prepare_into(
     }
     let options = Options { beside: true, as_loud: true, ..Options::default() };
     let go_on = |_, _| if is_ending() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    prepare::prepare(source, prepared, options, go_on).map(Some)
+    prepare::prepare(source, prepared, &options, go_on).map(Some)
 }
 
 /// Removes what was used longest ago until the rest fits.

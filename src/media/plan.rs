@@ -80,11 +80,29 @@ pub struct Plan {
     pub video: TrackPlan,
     /// Its pixels are known to be square.
     pub(super) is_square: bool,
+    /// Which of several tracks of a kind are played.
+    pub(super) places: Places,
+}
+
+/// Where the played tracks stand among those of their kind, counted from 0 in the order of the
+/// file; nothing where there is no other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::media) struct Places {
+    pub(super) audio: Option<usize>,
+    pub(super) video: Option<usize>,
+}
+
+impl Places {
+    /// FFmpeg's word for a track of a kind, which would otherwise choose by its own rules.
+    pub(super) fn ffmpeg(kind: char, place: Option<usize>) -> String {
+        format!("0:{kind}:{}", place.unwrap_or(0))
+    }
 }
 
 impl Plan {
-    /// FFmpeg has made what is played, because of `why`.
-    pub(super) fn convert(&mut self, why: &str) {
+    /// FFmpeg has made what is played, because of `why`, of the tracks at these places.
+    pub(super) fn convert(&mut self, why: &str, places: Places) {
+        self.places = places;
         // What its pixels were before, nobody here has seen.
         self.is_square = false;
         let reason = format!("FFmpeg converts it while it plays, because {why}.");

@@ -22,8 +22,8 @@ use super::codec::opus::{CHANNELS, Decoder, EncoderOptions, SAMPLE_RATE};
 use super::demux::foreign;
 use super::probe::Probe;
 use super::{Codec, MediaError, Reader, ReaderOptions};
-use crate::media::plan::{PictureOptions, PlanOptions, TrackPlan};
-use crate::media::source::is_stdin;
+use crate::media::plan::{PictureOptions, Places, PlanOptions, TrackChoice, TrackPlan};
+use crate::media::source::{SourceOptions, is_stdin};
 use crate::time::MediaTime;
 
 pub(in crate::media) mod partial;
@@ -88,6 +88,14 @@ pub enum PrepareError {
         /// What is missing.
         folder: PathBuf,
     },
+    /// A track was chosen that is not there.
+    #[error("{}: {reason}", input.display())]
+    NoTrack {
+        /// As given.
+        input: PathBuf,
+        /// Which there are, as a sentence.
+        reason: String,
+    },
     /// FFmpeg is not there.
     #[error(
         "prepare needs ffmpeg, which is not installed; install the package `ffmpeg` (`apt-get install ffmpeg`)"
@@ -131,8 +139,14 @@ pub enum PrepareError {
 }
 
 /// How a file is prepared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Options {
+    /// How the source is opened.
+    pub source: SourceOptions,
+    /// Which sound; the first that can be played otherwise.
+    pub audio_track: Option<TrackChoice>,
+    /// Which picture; the first that can be played otherwise.
+    pub video_track: Option<TrackChoice>,
     /// The shorter edge of pictures at most; none becomes larger. `None` copies what a call would
     /// copy, and encodes at [`ENCODED_HEIGHT`](crate::media::plan::ENCODED_HEIGHT).
     pub height: Option<u32>,
@@ -146,7 +160,33 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { height: None, key_every: foreign::KEY_EVERY, beside: false, as_loud: false }
+        Self {
+            source: SourceOptions::default(),
+            audio_track: None,
+            video_track: None,
+            height: None,
+            key_every: foreign::KEY_EVERY,
+            beside: false,
+            as_loud: false,
+        }
+    }
+}
+
+impl Options {
+    fn plan(&self) -> PlanOptions {
+        let pictures = PictureOptions { height: self.height, ..PictureOptions::USUAL };
+        let (audio_track, video_track) = (self.audio_track, self.video_track);
+        PlanOptions { pictures, audio_track, video_track, ..PlanOptions::default() }
+    }
+
+    fn open(&self, input: &Path, plan: PlanOptions) -> Result<Reader, MediaError> {
+        Reader::open(input, ReaderOptions { plan, source: self.source.clone(), ..ReaderOptions::default() })
+    }
+
+    fn has_short_waits(&self, input: &Path) -> bool {
+        let longest_ms = MediaTime::from_duration(self.key_every + LATE_KEY).as_millis();
+        let probe = Probe::with_source(input, &self.source, self.plan(), |_, _| {}).ok();
+        probe.and_then(|probe| probe.pictures).is_some_and(|pictures| pictures.gop_max_ms <= longest_ms)
     }
 }
 
@@ -158,7 +198,7 @@ impl Default for Options {
 pub fn prepare(
     input: &Path,
     output: &Path,
-    options: Options,
+    options: &Options,
     mut progress: impl FnMut(MediaTime, Option<MediaTime>) -> ControlFlow<()>,
 ) -> Result<Prepared, PrepareError> {
     let stopped = || PrepareError::Stopped { output: output.to_path_buf() };
@@ -168,24 +208,28 @@ pub fn prepare(
         _ => return Err(PrepareError::Container { path: output.to_path_buf() }),
     };
     check_names(input, output)?;
-    let pictures = PictureOptions { height: options.height, ..PictureOptions::USUAL };
-    let wanted = PlanOptions { pictures, ..PlanOptions::default() };
-    let reader = Reader::open(input, ReaderOptions { plan: wanted, ..ReaderOptions::default() })?;
+    let wanted = options.plan();
+    let reader = options.open(input, wanted)?;
     let (plan, duration) = (reader.plan().clone(), reader.duration());
     let downmix = plan.audio.played_track().and_then(|index| downmix(&reader.tracks()[index]));
     drop(reader);
+    for (choice, plan) in [(options.audio_track, &plan.audio), (options.video_track, &plan.video)] {
+        if let (Some(_), TrackPlan::None { reason }) = (choice, plan) {
+            return Err(PrepareError::NoTrack { input: input.to_path_buf(), reason: reason.clone() });
+        }
+    }
     let failed = |cause| PrepareError::Io { output: output.to_path_buf(), cause };
     let busy = || PrepareError::Busy { output: output.to_path_buf() };
     let partial = Partial::claim(output).map_err(failed)?.ok_or_else(busy)?;
     let (has_video, has_audio) = (plan.video.played_track().is_some(), plan.audio.played_track().is_some());
     let (loudness_lufs, gain_db) = if has_audio && !options.as_loud {
-        measure(input, || progress(MediaTime::ZERO, duration))?.ok_or_else(stopped)?
+        measure(input, options, || progress(MediaTime::ZERO, duration))?.ok_or_else(stopped)?
     } else {
         (None, 0.0)
     };
     // VP8 and VP9 are copied into some calls only, H.264 into all.
     let is_h264 = matches!(&plan.video, TrackPlan::Copy { codec: Codec::H264, .. });
-    let copy_video = is_h264 && has_short_waits(input, options.key_every);
+    let copy_video = is_h264 && options.has_short_waits(input);
     let copy_audio = plan.audio.is_copy() && gain_db == 0.0;
     let words = |there: bool, copied: bool| match (there, copied) {
         (false, _) => "none",
@@ -194,20 +238,22 @@ pub fn prepare(
     };
     let mut command = Command::new(foreign::PROGRAM);
     command.args(["-v", "error", "-nostdin", "-y", "-progress", "pipe:1"]);
-    command.arg("-i").arg(foreign::input(input));
+    let mut place = foreign::source_arguments(input, &options.source);
+    place.insert(place.len() - 1, "-i".into());
+    command.args(place);
     if options.beside {
         command.args(["-threads", "1"]);
     }
     if has_video {
-        command.args(["-map", "0:V:0"]);
+        command.args(["-map", &Places::ffmpeg('V', plan.places.video)]);
         if copy_video {
             command.args(["-c:v", "copy"]);
         } else {
-            command.args(foreign::pictures(&pictures, options.key_every));
+            command.args(foreign::pictures(&wanted.pictures, options.key_every));
         }
     }
     if has_audio {
-        command.args(["-map", "0:a:0"]);
+        command.args(["-map", &Places::ffmpeg('a', plan.places.audio)]);
         if copy_audio {
             command.args(["-c:a", "copy"]);
         } else {
@@ -217,7 +263,7 @@ pub fn prepare(
                 .args(foreign::sound(&EncoderOptions::default()));
         }
     }
-    command.args(["-sn", "-dn", "-movflags", "+faststart", "-f", format]).arg(foreign::input(partial.path()));
+    command.args(["-sn", "-dn", "-movflags", "+faststart", "-f", format]).arg(foreign::named(partial.path()));
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     run(command, output, |at| progress(at, duration))?;
     partial.finish(output).map_err(failed)?;
@@ -286,11 +332,10 @@ fn run(
 /// The loudness of a source and the correction that it needs, in dB; nothing when it was stopped.
 fn measure(
     input: &Path,
+    options: &Options,
     mut go_on: impl FnMut() -> ControlFlow<()>,
 ) -> Result<Option<(Option<f64>, f64)>, PrepareError> {
-    let plan = PlanOptions { video: false, ..PlanOptions::default() };
-    let options = ReaderOptions { plan, ..ReaderOptions::default() };
-    let mut reader = Reader::open(input, options)?;
+    let mut reader = options.open(input, PlanOptions { video: false, ..options.plan() })?;
     let mut meter = EbuR128::new(CHANNELS as u32, SAMPLE_RATE, Mode::I | Mode::TRUE_PEAK)?;
     let mut decoder = Decoder::new(0).map_err(MediaError::from)?;
     while let Some(frame) = reader.next_frame()? {
@@ -314,19 +359,12 @@ fn measure(
 /// # Errors
 /// When it cannot be played at all.
 pub(super) fn needs_it(input: &Path) -> Result<bool, PrepareError> {
-    let reader = Reader::open(input, ReaderOptions::default())?;
+    let options = Options::default();
+    let reader = options.open(input, options.plan())?;
     let plan = reader.plan();
     let is_right = |plan: &TrackPlan| plan.is_copy() || plan.played_track().is_none();
     let has_picture = plan.video.played_track().is_some();
-    Ok(!is_right(&plan.audio)
-        || !is_right(&plan.video)
-        || (has_picture && !has_short_waits(input, foreign::KEY_EVERY)))
-}
-
-fn has_short_waits(input: &Path, key_every: Duration) -> bool {
-    let longest_ms = MediaTime::from_duration(key_every + LATE_KEY).as_millis();
-    let probe = Probe::of(input).ok();
-    probe.and_then(|probe| probe.pictures).is_some_and(|pictures| pictures.gop_max_ms <= longest_ms)
+    Ok(!is_right(&plan.audio) || !is_right(&plan.video) || (has_picture && !options.has_short_waits(input)))
 }
 
 #[cfg(test)]

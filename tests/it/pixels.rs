@@ -67,7 +67,7 @@ fn pixels_that_are_not_square_become_so() {
     }
 
     let ready = dir.join("ready.mp4");
-    prepare(&files[1], &ready, Options::default(), |_, _| ControlFlow::Continue(())).unwrap();
+    prepare(&files[1], &ready, &Options::default(), |_, _| ControlFlow::Continue(())).unwrap();
     assert_eq!(Probe::of(&ready).unwrap().plan.video.plan, "copy");
     assert_eq!(sizes(&ready), [(426, 240)]);
 }

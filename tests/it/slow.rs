@@ -105,6 +105,17 @@ fn ffmpeg_does_not_wait_for_such_a_server_either() {
     let limit = Duration::from_secs(1);
     assert_slow(open(&address, limit), &address);
     assert_slow(Probe::with_source(&address, &hurried(limit), PlanOptions::default(), |_, _| {}), &address);
+
+    // A playlist on this disk, of pieces on such a server.
+    let path = dir.path().join("a.ts");
+    ffmpeg(&[&picture[..], &["-c:v", "mpeg2video"]].concat(), &path);
+    let piece = trickle(std::fs::read(&path).unwrap(), 9_000, true);
+    let list = dir.path().join("a.m3u8");
+    let text = format!("#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{piece}/a.ts\n#EXT-X-ENDLIST\n");
+    std::fs::write(&list, text).unwrap();
+    let list = list.to_str().unwrap();
+    assert_slow(open(list, limit), list);
+    assert_slow(Probe::with_source(list, &hurried(limit), PlanOptions::default(), |_, _| {}), list);
 }
 
 #[test]

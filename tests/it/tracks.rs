@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use telecast::media::codec::opus::Decoder;
 use telecast::media::plan::{PlanOptions, TrackChoice};
+use telecast::media::prepare::{self, PrepareError};
 use telecast::media::probe::Probe;
 use telecast::media::{MediaError, MediaKind, Reader, ReaderOptions};
 
@@ -31,6 +32,13 @@ fn choose(path: &Path, audio: Option<&str>, video: Option<&str>) -> Result<Reade
     options.plan.audio_track = audio.map(choice);
     options.plan.video_track = video.map(choice);
     Reader::open(path, options)
+}
+
+fn height(reader: &Reader) -> u32 {
+    let telecast::media::demux::Shape::Video { height, .. } = reader.video_track().unwrap().shape else {
+        panic!("a picture has the shape of one")
+    };
+    height
 }
 
 /// How often per second the sound goes up through zero.
@@ -62,11 +70,9 @@ fn the_track_that_was_asked_for_plays() {
             let found = hertz(&mut choose(&path, audio, None).unwrap());
             assert!((found - wanted).abs() < 4.0, "{name}: {audio:?} has {found} Hz");
         }
-        for (video, height) in [(None, 32), (Some("1"), 32), (Some("2"), 64), (Some("deu"), 64)] {
+        for (video, tall) in [(None, 32), (Some("1"), 32), (Some("2"), 64), (Some("deu"), 64)] {
             let reader = choose(&path, None, video).unwrap();
-            let track = reader.video_track().unwrap();
-            let telecast::media::demux::Shape::Video { height: found, .. } = track.shape else { panic!() };
-            assert_eq!(found, height, "{name}: {video:?}");
+            assert_eq!(height(&reader), tall, "{name}: {video:?}");
         }
         // What is not there is left out, and said; with nothing left there is nothing to play.
         let reader = choose(&path, Some("3"), None).unwrap();
@@ -100,4 +106,54 @@ fn of_two_tracks_in_one_language_ffmpeg_converts_the_first_alone() {
         probe.tracks.iter().filter(|track| track.kind == "audio").count()
     };
     assert_eq!((sounds("deu"), sounds("eng"), sounds("fra")), (1, 1, 0));
+}
+
+fn prepare(from: &Path, to: &str, audio: Option<&str>, video: Option<&str>) -> Result<PathBuf, PrepareError> {
+    let choice = |text: &str| text.parse::<TrackChoice>().unwrap();
+    let mut options = prepare::Options::default();
+    (options.audio_track, options.video_track) = (audio.map(choice), video.map(choice));
+    let to = from.with_file_name(to);
+    let go_on = |_, _| std::ops::ControlFlow::Continue(());
+    prepare::prepare(from, &to, &options, go_on).map(|prepared| prepared.output)
+}
+
+#[test]
+fn the_track_that_was_asked_for_is_prepared_and_is_in_the_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let h264 = ["-c:v", "libx264", "-profile:v", "baseline", "-pix_fmt", "yuv420p", "-c:a", "aac"];
+    let mpeg4 = ["-c:v", "mpeg4", "-c:a", "aac"];
+    for (name, codecs) in [("a.mkv", &h264[..]), ("b.avi", &mpeg4)] {
+        let path = two_of_each(dir.path(), name, codecs);
+        // An AVI knows of no languages.
+        let second = if name == "a.mkv" { "deu" } else { "2" };
+        let prepared = prepare(&path, "out.mp4", Some(second), Some(second)).unwrap();
+        let mut reader = choose(&prepared, None, None).unwrap();
+        assert!((hertz(&mut reader) - 880.0).abs() < 4.0, "{name}");
+        let probe = Probe::of(&prepared).unwrap();
+        assert_eq!(probe.tracks.iter().filter_map(|track| track.height).collect::<Vec<_>>(), [64], "{name}");
+        let audio_track = second.parse().ok();
+        let options = PlanOptions { audio_track, ..PlanOptions::default() };
+        let remedy = Probe::with_progress(&path, options, |_, _| {}).unwrap().remedy.unwrap();
+        assert!(remedy.contains(" -map 0:V:0 -map 0:a:1 -"), "{remedy}");
+    }
+    let error = prepare(&dir.path().join("a.mkv"), "none.mp4", Some("fra"), None).unwrap_err();
+    assert!(
+        error.to_string().ends_with("a.mkv: The file has no sound fra; it has 1 (eng), 2 (deu)."),
+        "{error}"
+    );
+    assert!(!dir.path().join("none.mp4").exists());
+}
+
+#[test]
+fn without_a_wish_what_is_played_is_prepared() {
+    let dir = tempfile::tempdir().unwrap();
+    let codecs =
+        ["-c:v:0", "mpeg4", "-c:a:0", "ac3", "-c:v:1", "libx264", "-pix_fmt", "yuv420p", "-c:a:1", "aac"];
+    let path = two_of_each(dir.path(), "a.mkv", &codecs);
+    let mut played = choose(&path, None, None).unwrap();
+    let prepared = prepare(&path, "a.mp4", None, None).unwrap();
+    let mut prepared = choose(&prepared, None, None).unwrap();
+    assert_eq!((height(&played), height(&prepared)), (64, 64));
+    assert!((hertz(&mut played) - 880.0).abs() < 4.0, "the one that needs no ffmpeg");
+    assert!((hertz(&mut prepared) - 880.0).abs() < 4.0);
 }

@@ -36,7 +36,7 @@ pub(super) fn run(args: &PrepareArgs) -> anyhow::Result<Exit> {
         if let Some(folder) = job.output.parent() {
             fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         }
-        let prepared = prepare::prepare(&job.input, &job.output, args.options(), |at, total| {
+        let prepared = prepare::prepare(&job.input, &job.output, &args.options(), |at, total| {
             bar.show(at, total);
             ControlFlow::Continue(())
         });

@@ -21,10 +21,11 @@ pub(in crate::media) use self::encoding::{KEY_EVERY, pictures, sound};
 use self::pipe::{Output, Running};
 use super::{DemuxError, Demuxer, Packet, Track};
 use crate::media::child::{Child, End};
-use crate::media::plan::{PictureOptions, TrackChoice};
+use crate::media::plan::{PictureOptions, Places, PlanOptions, TrackChoice};
 use crate::media::source::opening::Opening;
 use crate::media::source::stream::Stream;
 use crate::media::source::{SourceOptions, is_address};
+use crate::secret::Secret;
 use crate::time::MediaTime;
 
 /// The program and Debian's package of it.
@@ -58,6 +59,51 @@ pub struct Wanted {
     pub(in crate::media) opening: Option<Opening>,
 }
 
+impl Wanted {
+    /// All of a source, as it is usually wanted.
+    pub(in crate::media) fn new(input: &Path, source: &SourceOptions) -> Self {
+        Self {
+            input: input.to_path_buf(),
+            source: source.clone(),
+            video: true,
+            audio: true,
+            video_track: None,
+            audio_track: None,
+            pictures: PictureOptions::default(),
+            patience: None,
+            opening: None,
+        }
+    }
+
+    /// What a plan wants of it.
+    pub(in crate::media) fn of(input: &Path, source: &SourceOptions, plan: &PlanOptions) -> Self {
+        Self {
+            video: plan.video,
+            audio: plan.audio,
+            video_track: plan.video_track,
+            audio_track: plan.audio_track,
+            pictures: plan.pictures,
+            ..Self::new(input, source)
+        }
+    }
+
+    /// The same with a number for a language, for which FFmpeg has no word: it takes all of them.
+    pub(in crate::media) fn numbered(mut self) -> Self {
+        self.video_track = ffprobe::numbered(&self, "V", self.video_track);
+        self.audio_track = ffprobe::numbered(&self, "a", self.audio_track);
+        self
+    }
+
+    /// Where the chosen tracks stand.
+    pub(in crate::media) fn places(&self) -> Places {
+        let place = |choice| match choice {
+            Some(TrackChoice::Number(number)) => Some(usize::from(number).saturating_sub(1)),
+            Some(TrackChoice::Language(_)) | None => None,
+        };
+        Places { audio: place(self.audio_track), video: place(self.video_track) }
+    }
+}
+
 /// A child that converts while it is read.
 struct Foreign {
     wanted: Wanted,
@@ -69,7 +115,17 @@ struct Foreign {
     ended: bool,
 }
 
-/// Starts FFmpeg and waits for what it writes first.
+/// How long FFmpeg has to begin with what is read by it because of `why`.
+pub(in crate::media) fn opening(path: &Path, source: &SourceOptions, why: &DemuxError) -> Option<Opening> {
+    // The pieces of a playlist on this disk may lie on a server.
+    if why.is_playlist() {
+        Some(Opening::new(path.to_string_lossy(), source.opening))
+    } else {
+        Opening::of(path, source)
+    }
+}
+
+/// Starts FFmpeg and waits for what it writes first; languages have been [numbered](Wanted::numbered).
 ///
 /// # Errors
 /// When there is no FFmpeg, or it cannot read the source.
@@ -78,9 +134,7 @@ pub fn open(wanted: Wanted) -> Result<Box<dyn Demuxer>, DemuxError> {
 }
 
 impl Foreign {
-    fn open(mut wanted: Wanted) -> Result<Self, DemuxError> {
-        wanted.video_track = ffprobe::numbered(&wanted, "V", wanted.video_track);
-        wanted.audio_track = ffprobe::numbered(&wanted, "a", wanted.audio_track);
+    fn open(wanted: Wanted) -> Result<Self, DemuxError> {
         let (inner, running) = start(&wanted, MediaTime::ZERO)?;
         let duration = ffprobe::duration(&wanted);
         let tracks = inner
@@ -175,7 +229,7 @@ fn shown(input: &Path) -> String {
 /// FFmpeg's arguments.
 fn arguments(wanted: &Wanted, from: MediaTime) -> Vec<OsString> {
     let mut all: Vec<OsString> = ["-v", "error", "-nostdin", "-nostats"].map(OsString::from).to_vec();
-    let mut source = source_arguments(wanted);
+    let mut source = source_arguments(&wanted.input, &wanted.source);
     let place = source.pop();
     all.append(&mut source);
     let mut add = |words: &[&str]| all.extend(words.iter().map(OsString::from));
@@ -186,13 +240,13 @@ fn arguments(wanted: &Wanted, from: MediaTime) -> Vec<OsString> {
     all.extend(place);
     let mut add = |words: &[&str]| all.extend(words.iter().map(OsString::from));
     if wanted.video {
-        add(&["-map", &stream("V", wanted.video_track)]);
+        add(&["-map", &stream('V', wanted.video_track)]);
         for word in pictures(&wanted.pictures, KEY_EVERY) {
             add(&[&word]);
         }
     }
     if wanted.audio {
-        add(&["-map", &stream("a", wanted.audio_track)]);
+        add(&["-map", &stream('a', wanted.audio_track)]);
         add(SAMPLES);
     }
     add(&["-sn", "-dn", "-map_metadata", "-1", "-map_chapters", "-1"]);
@@ -202,20 +256,17 @@ fn arguments(wanted: &Wanted, from: MediaTime) -> Vec<OsString> {
 
 /// How FFmpeg and ffprobe open a source: options, and in the end its name. A path is never taken for
 /// an option or a protocol.
-fn source_arguments(wanted: &Wanted) -> Vec<OsString> {
+pub(in crate::media) fn source_arguments(input: &Path, source: &SourceOptions) -> Vec<OsString> {
     let mut all: Vec<OsString> = Vec::new();
     let mut add = |words: &[&str]| all.extend(words.iter().map(OsString::from));
     // In microseconds.
-    let silence = wanted.source.patience.as_micros().to_string();
-    match wanted.input.to_str() {
+    let silence = source.patience.as_micros().to_string();
+    match input.to_str() {
         Some(address) if is_address(address) => {
             if address.starts_with("http") {
-                let headers: String = wanted
-                    .source
-                    .headers
-                    .iter()
-                    .map(|(name, value)| format!("{name}: {}\r\n", value.expose()))
-                    .collect();
+                let line =
+                    |(name, value): &(String, Secret<String>)| format!("{name}: {}\r\n", value.expose());
+                let headers: String = source.headers.iter().map(line).collect();
                 add(&["-headers", &headers, "-reconnect", "1", "-reconnect_streamed", "1"]);
                 add(&["-reconnect_delay_max", "4", "-rw_timeout", &silence]);
             } else if address.starts_with("rtsp") {
@@ -228,14 +279,14 @@ fn source_arguments(wanted: &Wanted) -> Vec<OsString> {
         _ => {
             // The pieces of a stream may lie on a server.
             add(&["-protocol_whitelist", "file,crypto,data,http,https,tcp,tls"]);
-            all.push(input(&wanted.input));
+            all.push(named(input));
         }
     }
     all
 }
 
 /// FFmpeg's word for a track; one that is not there is left out.
-fn stream(kind: &str, choice: Option<TrackChoice>) -> String {
+fn stream(kind: char, choice: Option<TrackChoice>) -> String {
     match choice {
         None => format!("0:{kind}:0?"),
         Some(TrackChoice::Number(number)) => format!("0:{kind}:{}?", number.saturating_sub(1)),
@@ -244,7 +295,7 @@ fn stream(kind: &str, choice: Option<TrackChoice>) -> String {
 }
 
 /// How FFmpeg is told of a source: a path is never taken for an option or a protocol.
-pub(in crate::media) fn input(input: &Path) -> OsString {
+pub(in crate::media) fn named(input: &Path) -> OsString {
     if input.to_str().is_some_and(is_address) {
         return input.into();
     }
@@ -260,17 +311,7 @@ mod tests {
     const CLIP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/media/clip.mkv");
 
     fn wanted(patience: Option<Duration>) -> Wanted {
-        Wanted {
-            input: PathBuf::from("film.avi"),
-            source: SourceOptions::default(),
-            video: true,
-            audio: true,
-            video_track: None,
-            audio_track: None,
-            pictures: PictureOptions::default(),
-            patience,
-            opening: None,
-        }
+        Wanted { patience, ..Wanted::new(Path::new("film.avi"), &SourceOptions::default()) }
     }
 
     /// A program in FFmpeg's place.
@@ -345,8 +386,8 @@ mod tests {
     #[test]
     fn tracks_are_named_as_ffmpeg_does() {
         let language = "deu".parse().ok();
-        assert_eq!(stream("a", None), "0:a:0?");
-        assert_eq!(stream("V", Some(TrackChoice::Number(2))), "0:V:1?");
-        assert_eq!(stream("a", language), "0:a:m:language:deu?");
+        assert_eq!(stream('a', None), "0:a:0?");
+        assert_eq!(stream('V', Some(TrackChoice::Number(2))), "0:V:1?");
+        assert_eq!(stream('a', language), "0:a:m:language:deu?");
     }
 }

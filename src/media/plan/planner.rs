@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Obstacle, PictureOptions, Plan, PlanOptions, Refusal, TrackChoice, TrackPlan, can_transcode};
+use super::{
+    Obstacle, PictureOptions, Places, Plan, PlanOptions, Refusal, TrackChoice, TrackPlan, can_transcode,
+};
 use crate::media::codec::audio::AudioDecoder;
 use crate::media::codec::h264::{self, ReorderWatch, Reordering, Sps, nal_type, nal_units};
 use crate::media::codec::opus;
@@ -34,8 +36,7 @@ pub(in crate::media) struct Selection {
 impl Selection {
     fn of(tracks: &[Track], options: PlanOptions) -> Self {
         let pick = |kind, wanted: bool, choice: Option<TrackChoice>, good: &dyn Fn(&Track) -> bool| {
-            let of_kind =
-                || tracks.iter().enumerate().filter(move |(_, t)| t.kind == kind && !is_still(&t.codec));
+            let of_kind = || of_kind(tracks, kind);
             let best = match choice {
                 Some(TrackChoice::Number(number)) => of_kind().nth(usize::from(number).saturating_sub(1)),
                 Some(TrackChoice::Language(letters)) => of_kind().find(|(_, track)| {
@@ -55,6 +56,11 @@ impl Selection {
             }),
         }
     }
+}
+
+/// Those that can be chosen, with their places in the file.
+fn of_kind(tracks: &[Track], kind: MediaKind) -> impl Iterator<Item = (usize, &Track)> {
+    tracks.iter().enumerate().filter(move |(_, track)| track.kind == kind && !is_still(&track.codec))
 }
 
 /// Cover art, which some containers keep as a track of one picture.
@@ -165,7 +171,10 @@ impl Planner {
 
     /// The plan from all that was seen.
     pub(in crate::media) fn decide(&self) -> Plan {
-        Plan { audio: self.decide_audio(), video: self.decide_video(), is_square: self.pixel().is_square() }
+        let places =
+            Places { audio: self.place(self.selection.audio), video: self.place(self.selection.video) };
+        let is_square = self.pixel().is_square();
+        Plan { audio: self.decide_audio(), video: self.decide_video(), is_square, places }
     }
 
     /// The stream itself promises that its pictures are never reordered.
@@ -188,9 +197,39 @@ impl Planner {
         told.or_else(said).unwrap_or(PixelAspect::SQUARE)
     }
 
+    /// Where it stands among those of its kind, if there are others.
+    fn place(&self, index: Option<usize>) -> Option<usize> {
+        let index = index?;
+        let of_kind = || of_kind(&self.tracks, self.tracks[index].kind);
+        (of_kind().count() > 1).then(|| of_kind().position(|(other, _)| other == index)).flatten()
+    }
+
+    /// Why none is played, and which there are.
+    fn nothing(&self, kind: MediaKind, wanted: bool, choice: Option<TrackChoice>) -> TrackPlan {
+        let what = match kind {
+            MediaKind::Audio => "sound",
+            MediaKind::Video => "picture",
+        };
+        let there: Vec<_> = (1..)
+            .zip(of_kind(&self.tracks, kind))
+            .map(|(number, (_, track))| match &track.language {
+                Some(language) => format!("{number} ({language})"),
+                None => number.to_string(),
+            })
+            .collect();
+        let reason = match (wanted, choice) {
+            (false, _) => format!("The {what} was not asked for."),
+            (true, Some(choice)) if !there.is_empty() => {
+                format!("The file has no {what} {choice}; it has {}.", there.join(", "))
+            }
+            (true, _) => format!("The file has no {what}."),
+        };
+        TrackPlan::None { reason }
+    }
+
     fn decide_audio(&self) -> TrackPlan {
         let Some(index) = self.selection.audio else {
-            return nothing(self.options.audio, self.options.audio_track, "sound");
+            return self.nothing(MediaKind::Audio, self.options.audio, self.options.audio_track);
         };
         let track = &self.tracks[index];
         if let Err(undecodable) = AudioDecoder::new(track) {
@@ -257,7 +296,7 @@ impl Planner {
                 let reason = "The only picture is cover art, so nothing is sent as video.".to_owned();
                 return TrackPlan::None { reason };
             }
-            return nothing(self.options.video, self.options.video_track, "picture");
+            return self.nothing(MediaKind::Video, self.options.video, self.options.video_track);
         };
         let codec = self.codec_of(index).clone();
         let verdict = match codec {
@@ -402,13 +441,4 @@ impl Pictures {
         }
         Ok(sps.profile_name())
     }
-}
-
-fn nothing(wanted: bool, choice: Option<TrackChoice>, what: &str) -> TrackPlan {
-    let reason = match (wanted, choice) {
-        (true, None) => format!("The file has no {what}."),
-        (true, Some(choice)) => format!("The file has no {what} {choice}."),
-        (false, _) => format!("The {what} was not asked for."),
-    };
-    TrackPlan::None { reason }
 }

@@ -2,7 +2,7 @@
 
 use crate::media::source::STDIN;
 
-use super::{Plan, Refusal, TrackPlan};
+use super::{Places, Plan, Refusal, TrackPlan};
 
 /// The `ffmpeg` command that writes a copy of `input` which is copied from then on.
 ///
@@ -31,12 +31,20 @@ pub fn remedy(input: &str, plan: &Plan) -> Option<String> {
     };
     let stem = input.rsplit_once('.').filter(|(stem, tail)| !stem.is_empty() && !tail.contains('/'));
     let output = format!("{}-telecast.{extension}", stem.map_or(input, |(stem, _)| stem));
+    let tracks = match (plan.places, &video, audio) {
+        (Places { audio: None, video: None }, ..) => String::new(),
+        (places, video, audio) => {
+            let video = video.as_ref().map(|_| Places::ffmpeg('V', places.video));
+            let audio = audio.map(|_| Places::ffmpeg('a', places.audio));
+            video.into_iter().chain(audio).map(|track| format!("-map {track} ")).collect()
+        }
+    };
     let video = video.as_deref().unwrap_or("-vn");
     let audio = audio.unwrap_or("-an");
     if input == STDIN {
-        return Some(format!("ffmpeg -i - {video} {audio} -f {piped} -"));
+        return Some(format!("ffmpeg -i - {tracks}{video} {audio} -f {piped} -"));
     }
-    Some(format!("ffmpeg -i {} {video} {audio} {}", shell_word(input), shell_word(&output)))
+    Some(format!("ffmpeg -i {} {tracks}{video} {audio} {}", shell_word(input), shell_word(&output)))
 }
 
 /// Makes pixels square.

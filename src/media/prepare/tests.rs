@@ -41,7 +41,7 @@ fn mono_stereo_and_surround_come_out_equally_loud_and_do_not_clip() {
     ];
     for source in sources {
         let output = source.with_extension("mp4");
-        let prepared = prepare(&source, &output, Options::default(), to_the_end).unwrap();
+        let prepared = prepare(&source, &output, &Options::default(), to_the_end).unwrap();
         assert_eq!(prepared.audio, "encode");
         let (lufs, peak) = heard(&output);
         assert!((lufs - TARGET_LUFS).abs() < 0.5, "{lufs} LUFS, {prepared:?}");
@@ -55,7 +55,7 @@ fn sound_that_stays_as_loud_as_it_is_becomes_stereo_as_it_is_played() {
     let source = flac(dir.path(), "mono.flac", "mono", &["0.3*sin(880*PI*t)"]);
     let output = dir.path().join("mono.mp4");
     let options = Options { as_loud: true, ..Options::default() };
-    prepare(&source, &output, options, to_the_end).unwrap();
+    prepare(&source, &output, &options, to_the_end).unwrap();
     let (before, after) = (Probe::of(&source).unwrap().loudness_lufs.unwrap(), heard(&output).0);
     assert!((before - after).abs() < 0.5, "{before} LUFS became {after}");
 }
@@ -69,18 +69,18 @@ fn only_one_writes_a_file_at_a_time_and_the_other_is_told() {
     let mut others = Vec::new();
     let other_too = |_: MediaTime, _: Option<MediaTime>| {
         if others.is_empty() {
-            others.push(prepare(&source, &output, Options::default(), to_the_end));
+            others.push(prepare(&source, &output, &Options::default(), to_the_end));
         }
         ControlFlow::Continue(())
     };
-    prepare(&source, &output, Options::default(), other_too).unwrap();
+    prepare(&source, &output, &Options::default(), other_too).unwrap();
     let error = others.pop().expect("there was time for another").unwrap_err();
     assert!(matches!(error, PrepareError::Busy { .. }), "{error}");
     assert!((heard(&output).0 - TARGET_LUFS).abs() < 0.5);
     // What is left by a failure, a crash, or nobody is in nobody's way.
     std::fs::write(dir.path().join(".mono.mp4.part"), "half").unwrap();
-    let stopped = prepare(&source, &output, Options::default(), |_, _| ControlFlow::Break(()));
+    let stopped = prepare(&source, &output, &Options::default(), |_, _| ControlFlow::Break(()));
     assert!(matches!(stopped, Err(PrepareError::Stopped { .. })), "{stopped:?}");
-    prepare(&source, &output, Options::default(), to_the_end).unwrap();
+    prepare(&source, &output, &Options::default(), to_the_end).unwrap();
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "the source and the result");
 }

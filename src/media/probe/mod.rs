@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::demux::{self, DemuxError, Demuxer, foreign, generated};
-use super::plan::{self, Obstacle, Plan, PlanOptions, Planner, Refusal, TrackPlan};
+use super::plan::{self, Obstacle, Places, Plan, PlanOptions, Planner, Refusal, TrackPlan};
 use super::source::opening::{self, Opening};
 use super::source::{self, Source, SourceError, SourceOptions};
 use super::{Codec, MediaError};
@@ -211,8 +211,8 @@ enum Part<'a> {
     Whole,
     /// The beginning: it has no end.
     Live,
-    /// The beginning of what FFmpeg makes of it, and why it does.
-    Converted(&'a str),
+    /// The beginning of what FFmpeg makes of it, why it does, and of which tracks.
+    Converted(&'a str, Places),
 }
 
 impl Probe {
@@ -260,8 +260,8 @@ impl Probe {
         let opened = match source::open_with(path, source) {
             // Only FFmpeg knows how to get there.
             Err(error @ SourceError::Scheme { .. }) => {
-                let words = error.to_string();
-                return Self::converted(path, source, options, 0, &words, progress);
+                let (words, opening) = (error.to_string(), Opening::of(path, source));
+                return Self::converted(path, source, options, 0, opening, &words, progress);
             }
             opened => opened?,
         };
@@ -286,8 +286,8 @@ impl Probe {
             Err(MediaError::Demux(error)) if source::is_stdin(path) => return Err(error.of_stdin().into()),
             other => return other,
         };
-        let words = why.why_foreign();
-        let converted = Self::converted(path, source, options, size_bytes, &words, progress);
+        let (words, opening) = (why.why_foreign(), foreign::opening(path, source, &why));
+        let converted = Self::converted(path, source, options, size_bytes, opening, &words, progress);
         converted.map_err(|error| match error {
             MediaError::Demux(cause) => why.also_unread(cause).into(),
             other => other,
@@ -300,24 +300,17 @@ impl Probe {
         source: &SourceOptions,
         options: PlanOptions,
         size_bytes: u64,
+        opening: Option<Opening>,
         why: &str,
         progress: impl FnMut(u64, u64),
     ) -> Result<Self, MediaError> {
-        let opening = Opening::of(path, source);
         opening::limited(opening.as_ref(), || {
-            let demuxer = foreign::open(foreign::Wanted {
-                input: path.to_path_buf(),
-                source: source.clone(),
-                video: options.video,
-                audio: options.audio,
-                video_track: options.video_track,
-                audio_track: options.audio_track,
-                pictures: options.pictures,
-                patience: None,
-                opening: opening.clone(),
-            })?;
+            let wanted = foreign::Wanted::of(path, source, &options);
+            let wanted = foreign::Wanted { opening: opening.clone(), ..wanted }.numbered();
+            let places = wanted.places();
+            let demuxer = foreign::open(wanted)?;
             let (progress, name) = (in_time(opening.clone(), progress), path.to_string_lossy().into_owned());
-            Self::scan(demuxer, name, size_bytes, options.converted(), progress, Part::Converted(why))
+            Self::scan(demuxer, name, size_bytes, options.converted(), progress, Part::Converted(why, places))
         })
     }
 
@@ -375,8 +368,8 @@ impl Probe {
         if demuxer.format() == generated::FORMAT {
             plan.generate();
         }
-        if let Part::Converted(why) = part {
-            plan.convert(why);
+        if let Part::Converted(why, places) = part {
+            plan.convert(why, places);
         }
         let codec = |index: usize| &demuxer.tracks()[index].codec;
         let known = |index: &usize| matches!(codec(*index), Codec::H264 | Codec::Vp8 | Codec::Vp9);

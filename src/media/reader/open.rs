@@ -153,32 +153,27 @@ fn convert(
     // What is live says itself how long it may be silent.
     let opening = match why {
         _ if live.is_some() => None,
-        // Its pieces may lie on a server.
-        MediaError::Demux(error) if error.is_playlist() => {
-            Some(Opening::new(path.to_string_lossy(), options.source.opening))
-        }
+        MediaError::Demux(error) => foreign::opening(path, &options.source, error),
         _ => Opening::of(path, &options.source),
     };
     let wanted = foreign::Wanted {
-        input: path.to_path_buf(),
-        source: options.source.clone(),
-        video: options.plan.video,
-        audio: options.plan.audio,
-        video_track: options.plan.video_track,
-        audio_track: options.plan.audio_track,
-        pictures: options.plan.pictures,
         patience: live.map(|liveness| options.source.patience + liveness.piece * PIECES),
         opening: opening.clone(),
+        ..foreign::Wanted::of(path, &options.source, &options.plan)
     };
     let chosen = ReaderOptions { plan: options.plan.converted(), ..options.clone() };
-    let mut reader = opening::limited(opening.as_ref(), || {
+    let (mut reader, places) = opening::limited(opening.as_ref(), || {
+        let wanted = wanted.numbered();
+        let places = wanted.places();
         let demuxer = at_present(foreign::open(wanted)?, live, options)?;
-        Reader::begin(demuxer, path.to_string_lossy(), chosen)
+        let reader = Reader::begin(demuxer, path.to_string_lossy(), chosen)?;
+        Ok::<_, MediaError>((reader, places))
     })?;
-    reader.plan.convert(&match why {
+    let words = match why {
         MediaError::Demux(error) => error.why_foreign(),
         other => other.to_string(),
-    });
+    };
+    reader.plan.convert(&words, places);
     Ok(reader)
 }
 

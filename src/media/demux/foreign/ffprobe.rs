@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::process::{Command, Stdio};
 
 use super::pipe::{Output, Running};
-use super::{Wanted, input, source_arguments};
+use super::{Wanted, named, source_arguments};
 use crate::media::child::Child;
 use crate::media::plan::TrackChoice;
 use crate::media::source::is_address;
@@ -20,18 +20,18 @@ pub(super) fn duration(wanted: &Wanted) -> Option<MediaTime> {
     if wanted.input.to_str().is_some_and(is_address) {
         return None;
     }
-    let text = ask(wanted, &["-show_entries", "format=duration"], vec![input(&wanted.input)])?;
+    let text = ask(wanted, &["-show_entries", "format=duration"], vec![named(&wanted.input)])?;
     let seconds: f64 = text.trim().parse().ok()?;
     let nanos = (seconds * 1e9).clamp(0.0, 1e18);
     Some(MediaTime::from_nanos(nanos as i64))
 }
 
-/// The number of the first track in a language, which FFmpeg has no word for: it takes all of them.
+/// The number of the first track in a language.
 /// Any other choice stays as it is, and so does one that nothing is found for.
 pub(super) fn numbered(wanted: &Wanted, kind: &str, choice: Option<TrackChoice>) -> Option<TrackChoice> {
     let Some(language @ TrackChoice::Language(_)) = choice else { return choice };
     let question = ["-select_streams", kind, "-show_entries", "stream=index:stream_tags=language"];
-    let mut place = source_arguments(wanted);
+    let mut place = source_arguments(&wanted.input, &wanted.source);
     place.insert(place.len() - 1, "-i".into());
     let first = ask(wanted, &question, place).and_then(|text| first_in(&text, &language.to_string()));
     first.map(TrackChoice::Number).or(choice)
