@@ -76,7 +76,8 @@ impl Item {
         &self.source
     }
 
-    /// How its tracks would be played. Opens it, which may take its time.
+    /// How its tracks would be played. Opens it, which may take its time; what has been
+    /// [opened](Self::opened) is used up by that, and opened anew to be played.
     ///
     /// # Errors
     /// When it cannot be opened.
