@@ -1,6 +1,6 @@
 //! A folder → a folder of prepared files; what was done before is not done again.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -59,9 +59,15 @@ pub(super) fn run(args: &PrepareArgs) -> anyhow::Result<Exit> {
     }
     let n_failed = jobs.len() - n_written - n_there;
     if !args.json {
-        say::remark(format_args!("{n_written} written, {n_there} there already, {n_failed} failed"));
+        say::remark(closing(n_written, n_there, n_failed));
     }
     Ok(worst.unwrap_or(Exit::Ok))
+}
+
+/// What became of them all. Nobody knows with which options something was made earlier.
+fn closing(n_written: usize, n_there: usize, n_failed: usize) -> String {
+    let hint = if n_there == 0 { "" } else { " (with the options of then; remove them to make them anew)" };
+    format!("{n_written} written, {n_there} there already{hint}, {n_failed} failed")
 }
 
 /// A line on what became of a file; a failure has been told on stderr already.
@@ -86,7 +92,9 @@ fn is_done(job: &Job) -> bool {
     matches!((changed(&job.input), changed(&job.output)), (Some(input), Some(output)) if output >= input)
 }
 
-/// What is to be written from what. Two sources with one name get their old endings as well.
+/// What is to be written from what. Sources that would get one name keep their old endings in it,
+/// all of them: which comes first must not matter, or one that comes later would take the place of
+/// another.
 fn jobs(from: &Path, to: &Path, container: Container) -> anyhow::Result<Vec<Job>> {
     if let (Ok(from), Ok(to)) = (fs::canonicalize(from), fs::canonicalize(to))
         && from == to
@@ -94,31 +102,43 @@ fn jobs(from: &Path, to: &Path, container: Container) -> anyhow::Result<Vec<Job>
         let text = "the prepared files need a folder of their own, which may lie inside the other one";
         return Err(Because(Exit::Usage, text.into()).into());
     }
-    let mut taken = HashSet::new();
-    let mut jobs = Vec::new();
     // What an earlier run has written into the folder itself is no source.
     let own = fs::canonicalize(to).ok();
     let is_own = |path: &Path| {
         own.as_ref().is_some_and(|own| fs::canonicalize(path).is_ok_and(|path| path.starts_with(own)))
     };
-    for input in list::expand(from)?.into_iter().filter(|input| !is_own(input)) {
-        let inner = input.strip_prefix(from).unwrap_or(&input);
-        let mut output = to.join(inner).with_extension(container.extension());
-        if !taken.insert(output.clone()) {
-            let mut name = inner.file_name().unwrap_or_default().to_owned();
-            name.push(".");
-            name.push(container.extension());
-            output = to.join(inner).with_file_name(name);
-            taken.insert(output.clone());
-        }
-        jobs.push(Job { input, output });
+    let inputs: Vec<_> = list::expand(from)?.into_iter().filter(|input| !is_own(input)).collect();
+    let names: Vec<_> = inputs
+        .iter()
+        .map(|input| {
+            let inner = input.strip_prefix(from).unwrap_or(input);
+            let mut long = to.join(inner).into_os_string();
+            long.push(".");
+            long.push(container.extension());
+            (to.join(inner).with_extension(container.extension()), PathBuf::from(long))
+        })
+        .collect();
+    let mut n_claims = HashMap::<_, usize>::new();
+    for name in names.iter().flat_map(|(plain, long)| [plain, long]) {
+        *n_claims.entry(name.clone()).or_default() += 1;
     }
-    Ok(jobs)
+    let jobs = inputs.into_iter().zip(names).map(|(input, (plain, long))| {
+        let output = if n_claims[&plain] == 1 { plain } else { long };
+        Job { input, output }
+    });
+    Ok(jobs.collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The names below `to`, in order.
+    fn outputs(from: &Path, to: &Path) -> Vec<String> {
+        let jobs = jobs(from, to, Container::Mp4).unwrap();
+        let name = |job: &Job| job.output.strip_prefix(to).unwrap().to_string_lossy().into_owned();
+        jobs.iter().map(name).collect()
+    }
 
     #[test]
     fn names_are_kept_told_apart_and_not_taken_for_sources() {
@@ -130,9 +150,30 @@ mod tests {
         for name in ["a.avi", "a.mov", "old/a.avi", "notes.txt", "ready/a.mp4"] {
             fs::write(from.join(name), b"x").unwrap();
         }
-        let jobs = jobs(&from, &to, Container::Mp4).unwrap();
-        let outputs: Vec<_> = jobs.iter().map(|job| job.output.strip_prefix(&to).unwrap()).collect();
-        assert_eq!(outputs, [Path::new("a.mp4"), Path::new("a.mov.mp4"), Path::new("old/a.mp4")]);
+        assert_eq!(outputs(&from, &to), ["a.avi.mp4", "a.mov.mp4", "old/a.mp4"]);
+    }
+
+    #[test]
+    fn a_source_that_comes_later_takes_nobody_s_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("in"), dir.path().join("out"));
+        fs::create_dir(&from).unwrap();
+        let come = |name: &str| fs::write(from.join(name), b"x").unwrap();
+        come("a.mp4");
+        assert_eq!(outputs(&from, &to), ["a.mp4"]);
+        come("a.mp3");
+        assert_eq!(outputs(&from, &to), ["a.mp3.mp4", "a.mp4.mp4"], "out/a.mp4 is nobody's now");
+        come("a.mp3.mkv");
+        let all = outputs(&from, &to);
+        assert_eq!(all, ["a.mp3.mp4", "a.mp3.mkv.mp4", "a.mp4.mp4"], "and a long name is one's own, too");
+    }
+
+    #[test]
+    fn what_was_there_may_have_been_made_with_other_options() {
+        assert_eq!(closing(3, 0, 1), "3 written, 0 there already, 1 failed");
+        let text =
+            "0 written, 2 there already (with the options of then; remove them to make them anew), 0 failed";
+        assert_eq!(closing(0, 2, 0), text);
     }
 
     #[test]
