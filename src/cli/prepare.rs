@@ -4,13 +4,15 @@ mod bar;
 mod batch;
 
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::exit::{Because, Exit};
-use super::say;
+use super::{say, stop};
 use crate::media::plan::ENCODED_HEIGHT;
 use crate::media::prepare::{self, Options, PrepareError, Prepared};
 use bar::Bar;
@@ -96,22 +98,50 @@ impl Container {
 }
 
 pub(super) fn run(args: &PrepareArgs) -> anyhow::Result<Exit> {
-    if args.input.is_dir() {
-        return batch::run(args);
-    }
-    let mut bar = Bar::new(String::new());
-    let prepared = prepare::prepare(&args.input, &args.output, &args.options(), |at, total| {
-        bar.show(at, total);
-        ControlFlow::Continue(())
-    });
-    bar.clear();
-    let prepared = prepared.map_err(as_media)?;
+    // Its threads look for signals while this one works.
+    let runtime = super::runtime()?;
+    let stop = runtime.block_on(async { stop::on_interrupt() })?;
+    if args.input.is_dir() { batch::run(args, &stop) } else { run_one(args, &stop) }
+}
+
+fn run_one(args: &PrepareArgs, stop: &CancellationToken) -> anyhow::Result<Exit> {
+    let (input, output) = (&args.input, &args.output);
+    let prepared = match write(args, input, output, String::new(), stop) {
+        Err(PrepareError::Stopped { .. }) => {
+            say::remark("stopped; nothing was written");
+            if args.json {
+                say::result(json!({ "input": input, "output": output, "result": "stopped" }))?;
+            }
+            return Ok(Exit::Interrupted);
+        }
+        prepared => prepared.map_err(as_media)?,
+    };
     if args.json {
         say::result(serde_json::to_string(&prepared)?)?;
     } else {
         say::result(format_args!("{}: {}", prepared.output.display(), describe(&prepared)))?;
     }
     Ok(Exit::Ok)
+}
+
+/// Writes one file, and shows beside `what` how far it has come.
+fn write(
+    args: &PrepareArgs,
+    input: &Path,
+    output: &Path,
+    what: String,
+    stop: &CancellationToken,
+) -> Result<Prepared, PrepareError> {
+    if stop.is_cancelled() {
+        return Err(PrepareError::Stopped { output: output.to_path_buf() });
+    }
+    let mut bar = Bar::new(what);
+    let prepared = prepare::prepare(input, output, &args.options(), |at, total| {
+        bar.show(at, total);
+        if stop.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    bar.clear();
+    prepared
 }
 
 /// What cannot be played has an exit code of its own, and so have names that cannot be meant.
@@ -136,10 +166,25 @@ fn describe(prepared: &Prepared) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::ffi::OsStr;
+
+    use clap::Parser;
 
     use super::*;
     use crate::cli::exit;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: PrepareArgs,
+    }
+
+    /// What a command line says.
+    pub(super) fn args(input: impl AsRef<OsStr>, output: impl AsRef<OsStr>, more: &[&str]) -> PrepareArgs {
+        let names = [OsStr::new("prepare"), input.as_ref(), output.as_ref()];
+        let words = names.into_iter().chain(more.iter().map(OsStr::new));
+        Command::try_parse_from(words).unwrap().args
+    }
 
     /// The exit code and the words.
     fn refused(input: &Path, output: &Path) -> (Exit, String) {
@@ -168,6 +213,17 @@ mod tests {
         assert!(words.contains("none does not exist; make it first: `mkdir -p "), "{words}");
         assert_eq!(code, Exit::Usage);
         assert_eq!(refused(&source, &dir.path().join("out.ogg")).0, Exit::Usage);
+    }
+
+    #[test]
+    fn what_is_stopped_leaves_nothing_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/media/long-gop.mp4");
+        let out = dir.path().join("out.mp4");
+        let stop = CancellationToken::new();
+        stop.cancel();
+        assert_eq!(run_one(&args(clip, &out, &["--json"]), &stop).unwrap(), Exit::Interrupted);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[cfg(unix)]

@@ -2,17 +2,16 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
-use super::bar::Bar;
-use super::{Container, PrepareArgs, as_media, describe};
+use super::{Container, PrepareArgs, as_media, describe, write};
 use crate::cli::exit::{self, Because, Exit};
 use crate::cli::say;
-use crate::media::prepare::{self, PrepareError};
+use crate::media::prepare::PrepareError;
 use crate::media::source::list;
 
 /// One file of the folder and what becomes of it.
@@ -22,7 +21,7 @@ struct Job {
     output: PathBuf,
 }
 
-pub(super) fn run(args: &PrepareArgs) -> anyhow::Result<Exit> {
+pub(super) fn run(args: &PrepareArgs, stop: &CancellationToken) -> anyhow::Result<Exit> {
     let jobs = jobs(&args.input, &args.output, args.to)?;
     let (mut n_written, mut n_there, mut worst) = (0, 0, None);
     for (nth, job) in jobs.iter().enumerate() {
@@ -32,19 +31,19 @@ pub(super) fn run(args: &PrepareArgs) -> anyhow::Result<Exit> {
             continue;
         }
         let name = job.input.file_name().unwrap_or_default().to_string_lossy();
-        let mut bar = Bar::new(format!("{name} ({} of {})", nth + 1, jobs.len()));
-        if let Some(folder) = job.output.parent() {
+        let what = format!("{name} ({} of {})", nth + 1, jobs.len());
+        if let Some(folder) = job.output.parent().filter(|_| !stop.is_cancelled()) {
             fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         }
-        let prepared = prepare::prepare(&job.input, &job.output, &args.options(), |at, total| {
-            bar.show(at, total);
-            ControlFlow::Continue(())
-        });
-        bar.clear();
-        match prepared {
+        match write(args, &job.input, &job.output, what, stop) {
             Ok(prepared) => {
                 n_written += 1;
                 tell(args, job, "written", Some((serde_json::to_value(&prepared)?, describe(&prepared))))?;
+            }
+            Err(PrepareError::Stopped { .. }) => {
+                say::remark("stopped; the same command goes on where it was");
+                tell(args, job, "stopped", None)?;
+                return Ok(Exit::Interrupted);
             }
             // It will be missing for the next file, too.
             Err(error @ PrepareError::NoFfmpeg) => return Err(error.into()),
@@ -132,6 +131,7 @@ fn jobs(from: &Path, to: &Path, container: Container) -> anyhow::Result<Vec<Job>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::prepare::tests::args;
 
     /// The names below `to`, in order.
     fn outputs(from: &Path, to: &Path) -> Vec<String> {
@@ -174,6 +174,20 @@ mod tests {
         let text =
             "0 written, 2 there already (with the options of then; remove them to make them anew), 0 failed";
         assert_eq!(closing(0, 2, 0), text);
+    }
+
+    #[test]
+    fn a_stopped_folder_leaves_the_rest_for_the_next_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("in"), dir.path().join("out"));
+        fs::create_dir(&from).unwrap();
+        for name in ["a.mp4", "b.mp4"] {
+            fs::write(from.join(name), b"x").unwrap();
+        }
+        let stop = CancellationToken::new();
+        stop.cancel();
+        assert_eq!(run(&args(&from, &to, &["--json"]), &stop).unwrap(), Exit::Interrupted);
+        assert!(!to.exists());
     }
 
     #[test]
