@@ -15,6 +15,7 @@ use super::exit::{Because, Exit};
 use super::{say, stop};
 use crate::media::plan::ENCODED_HEIGHT;
 use crate::media::prepare::{self, Options, PrepareError, Prepared};
+use crate::media::source::is_address;
 use bar::Bar;
 
 /// Write a file that plays without any work: H.264 with a keyframe every second or two, Opus at
@@ -29,15 +30,16 @@ Examples:
   telecast prepare --height 480 --keyframes 1s film.mkv small.mp4
   telecast prepare --audio-track deu film.mkv film-de.mp4
   telecast prepare --json talk.mov talk.mkv
+  telecast prepare film.avi ready/   as ready/film.mp4
   telecast prepare films/ ready/     and after an interruption the same again")]
 pub(super) struct PrepareArgs {
     /// A file, an address, or a folder
     input: PathBuf,
 
-    /// An .mp4 or .mkv, which appears whole or not at all; for a folder, a folder
+    /// An .mp4 or .mkv, which appears whole or not at all, or a folder for it; for a folder, a folder
     output: PathBuf,
 
-    /// What is written for each file of a folder
+    /// What is written into a folder
     #[arg(long, value_enum, default_value = "mp4", value_name = "FORMAT")]
     to: Container,
 
@@ -67,6 +69,24 @@ impl PrepareArgs {
         let (audio_track, video_track) = (self.tracks.audio_track, self.tracks.video_track);
         let (height, source) = (Some(self.height), self.tracks.source());
         Options { source, audio_track, video_track, height, key_every, ..Options::default() }
+    }
+
+    /// Whether the output is a folder, or is written like one.
+    fn is_into_folder(&self) -> bool {
+        self.output.is_dir() || self.output.to_string_lossy().ends_with(std::path::is_separator)
+    }
+
+    /// Where a single file is written to: in a folder it keeps its name.
+    fn output_of_one(&self) -> PathBuf {
+        if !self.is_into_folder() {
+            return self.output.clone();
+        }
+        let input = self.input.to_string_lossy();
+        let name = match input.split(['?', '#']).next() {
+            Some(address) if is_address(&input) => Path::new(address).file_name(),
+            _ => self.input.file_name(),
+        };
+        self.output.join(name.unwrap_or_default()).with_extension(self.to.extension())
     }
 }
 
@@ -105,8 +125,8 @@ pub(super) fn run(args: &PrepareArgs) -> anyhow::Result<Exit> {
 }
 
 fn run_one(args: &PrepareArgs, stop: &CancellationToken) -> anyhow::Result<Exit> {
-    let (input, output) = (&args.input, &args.output);
-    let prepared = match write(args, input, output, String::new(), stop) {
+    let (input, output) = (&args.input, args.output_of_one());
+    let prepared = match write(args, input, &output, String::new(), stop) {
         Err(PrepareError::Stopped { .. }) => {
             say::remark("stopped; nothing was written");
             if args.json {
@@ -213,6 +233,21 @@ mod tests {
         assert!(words.contains("none does not exist; make it first: `mkdir -p "), "{words}");
         assert_eq!(code, Exit::Usage);
         assert_eq!(refused(&source, &dir.path().join("out.ogg")).0, Exit::Usage);
+    }
+
+    #[test]
+    fn in_a_folder_a_file_keeps_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let ready = dir.path().join("dir.mp4");
+        let mkv = ["--to", "mkv"];
+        assert_eq!(args("in/film.avi", &ready, &mkv).output_of_one(), ready, "there is no such folder yet");
+        std::fs::create_dir(&ready).unwrap();
+        assert_eq!(args("in/film.avi", &ready, &[]).output_of_one(), ready.join("film.mp4"));
+        assert_eq!(args("film.one.MP4", &ready, &mkv).output_of_one(), ready.join("film.one.mkv"));
+        assert_eq!(args("film.avi", "none/", &[]).output_of_one(), Path::new("none/film.mp4"));
+        let address = "https://host/a/film.webm?from=/b/c.mov#d";
+        assert_eq!(args(address, &ready, &[]).output_of_one(), ready.join("film.mp4"));
+        assert_eq!(args("what?#.avi", &ready, &[]).output_of_one(), ready.join("what?#.mp4"));
     }
 
     #[test]

@@ -14,6 +14,9 @@ use crate::cli::say;
 use crate::media::prepare::PrepareError;
 use crate::media::source::list;
 
+/// Endings by which somebody means a single file.
+const MEDIA: &[&str] = &["mp4", "m4v", "m4a", "mov", "mkv", "mka", "webm", "ogg", "opus", "mp3", "avi", "ts"];
+
 /// One file of the folder and what becomes of it.
 #[derive(Debug, PartialEq)]
 struct Job {
@@ -22,6 +25,7 @@ struct Job {
 }
 
 pub(super) fn run(args: &PrepareArgs, stop: &CancellationToken) -> anyhow::Result<Exit> {
+    check_output(args)?;
     let jobs = jobs(&args.input, &args.output, args.to)?;
     let (mut n_written, mut n_there, mut worst) = (0, 0, None);
     for (nth, job) in jobs.iter().enumerate() {
@@ -61,6 +65,22 @@ pub(super) fn run(args: &PrepareArgs, stop: &CancellationToken) -> anyhow::Resul
         say::remark(closing(n_written, n_there, n_failed));
     }
     Ok(worst.unwrap_or(Exit::Ok))
+}
+
+/// A folder called like a file is hardly meant, unless it is there or written like a folder.
+fn check_output(args: &PrepareArgs) -> anyhow::Result<()> {
+    let output = &args.output;
+    let extension = output.extension().unwrap_or_default();
+    if args.is_into_folder() || !MEDIA.iter().any(|media| extension.eq_ignore_ascii_case(media)) {
+        return Ok(());
+    }
+    let text = format!(
+        "{} is a folder and becomes a folder, and {} is the name of a file; name a folder, such as {}/",
+        args.input.display(),
+        output.display(),
+        output.with_extension("").display()
+    );
+    Err(Because(Exit::Usage, text).into())
 }
 
 /// What became of them all. Nobody knows with which options something was made earlier.
@@ -166,6 +186,20 @@ mod tests {
         come("a.mp3.mkv");
         let all = outputs(&from, &to);
         assert_eq!(all, ["a.mp3.mp4", "a.mp3.mkv.mp4", "a.mp4.mp4"], "and a long name is one's own, too");
+    }
+
+    #[test]
+    fn a_folder_does_not_become_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("x.MP4");
+        let refused = check_output(&args("films", &out, &[])).unwrap_err();
+        assert_eq!(exit::code(&refused), Exit::Usage);
+        let text = refused.to_string();
+        assert!(text.starts_with("films is a folder") && text.ends_with("/x/"), "{text}");
+        fs::create_dir(&out).unwrap();
+        for fine in [out.to_str().unwrap(), "new/", "new.mp4/", "v1.2"] {
+            check_output(&args("films", fine, &[])).unwrap();
+        }
     }
 
     #[test]
