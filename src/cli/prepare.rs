@@ -13,9 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::{Because, Exit};
 use super::{say, stop};
+use crate::media::MediaError;
 use crate::media::plan::ENCODED_HEIGHT;
 use crate::media::prepare::{self, Options, PrepareError, Prepared};
-use crate::media::source::is_address;
+use crate::media::source::{self, is_address, list};
 use bar::Bar;
 
 /// Write a file that plays without any work: H.264 with a keyframe every second or two, Opus at
@@ -125,6 +126,7 @@ pub(super) fn run(args: &PrepareArgs) -> anyhow::Result<Exit> {
 }
 
 fn run_one(args: &PrepareArgs, stop: &CancellationToken) -> anyhow::Result<Exit> {
+    check_input(&args.input)?;
     let (input, output) = (&args.input, args.output_of_one());
     let prepared = match write(args, input, &output, String::new(), stop) {
         Err(PrepareError::Stopped { .. }) => {
@@ -142,6 +144,20 @@ fn run_one(args: &PrepareArgs, stop: &CancellationToken) -> anyhow::Result<Exit>
         say::result(format_args!("{}: {}", prepared.output.display(), describe(&prepared)))?;
     }
     Ok(Exit::Ok)
+}
+
+/// Refuses what is neither a file nor an address of one.
+fn check_input(input: &Path) -> anyhow::Result<()> {
+    // Also with a mistake in what follows.
+    if !matches!(source::test(input), Ok(None)) {
+        let text = "`test:` is made while it plays, there is nothing to prepare";
+        return Err(Because(Exit::Usage, text.into()).into());
+    }
+    if list::expand(input).map_err(MediaError::from)? != [input] {
+        let text = "a playlist is not prepared as one file; prepare its files, or a folder of them";
+        return Err(Because(Exit::Usage, text.into()).into());
+    }
+    Ok(())
 }
 
 /// Writes one file, and shows beside `what` how far it has come.
@@ -233,6 +249,32 @@ mod tests {
         assert!(words.contains("none does not exist; make it first: `mkdir -p "), "{words}");
         assert_eq!(code, Exit::Usage);
         assert_eq!(refused(&source, &dir.path().join("out.ogg")).0, Exit::Usage);
+    }
+
+    #[test]
+    fn what_is_no_single_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = dir.path().join("list.m3u8");
+        let refused = |input: &Path| {
+            let error = check_input(input).unwrap_err();
+            (exit::code(&error), error.to_string())
+        };
+        std::fs::write(&list, "a.mp4\n").unwrap();
+        let (code, words) = refused(&list);
+        assert!(words.ends_with("prepare its files, or a folder of them"), "{words}");
+        assert_eq!(code, Exit::Usage);
+        std::fs::write(&list, "# nothing yet\n").unwrap();
+        assert_eq!(refused(&list).0, Exit::Media);
+        std::fs::write(&list, "#EXTM3U\n#EXT-X-TARGETDURATION:6\nseg0.ts\n").unwrap();
+        check_input(&list).expect("a stream in pieces is one file");
+        for test in ["test:", "test:320x180@10", "test:nonsense"] {
+            let (code, words) = refused(Path::new(test));
+            assert!(words.contains("there is nothing to prepare"), "{words}");
+            assert_eq!(code, Exit::Usage);
+        }
+        for fine in ["-", "film.avi", "https://host/list.m3u"] {
+            check_input(Path::new(fine)).unwrap();
+        }
     }
 
     #[test]
