@@ -160,7 +160,7 @@ fn check_input(input: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes one file, and shows beside `what` how far it has come.
+/// Writes one file, and shows beside `what` how far it has come. What is told of it is rounded.
 fn write(
     args: &PrepareArgs,
     input: &Path,
@@ -177,7 +177,14 @@ fn write(
         if stop.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     bar.clear();
-    prepared
+    prepared.map(rounded)
+}
+
+/// Its numbers as exact as anybody hears them.
+fn rounded(prepared: Prepared) -> Prepared {
+    let tenths = |number: f64| (number * 10.0).round() / 10.0;
+    let (loudness_lufs, gain_db) = (prepared.loudness_lufs.map(tenths), tenths(prepared.gain_db));
+    Prepared { loudness_lufs, gain_db, ..prepared }
 }
 
 /// What cannot be played has an exit code of its own, and so have names that cannot be meant.
@@ -290,6 +297,23 @@ mod tests {
         let address = "https://host/a/film.webm?from=/b/c.mov#d";
         assert_eq!(args(address, &ready, &[]).output_of_one(), ready.join("film.mp4"));
         assert_eq!(args("what?#.avi", &ready, &[]).output_of_one(), ready.join("what?#.mp4"));
+    }
+
+    #[test]
+    fn numbers_are_told_with_one_decimal() {
+        let loud = Prepared {
+            output: "a.mp4".into(),
+            video: "copy",
+            audio: "encode",
+            loudness_lufs: Some(-23.061_782),
+            gain_db: 7.061_782,
+        };
+        let silent = Prepared { loudness_lufs: None, gain_db: 0.0, ..loud.clone() };
+        let json = |prepared| serde_json::to_string(&rounded(prepared)).unwrap();
+        let text = json(loud);
+        assert!(text.ends_with(r#""loudness_lufs":-23.1,"gain_db":7.1}"#), "{text}");
+        let text = json(silent);
+        assert!(text.ends_with(r#""loudness_lufs":null,"gain_db":0.0}"#), "{text}");
     }
 
     #[test]
