@@ -246,11 +246,12 @@ where
         }
         match running.join_next_with_id().await {
             Some(Ok(_)) => {}
-            Some(Err(failed)) => again.extend(judging.remove(&failed.id())),
+            Some(Err(failed)) => again.push(judging.remove(&failed.id()).expect("it was spawned here")),
             None => break,
         }
     }
     emulator.shutdown().await;
+    assert!(again.len() <= AT_ONCE, "no machine stands still so often: {again:?}");
     for case in again {
         println!("once more, alone: {case:?}");
         let emulator = Arc::new(Emulator::start(EmulatorOptions::default()).await.unwrap());
