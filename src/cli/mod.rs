@@ -48,7 +48,7 @@ Exit codes:
   2  wrong usage             7  media unusable
   3  bad configuration       8  expectations not met
   4  not signed in           9  flood wait over budget
-                           130  interrupted twice";
+                           130  interrupted twice, or `prepare` once";
 
 /// Join video chats and stream audio and video files into them.
 #[derive(Debug, Parser)]

@@ -204,7 +204,8 @@ fn describe(prepared: &Prepared) -> String {
     let loudness = prepared.loudness_lufs.map_or_else(String::new, |loudness| {
         format!(", was {loudness:.1} LUFS, changed by {:+.1} dB", prepared.gain_db)
     });
-    format!("picture: {}, sound: {}{loudness}", prepared.video, prepared.audio)
+    let damage = prepared.damage.as_ref().map_or_else(String::new, |damage| format!("; damaged: {damage}"));
+    format!("picture: {}, sound: {}{loudness}{damage}", prepared.video, prepared.audio)
 }
 
 #[cfg(test)]
@@ -307,13 +308,14 @@ mod tests {
             audio: "encode",
             loudness_lufs: Some(-23.061_782),
             gain_db: 7.061_782,
+            damage: None,
         };
         let silent = Prepared { loudness_lufs: None, gain_db: 0.0, ..loud.clone() };
         let json = |prepared| serde_json::to_string(&rounded(prepared)).unwrap();
         let text = json(loud);
-        assert!(text.ends_with(r#""loudness_lufs":-23.1,"gain_db":7.1}"#), "{text}");
+        assert!(text.ends_with(r#""loudness_lufs":-23.1,"gain_db":7.1,"damage":null}"#), "{text}");
         let text = json(silent);
-        assert!(text.ends_with(r#""loudness_lufs":null,"gain_db":0.0}"#), "{text}");
+        assert!(text.ends_with(r#""loudness_lufs":null,"gain_db":0.0,"damage":null}"#), "{text}");
     }
 
     #[test]

@@ -12,7 +12,9 @@ use super::demux::generated::FORMAT;
 use super::pixel::PixelAspect;
 
 pub(super) use self::planner::{Planner, Selection};
+pub(super) use self::remedy::command;
 pub use self::remedy::remedy;
+pub(super) use self::wanted::is_same_language;
 pub use self::wanted::{ENCODED_HEIGHT, PictureOptions, PlanOptions, TrackChoice, VideoCodecs};
 
 mod planner;

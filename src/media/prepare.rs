@@ -52,6 +52,8 @@ pub struct Prepared {
     pub loudness_lufs: Option<f64>,
     /// By how much its sound was changed.
     pub gain_db: f64,
+    /// What of the source is damaged or missing, where that was seen; the rest was written.
+    pub damage: Option<String>,
 }
 
 /// Why nothing was written.
@@ -183,15 +185,18 @@ impl Options {
         Reader::open(input, ReaderOptions { plan, source: self.source.clone(), ..ReaderOptions::default() })
     }
 
-    fn has_short_waits(&self, input: &Path) -> bool {
+    /// Whether all of the picture is copied into a call, as the whole file tells and not its
+    /// beginning, and nobody waits long for it.
+    fn is_right(&self, probe: &Probe) -> bool {
         let longest_ms = MediaTime::from_duration(self.key_every + LATE_KEY).as_millis();
-        let probe = Probe::with_source(input, &self.source, self.plan(), |_, _| {}).ok();
-        probe.and_then(|probe| probe.pictures).is_some_and(|pictures| pictures.gop_max_ms <= longest_ms)
+        let has_short_waits = probe.pictures.as_ref().is_some_and(|it| it.gop_max_ms <= longest_ms);
+        probe.plan.video.plan == "copy" && has_short_waits
     }
 }
 
-/// Writes `output` from `input`. It appears whole or not at all. `progress` is told how far
-/// the result has come, and how long it will be where that is known; it may end the work.
+/// Writes `output` from `input`. It appears whole or not at all. `progress` is told how far the
+/// work has come, of how much where that is known, both as time of the result: the first half is
+/// measuring where loudness is measured. It may end the work.
 ///
 /// # Errors
 /// When the source cannot be played, FFmpeg is missing or fails, or `progress` ends it.
@@ -203,8 +208,8 @@ pub fn prepare(
 ) -> Result<Prepared, PrepareError> {
     let stopped = || PrepareError::Stopped { output: output.to_path_buf() };
     let format = match output.extension().and_then(|extension| extension.to_str()) {
-        Some("mp4") => "mp4",
-        Some("mkv") => "matroska",
+        Some(name) if name.eq_ignore_ascii_case("mp4") => "mp4",
+        Some(name) if name.eq_ignore_ascii_case("mkv") => "matroska",
         _ => return Err(PrepareError::Container { path: output.to_path_buf() }),
     };
     check_names(input, output)?;
@@ -222,15 +227,29 @@ pub fn prepare(
     let busy = || PrepareError::Busy { output: output.to_path_buf() };
     let partial = Partial::claim(output).map_err(failed)?.ok_or_else(busy)?;
     let (has_video, has_audio) = (plan.video.played_track().is_some(), plan.audio.played_track().is_some());
-    let (loudness_lufs, gain_db) = if has_audio && !options.as_loud {
-        measure(input, options, || progress(MediaTime::ZERO, duration))?.ok_or_else(stopped)?
+    let is_measured = has_audio && !options.as_loud;
+    let sound = if is_measured {
+        measure(input, options, |at| progress(half(at), duration))?.ok_or_else(stopped)?
     } else {
-        (None, 0.0)
+        Measured::default()
     };
+    let before = duration.filter(|_| is_measured).unwrap_or_default();
     // VP8 and VP9 are copied into some calls only, H.264 into all.
     let is_h264 = matches!(&plan.video, TrackPlan::Copy { codec: Codec::H264, .. });
-    let copy_video = is_h264 && options.has_short_waits(input);
-    let copy_audio = plan.audio.is_copy() && gain_db == 0.0;
+    let pictures = if is_h264 {
+        let mut is_wanted = true;
+        let go_on = |_, _| is_wanted &= progress(half(before), duration).is_continue();
+        let probe = Probe::with_source(input, &options.source, wanted, go_on).ok();
+        if !is_wanted {
+            return Err(stopped());
+        }
+        probe
+    } else {
+        None
+    };
+    let copy_video = pictures.as_ref().is_some_and(|probe| options.is_right(probe));
+    let copy_audio = plan.audio.is_copy() && sound.gain_db == 0.0;
+    let damage = sound.damage.or_else(|| pictures?.damage.into_iter().next());
     let words = |there: bool, copied: bool| match (there, copied) {
         (false, _) => "none",
         (true, true) => "copy",
@@ -259,21 +278,26 @@ pub fn prepare(
         } else {
             command
                 .arg("-af")
-                .arg(filter(downmix.as_ref(), gain_db))
+                .arg(filter(downmix.as_ref(), sound.gain_db))
                 .args(foreign::sound(&EncoderOptions::default()));
         }
     }
     command.args(["-sn", "-dn", "-movflags", "+faststart", "-f", format]).arg(foreign::named(partial.path()));
     command.stdin(Stdio::null()).stdout(Stdio::piped());
-    run(command, output, |at| progress(at, duration))?;
+    run(command, output, |at| progress(if is_measured { half(before + at) } else { at }, duration))?;
     partial.finish(output).map_err(failed)?;
     Ok(Prepared {
         output: output.to_path_buf(),
         video: words(has_video, copy_video),
         audio: words(has_audio, copy_audio),
-        loudness_lufs,
-        gain_db,
+        loudness_lufs: sound.loudness_lufs,
+        gain_db: sound.gain_db,
+        damage,
     })
+}
+
+fn half(time: MediaTime) -> MediaTime {
+    MediaTime::from_nanos(time.to_ticks(1_000_000_000) / 2)
 }
 
 fn check_names(input: &Path, output: &Path) -> Result<(), PrepareError> {
@@ -329,32 +353,56 @@ fn run(
     Err(PrepareError::Ffmpeg { output: output.to_path_buf(), what: end.last_words() })
 }
 
-/// The loudness of a source and the correction that it needs, in dB; nothing when it was stopped.
+/// How loud a source is.
+#[derive(Debug, Default)]
+struct Measured {
+    loudness_lufs: Option<f64>,
+    /// The correction that it needs.
+    gain_db: f64,
+    /// Where it could not be read any further.
+    damage: Option<String>,
+}
+
+/// The loudness of a source; nothing when it was stopped. `go_on` is told how far it has come.
 fn measure(
     input: &Path,
     options: &Options,
-    mut go_on: impl FnMut() -> ControlFlow<()>,
-) -> Result<Option<(Option<f64>, f64)>, PrepareError> {
+    mut go_on: impl FnMut(MediaTime) -> ControlFlow<()>,
+) -> Result<Option<Measured>, PrepareError> {
     let mut reader = options.open(input, PlanOptions { video: false, ..options.plan() })?;
     let mut meter = EbuR128::new(CHANNELS as u32, SAMPLE_RATE, Mode::I | Mode::TRUE_PEAK)?;
     let mut decoder = Decoder::new(0).map_err(MediaError::from)?;
-    while let Some(frame) = reader.next_frame()? {
-        if go_on().is_break() {
-            return Ok(None);
+    let (mut n_frames, mut damage) = (0_u64, None);
+    loop {
+        match reader.next_frame() {
+            Ok(Some(frame)) => {
+                if go_on(frame.pts).is_break() {
+                    return Ok(None);
+                }
+                n_frames += 1;
+                meter.add_frames_f32(decoder.decode(&frame.data).map_err(MediaError::from)?)?;
+            }
+            Ok(None) => break,
+            // What plays up to there is written up to there.
+            Err(error) if n_frames > 0 => {
+                damage = Some(error.to_string());
+                break;
+            }
+            Err(error) => return Err(error.into()),
         }
-        meter.add_frames_f32(decoder.decode(&frame.data).map_err(MediaError::from)?)?;
     }
     let loudness = meter.loudness_global()?;
     if !loudness.is_finite() || loudness < SILENCE_LUFS {
-        return Ok(Some((None, 0.0)));
+        return Ok(Some(Measured { damage, ..Measured::default() }));
     }
     let peak = meter.true_peak(0)?.max(meter.true_peak(1)?);
     let room = HIGHEST_PEAK_DB - 20.0 * peak.max(1e-6).log10();
     let wanted = (TARGET_LUFS - loudness).min(room.max(0.0));
-    Ok(Some((Some(loudness), if wanted.abs() < INAUDIBLE_DB { 0.0 } else { wanted })))
+    let gain_db = if wanted.abs() < INAUDIBLE_DB { 0.0 } else { wanted };
+    Ok(Some(Measured { loudness_lufs: Some(loudness), gain_db, damage }))
 }
 
-/// Is anything of it transcoded, or waited for, as it is?
+/// Is anything of it transcoded, in the whole of it, or waited for?
 ///
 /// # Errors
 /// When it cannot be played at all.
@@ -363,8 +411,14 @@ pub(super) fn needs_it(input: &Path) -> Result<bool, PrepareError> {
     let reader = options.open(input, options.plan())?;
     let plan = reader.plan();
     let is_right = |plan: &TrackPlan| plan.is_copy() || plan.played_track().is_none();
-    let has_picture = plan.video.played_track().is_some();
-    Ok(!is_right(&plan.audio) || !is_right(&plan.video) || (has_picture && !options.has_short_waits(input)))
+    if !is_right(&plan.audio) || !is_right(&plan.video) {
+        return Ok(true);
+    }
+    if plan.video.played_track().is_none() {
+        return Ok(false);
+    }
+    let probe = Probe::with_source(input, &options.source, options.plan(), |_, _| {});
+    Ok(!probe.is_ok_and(|probe| options.is_right(&probe)))
 }
 
 #[cfg(test)]

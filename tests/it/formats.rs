@@ -176,7 +176,7 @@ fn pictures_that_no_receiver_decodes_say_why_and_go_through_ffmpeg() {
         let probe = Probe::of(&path).unwrap();
         assert_eq!(probe.plan.video.plan, "refused: h264", "{name}");
         assert!(probe.plan.video.reason.contains(why) && !probe.playable, "{name}: {probe:?}");
-        assert!(probe.remedy.is_some_and(|command| command.starts_with("ffmpeg ")), "{name}");
+        assert!(probe.remedy.is_some_and(|command| command.starts_with("telecast prepare ")), "{name}");
         let Ok(mut reader) = Reader::open(&path, ReaderOptions::default()) else {
             // Nor can FFmpeg begin to decode where nothing begins.
             assert_eq!(*name, "no-idr.mkv");

@@ -414,7 +414,7 @@ fn what_only_ffmpeg_reads_is_probed_as_it_will_play() {
         assert!(plan["reason"].as_str().unwrap().contains("AVI"), "{plan}");
     }
     assert_eq!(probe["playable"], true);
-    assert!(probe["remedy"].as_str().unwrap().starts_with("ffmpeg -i"));
+    assert!(probe["remedy"].as_str().unwrap().starts_with("telecast prepare "));
     // The tracks are not those of the file, and nobody is told so.
     let mut told = Vec::new();
     telecast::media::probe::Probe::of(avi(dir.path())).unwrap().write_report(&mut told).unwrap();

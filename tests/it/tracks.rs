@@ -65,6 +65,7 @@ fn the_track_that_was_asked_for_plays() {
             (Some("1"), 440.0),
             (Some("2"), 880.0),
             (Some("deu"), 880.0),
+            (Some("ger"), 880.0),
             (Some("eng"), 440.0),
         ] {
             let found = hertz(&mut choose(&path, audio, None).unwrap());
@@ -134,8 +135,12 @@ fn the_track_that_was_asked_for_is_prepared_and_is_in_the_command() {
         let audio_track = second.parse().ok();
         let options = PlanOptions { audio_track, ..PlanOptions::default() };
         let remedy = Probe::with_progress(&path, options, |_, _| {}).unwrap().remedy.unwrap();
-        assert!(remedy.contains(" -map 0:V:0 -map 0:a:1 -"), "{remedy}");
+        assert!(remedy.starts_with(&format!("telecast prepare --audio-track {second} ")), "{remedy}");
     }
+    let audio_track = "fra".parse().ok();
+    let options = PlanOptions { audio_track, ..PlanOptions::default() };
+    let probe = Probe::with_progress(dir.path().join("a.mkv"), options, |_, _| {}).unwrap();
+    assert_eq!(probe.remedy, None, "a command without the sound is not meant");
     let error = prepare(&dir.path().join("a.mkv"), "none.mp4", Some("fra"), None).unwrap_err();
     assert!(
         error.to_string().ends_with("a.mkv: The file has no sound fra; it has 1 (eng), 2 (deu)."),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Obstacle, PictureOptions, Places, Plan, PlanOptions, Refusal, TrackChoice, TrackPlan, can_transcode,
+    is_same_language,
 };
 use crate::media::codec::audio::AudioDecoder;
 use crate::media::codec::h264::{self, ReorderWatch, Reordering, Sps, nal_type, nal_units};
@@ -39,10 +40,11 @@ impl Selection {
             let of_kind = || of_kind(tracks, kind);
             let best = match choice {
                 Some(TrackChoice::Number(number)) => of_kind().nth(usize::from(number).saturating_sub(1)),
-                Some(TrackChoice::Language(letters)) => of_kind().find(|(_, track)| {
-                    let language = track.language.as_deref().unwrap_or_default();
-                    language.as_bytes().eq_ignore_ascii_case(&letters)
-                }),
+                Some(language @ TrackChoice::Language(_)) => {
+                    let language = language.to_string();
+                    let is_in_it = |said: &String| is_same_language(said, &language);
+                    of_kind().find(|(_, track)| track.language.as_ref().is_some_and(is_in_it))
+                }
                 None => of_kind().find(|(_, track)| good(track)).or_else(|| of_kind().next()),
             };
             best.filter(|_| wanted).map(|(index, _)| index)
@@ -292,7 +294,9 @@ impl Planner {
 
     fn decide_video(&self) -> TrackPlan {
         let Some(index) = self.selection.video else {
-            if self.options.video && self.tracks.iter().any(|track| track.kind == MediaKind::Video) {
+            let none_is_real = of_kind(&self.tracks, MediaKind::Video).next().is_none();
+            let is_any = self.tracks.iter().any(|track| track.kind == MediaKind::Video);
+            if self.options.video && is_any && none_is_real {
                 let reason = "The only picture is cover art, so nothing is sent as video.".to_owned();
                 return TrackPlan::None { reason };
             }

@@ -1,8 +1,34 @@
 //! A plan → the command that makes a file which is copied.
 
-use crate::media::source::STDIN;
+use crate::media::source::{STDIN, is_address};
 
-use super::{Places, Plan, Refusal, TrackPlan};
+use super::{Places, Plan, PlanOptions, Refusal, TrackPlan};
+
+/// The command that writes a file which is copied from then on, of the wanted tracks and size.
+///
+/// [`remedy`] where `telecast prepare` does not do it: for standard input, and where pictures with
+/// B-frames are not decoded. `None` where a wanted track is not there.
+pub(in crate::media) fn command(input: &str, plan: &Plan, wanted: &PlanOptions) -> Option<String> {
+    let is_missing = |choice: bool, plan: &TrackPlan| choice && matches!(plan, TrackPlan::None { .. });
+    if is_missing(wanted.audio_track.is_some(), &plan.audio)
+        || is_missing(wanted.video_track.is_some(), &plan.video)
+    {
+        return None;
+    }
+    let is_undecoded = matches!(plan.video, TrackPlan::Refused { refusal: Refusal::BFrames, .. });
+    let otherwise = remedy(input, plan)?;
+    if input == STDIN || is_undecoded {
+        return Some(otherwise);
+    }
+    let mut options = String::new();
+    let mut add = |name: &str, value: Option<String>| {
+        options.extend(value.map(|value| format!("--{name} {value} ")));
+    };
+    add("height", wanted.pictures.height.map(|height| height.to_string()));
+    add("video-track", wanted.video_track.map(|track| track.to_string()));
+    add("audio-track", wanted.audio_track.map(|track| track.to_string()));
+    Some(format!("telecast prepare {options}{} {}", shell_word(input), shell_word(&beside(input, "mp4"))))
+}
 
 /// The `ffmpeg` command that writes a copy of `input` which is copied from then on.
 ///
@@ -29,8 +55,7 @@ pub fn remedy(input: &str, plan: &Plan) -> Option<String> {
         (Some(_), _) => ("mp4", "matroska"),
         (None, Some(_)) => ("ogg", "ogg"),
     };
-    let stem = input.rsplit_once('.').filter(|(stem, tail)| !stem.is_empty() && !tail.contains('/'));
-    let output = format!("{}-telecast.{extension}", stem.map_or(input, |(stem, _)| stem));
+    let output = beside(input, extension);
     let tracks = match (plan.places, &video, audio) {
         (Places { audio: None, video: None }, ..) => String::new(),
         (places, video, audio) => {
@@ -47,6 +72,18 @@ pub fn remedy(input: &str, plan: &Plan) -> Option<String> {
     Some(format!("ffmpeg -i {} {tracks}{video} {audio} {}", shell_word(input), shell_word(&output)))
 }
 
+/// The name of what is written: beside the source, or here where that is an address.
+fn beside(input: &str, extension: &str) -> String {
+    let place = if is_address(input) {
+        let path = input.split(['?', '#']).next().unwrap_or(input);
+        path.rsplit('/').find(|part| !part.is_empty()).unwrap_or("source")
+    } else {
+        input
+    };
+    let stem = place.rsplit_once('.').filter(|(stem, tail)| !stem.is_empty() && !tail.contains('/'));
+    format!("{}-telecast.{extension}", stem.map_or(place, |(stem, _)| stem))
+}
+
 /// Makes pixels square.
 const SQUARE: &str = "scale=trunc(iw*sar/2)*2:trunc(ih/2)*2,setsar=1";
 
@@ -61,9 +98,12 @@ fn encode_h264(interlaced: bool, is_square: bool) -> String {
     format!("{filter}-c:v libx264 -bf 0 -pix_fmt yuv420p -force_key_frames 'expr:gte(t,2*n_forced)'")
 }
 
-/// Quoted for a POSIX shell where needed, and never taken for an option.
+/// Quoted for a POSIX shell where needed, and never taken for an option or, with its colon, for an
+/// address.
 fn shell_word(word: &str) -> String {
-    let word = if word.starts_with('-') { format!("./{word}") } else { word.to_owned() };
+    let has_scheme = || word.split('/').next().is_some_and(|part| part.contains(':'));
+    let is_odd = word.starts_with('-') || (has_scheme() && !is_address(word));
+    let word = if is_odd { format!("./{word}") } else { word.to_owned() };
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word

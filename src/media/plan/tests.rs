@@ -196,7 +196,18 @@ fn the_remedy_is_a_command() {
         remedy("-a.b/song", &sound).unwrap(),
         "ffmpeg -i ./-a.b/song -vn -c:a libopus -b:a 128k -ac 2 ./-a.b/song-telecast.ogg"
     );
+    assert_eq!(
+        remedy("http://a.b/c/song.mp3?token=d", &sound).unwrap(),
+        "ffmpeg -i 'http://a.b/c/song.mp3?token=d' -vn -c:a libopus -b:a 128k -ac 2 song-telecast.ogg"
+    );
     assert_eq!(remedy("x", &plan_for(&[], &[])), None);
+    let mut wanted = PlanOptions { audio_track: Some(TrackChoice::Number(1)), ..PlanOptions::default() };
+    wanted.pictures.height = Some(480);
+    assert_eq!(
+        command("a:b.mkv", &plan, &wanted).unwrap(),
+        "telecast prepare --height 480 --audio-track 1 ./a:b.mkv ./a:b-telecast.mp4"
+    );
+    assert!(command("-", &plan, &wanted).unwrap().starts_with("ffmpeg -i - -vf bwdif "));
 }
 
 #[cfg(feature = "openh264")]

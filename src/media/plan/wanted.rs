@@ -33,6 +33,40 @@ pub enum TrackChoice {
     Language([u8; 3]),
 }
 
+/// What the same languages are called by bibliographers and by everybody else (ISO 639-2/B and /T):
+/// files have both.
+const SAME: [[&str; 2]; 20] = [
+    ["alb", "sqi"],
+    ["arm", "hye"],
+    ["baq", "eus"],
+    ["bur", "mya"],
+    ["chi", "zho"],
+    ["cze", "ces"],
+    ["dut", "nld"],
+    ["fre", "fra"],
+    ["geo", "kat"],
+    ["ger", "deu"],
+    ["gre", "ell"],
+    ["ice", "isl"],
+    ["mac", "mkd"],
+    ["mao", "mri"],
+    ["may", "msa"],
+    ["per", "fas"],
+    ["rum", "ron"],
+    ["slo", "slk"],
+    ["tib", "bod"],
+    ["wel", "cym"],
+];
+
+/// Whether two codes of ISO 639-2 mean one language.
+pub(in crate::media) fn is_same_language(one: &str, other: &str) -> bool {
+    let [one, other] = [one, other].map(|code| {
+        let code = code.to_ascii_lowercase();
+        SAME.iter().find(|[theirs, _]| *theirs == code).map_or(code, |[_, usual]| (*usual).to_owned())
+    });
+    one == other
+}
+
 impl std::str::FromStr for TrackChoice {
     type Err = &'static str;
 

@@ -211,8 +211,15 @@ enum Part<'a> {
     Whole,
     /// The beginning: it has no end.
     Live,
-    /// The beginning of what FFmpeg makes of it, why it does, and of which tracks.
-    Converted(&'a str, Places),
+    /// The beginning of what FFmpeg makes of it.
+    Converted {
+        /// Why it does.
+        why: &'a str,
+        /// Of which tracks.
+        places: Places,
+        /// What is wanted of the whole.
+        wanted: PlanOptions,
+    },
 }
 
 impl Probe {
@@ -310,7 +317,8 @@ impl Probe {
             let places = wanted.places();
             let demuxer = foreign::open(wanted)?;
             let (progress, name) = (in_time(opening.clone(), progress), path.to_string_lossy().into_owned());
-            Self::scan(demuxer, name, size_bytes, options.converted(), progress, Part::Converted(why, places))
+            let part = Part::Converted { why, places, wanted: options };
+            Self::scan(demuxer, name, size_bytes, options.converted(), progress, part)
         })
     }
 
@@ -368,16 +376,15 @@ impl Probe {
         if demuxer.format() == generated::FORMAT {
             plan.generate();
         }
-        if let Part::Converted(why, places) = part {
+        let mut wanted = options;
+        if let Part::Converted { why, places, wanted: before } = part {
             plan.convert(why, places);
+            wanted = before;
         }
         let codec = |index: usize| &demuxer.tracks()[index].codec;
         let known = |index: &usize| matches!(codec(*index), Codec::H264 | Codec::Vp8 | Codec::Vp9);
         let pictures = planner.selection().video.filter(known);
-        // VP8 and VP9 have no other order than that of their packets.
-        let promised = |index| *codec(index) != Codec::H264 || planner.order_is_promised();
-        let pictures = pictures.map(|index| (index, promised(index)));
-        let pictures = pictures.map(|(index, promised)| (index, scans[index].pictures(promised)));
+        let pictures = pictures.map(|index| (index, scans[index].pictures()));
         if let Some((track, pictures)) = &pictures
             && plan.video.is_copy()
             && *codec(*track) == Codec::H264
@@ -413,7 +420,8 @@ impl Probe {
             loudness_lufs: meter.and_then(|(_, meter)| meter.loudness()),
             cpu: CpuClass::of(&plan),
             format: demuxer.format(),
-            remedy: remedy(&file, &plan, pictures.as_ref()).filter(|_| demuxer.format() != generated::FORMAT),
+            remedy: remedy(&file, &plan, pictures.as_ref(), &wanted)
+                .filter(|_| demuxer.format() != generated::FORMAT),
             plan: PlanProbe {
                 audio: TrackPlanProbe::of(&plan.audio),
                 video: TrackPlanProbe::of(&plan.video),
@@ -467,7 +475,7 @@ fn is_playable(plan: &Plan) -> bool {
 }
 
 /// A command, unless everything is copied and nobody waits long for a picture.
-fn remedy(file: &str, plan: &Plan, pictures: Option<&PictureProbe>) -> Option<String> {
+fn remedy(file: &str, plan: &Plan, pictures: Option<&PictureProbe>, options: &PlanOptions) -> Option<String> {
     let mut plan = plan.clone();
     let long_wait = pictures.is_some_and(|pictures| pictures.gop_max_ms > SHORT_WAIT.as_millis());
     if let (true, TrackPlan::Copy { track, .. }) = (long_wait, &plan.video) {
@@ -475,7 +483,7 @@ fn remedy(file: &str, plan: &Plan, pictures: Option<&PictureProbe>) -> Option<St
         plan.video = TrackPlan::Transcode { track, from, to, reason };
     }
     let right = |track: &TrackPlan| matches!(track, TrackPlan::Copy { .. } | TrackPlan::None { .. });
-    if right(&plan.audio) && right(&plan.video) { None } else { plan::remedy(file, &plan) }
+    if right(&plan.audio) && right(&plan.video) { None } else { plan::command(file, &plan, options) }
 }
 
 /// For people.

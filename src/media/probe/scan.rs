@@ -17,6 +17,7 @@ const GOP_BOUNDS_MS: [i64; 6] = [250, 500, 1000, 2000, 5000, 10_000];
 #[derive(Debug)]
 pub(super) struct Scan {
     kind: MediaKind,
+    is_h264: bool,
     /// Of sound; what is trimmed is counted in it.
     sample_rate: u32,
     pub(super) n_packets: u64,
@@ -29,6 +30,9 @@ pub(super) struct Scan {
     window_bytes: u64,
     pub(super) peak_bytes: u64,
     keys: Vec<MediaTime>,
+    /// The sequence parameter set in force, and whether it promises that nothing is reordered.
+    sps: Vec<u8>,
+    order_is_promised: bool,
     watch: ReorderWatch,
     first_reordered: Option<MediaTime>,
     /// How long the pictures before zero are, which are decoded but not shown.
@@ -41,8 +45,9 @@ impl Scan {
             Shape::Audio { sample_rate, .. } => sample_rate,
             Shape::Video { .. } => 0,
         };
-        Self {
+        let mut scan = Self {
             kind: track.kind,
+            is_h264: track.codec == Codec::H264,
             sample_rate,
             n_packets: 0,
             n_bytes: 0,
@@ -52,9 +57,27 @@ impl Scan {
             window_bytes: 0,
             peak_bytes: 0,
             keys: Vec::new(),
+            sps: Vec::new(),
+            // VP8 and VP9 have no other order than that of their packets.
+            order_is_promised: track.codec != Codec::H264,
             watch: ReorderWatch::new(),
             first_reordered: None,
             hidden: MediaTime::ZERO,
+        };
+        if scan.is_h264 {
+            scan.learn(&track.config);
+        }
+        scan
+    }
+
+    /// Takes a changed parameter set into account, as whoever plays it does.
+    fn learn(&mut self, annex_b: &[u8]) {
+        let is_set = |nal: &&[u8]| nal_type(nal) == NAL_SPS;
+        if let Some(set) = nal_units(annex_b).find(is_set).filter(|set| *set != self.sps) {
+            self.sps = set.to_vec();
+            if let Some(sps) = Sps::parse(set) {
+                self.order_is_promised = sps.keeps_order();
+            }
         }
     }
 
@@ -80,9 +103,12 @@ impl Scan {
             self.hidden = self.hidden.max(-packet.pts);
             if packet.key {
                 self.keys.push(packet.pts);
+                if self.is_h264 {
+                    self.learn(&packet.data);
+                }
             }
-            let known = self.watch.found().is_some();
-            if !known && self.watch.push(packet.pts, &packet.data).is_some() {
+            let is_sure = self.order_is_promised || self.watch.found().is_some();
+            if !is_sure && self.watch.push(packet.pts, &packet.data).is_some() {
                 self.first_reordered = Some(packet.pts);
             }
         }
@@ -92,12 +118,11 @@ impl Scan {
         self.start.map_or(MediaTime::ZERO, |start| (self.end - start).max(MediaTime::ZERO))
     }
 
-    pub(super) fn pictures(&self, order_is_promised: bool) -> PictureProbe {
+    pub(super) fn pictures(&self) -> PictureProbe {
         let ends = self.keys.iter().skip(1).copied().chain([self.end]);
         let mut gops: Vec<MediaTime> = self.keys.iter().zip(ends).map(|(from, to)| to - *from).collect();
         gops.sort_unstable();
         let ms = |gop: Option<&MediaTime>| gop.map_or(0, |gop| gop.as_millis());
-        let first_reordered = self.first_reordered.filter(|_| !order_is_promised);
         PictureProbe {
             n_pictures: self.n_packets,
             n_keyframes: self.keys.len() as u64,
@@ -105,8 +130,8 @@ impl Scan {
             gop_median_ms: ms(gops.get(gops.len() / 2)),
             gop_max_ms: ms(gops.last()),
             gop_histogram: histogram(&gops),
-            b_frames: first_reordered.is_some(),
-            first_b_frame_ms: first_reordered.map(MediaTime::as_millis),
+            b_frames: self.first_reordered.is_some(),
+            first_b_frame_ms: self.first_reordered.map(MediaTime::as_millis),
         }
     }
 

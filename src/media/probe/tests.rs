@@ -49,7 +49,7 @@ fn the_usual_clip() {
                 - A viewer who joins sees a picture within 1.0 s.
 
               To have it copied, with a picture at once:
-                ffmpeg -i media/clip.mp4 -c:v copy -c:a libopus -b:a 128k -ac 2 media/clip-telecast.mp4
+                telecast prepare media/clip.mp4 media/clip-telecast.mp4
         "#]],
     );
 }
@@ -100,7 +100,7 @@ fn a_long_gop() {
                 - The file has a keyframe only every 10.0 s: for a viewer who joins between two, pictures are encoded up to the next one, so the wait is about half a second.
 
               To have it copied, with a picture at once:
-                ffmpeg -i media/long-gop.mp4 -c:v libx264 -bf 0 -pix_fmt yuv420p -force_key_frames 'expr:gte(t,2*n_forced)' -c:a libopus -b:a 128k -ac 2 media/long-gop-telecast.mp4
+                telecast prepare media/long-gop.mp4 media/long-gop-telecast.mp4
         "#]],
     );
 }
@@ -127,7 +127,7 @@ fn b_frames() {
                 - The picture is encoded while it plays, with a keyframe for every viewer who joins.
 
               To have it copied, with a picture at once:
-                ffmpeg -i media/bframes.mp4 -c:v libx264 -bf 0 -pix_fmt yuv420p -force_key_frames 'expr:gte(t,2*n_forced)' -c:a libopus -b:a 128k -ac 2 media/bframes-telecast.mp4
+                telecast prepare media/bframes.mp4 media/bframes-telecast.mp4
         "#]],
     );
 }
@@ -152,7 +152,7 @@ fn sound_alone() {
                 - There is no picture, only sound.
 
               To have it copied:
-                ffmpeg -i media/music.mp3 -vn -c:a libopus -b:a 128k -ac 2 media/music-telecast.ogg
+                telecast prepare media/music.mp3 media/music-telecast.mp4
         "#]],
     );
 }
@@ -237,7 +237,7 @@ fn programs_read_json() {
           ],
           "damaged_places": 0,
           "damage": [],
-          "remedy": "ffmpeg -i media/bframes.mp4 -c:v libx264 -bf 0 -pix_fmt yuv420p -force_key_frames 'expr:gte(t,2*n_forced)' -c:a libopus -b:a 128k -ac 2 media/bframes-telecast.mp4"
+          "remedy": "telecast prepare media/bframes.mp4 media/bframes-telecast.mp4"
         }"#]].assert_eq(&json);
 }
 
@@ -248,7 +248,7 @@ fn a_b_frame_far_behind_the_plan_is_found() {
     let probe = probe_script(Script::new(&[h264_track(&main)], &[&pictures(0, &main, &order)]));
     assert_eq!((probe.playable, &*probe.plan.video.plan), (true, "transcode: h264"));
     assert_eq!(probe.pictures.unwrap().first_b_frame_ms, Some(201 * 40));
-    assert!(probe.remedy.unwrap().contains("libx264"));
+    assert!(probe.remedy.is_some());
 }
 
 #[test]

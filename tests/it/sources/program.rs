@@ -79,8 +79,7 @@ fn hevc_and_surround_inside_an_mp4_are_told_in_words() {
         "The sound has 6 channels, which telecast cannot mix down for this codec.",
         "CPU     most: ffmpeg decodes and encodes everything while it plays",
         "where ffmpeg is installed, that converts it while it plays.",
-        "-c:v libx264 -bf 0 -pix_fmt yuv420p",
-        "-c:a libopus -b:a 128k -ac 2",
+        "telecast prepare ",
     ] {
         assert!(out.contains(words), "`{words}` is missing in:\n{out}");
     }

@@ -40,10 +40,14 @@ const VP8: &[&str] = &[
 ];
 /// What all sound becomes.
 const OPUS: &[&str] = &["-c:a", "libopus", "-ar", "48000", "-frame_duration", "20"];
-/// Bits per second at most, where no bitrate is asked for.
+/// Bits per second at most, where no bitrate is asked for, and bits by which pictures may be ahead of
+/// that: together they are what a single second can have, and less than
+/// [`copy_bps`](PictureOptions::copy_bps), or what was written to be copied would not be.
 const USUAL_BPS: u32 = 2_500_000;
+const USUAL_BURST: u32 = 1_200_000;
 /// The same for pictures of more than [`ENCODED_HEIGHT`], which are asked for.
-const LARGE_BPS: u32 = 4_000_000;
+const LARGE_BPS: u32 = 2_700_000;
+const LARGE_BURST: u32 = 1_000_000;
 /// Pictures per second at most, where no rate is asked for.
 const USUAL_FPS: u32 = 60;
 
@@ -76,7 +80,9 @@ pub(in crate::media) fn pictures(wanted: &PictureOptions, key_every: Duration) -
         shorter("iw"),
         shorter("ih"),
     );
-    let most = if height > ENCODED_HEIGHT { LARGE_BPS } else { USUAL_BPS };
+    let (most, burst) =
+        if height > ENCODED_HEIGHT { (LARGE_BPS, LARGE_BURST) } else { (USUAL_BPS, USUAL_BURST) };
+    let burst = wanted.bitrate_bps.unwrap_or(burst).to_string();
     let bps = wanted.bitrate_bps.unwrap_or(most).to_string();
     let keys = format!("expr:gte(t,n_forced*{})", key_every.as_secs_f64());
     let h264 = [H264, &["-force_key_frames", &keys]].concat();
@@ -89,7 +95,7 @@ pub(in crate::media) fn pictures(wanted: &PictureOptions, key_every: Duration) -
     // rate, and no picture made to fill the time between two. The rate shares out the bits.
     let fps = fps.to_string();
     let exact = ["-vsync", "vfr", "-enc_time_base", "1:90000", "-fpsmax", &fps];
-    let words = [&["-vf", &shape], &exact[..], codec, rate, &["-maxrate", &bps, "-bufsize", &bps]];
+    let words = [&["-vf", &shape], &exact[..], codec, rate, &["-maxrate", &bps, "-bufsize", &burst]];
     words.concat().into_iter().map(str::to_owned).collect()
 }
 
@@ -132,7 +138,11 @@ mod tests {
         assert_eq!(after(&usual, "-force_key_frames").as_deref(), Some("expr:gte(t,n_forced*2)"));
         assert_eq!(after(&words, "-force_key_frames").as_deref(), Some("expr:gte(t,n_forced*1)"));
         let large = pictures(&PictureOptions { height: Some(1080), ..PictureOptions::default() }, KEY_EVERY);
-        assert_eq!(after(&large, "-maxrate").as_deref(), Some("4000000"));
+        for words in [&usual, &large] {
+            let bits = |name| after(words, name).unwrap().parse::<u64>().unwrap();
+            let second = bits("-maxrate") + bits("-bufsize");
+            assert!(second * 100 < PictureOptions::default().copy_bps * 95, "{second}");
+        }
         let vp8 = VideoCodecs { h264: false, vp8: true, vp9: false };
         let words = pictures(&PictureOptions { codecs: vp8, ..PictureOptions::default() }, KEY_EVERY);
         assert_eq!(

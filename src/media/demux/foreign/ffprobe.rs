@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use super::pipe::{Output, Running};
 use super::{Wanted, named, source_arguments};
 use crate::media::child::Child;
-use crate::media::plan::TrackChoice;
+use crate::media::plan::{TrackChoice, is_same_language};
 use crate::media::source::is_address;
 use crate::time::MediaTime;
 
@@ -45,7 +45,7 @@ fn first_in(text: &str, language: &str) -> Option<u16> {
         let line = line.trim();
         let (index, said) = line.split_once(',').unwrap_or((line, ""));
         if let Ok(index) = index.parse() {
-            *tracks.entry(index).or_default() |= said.eq_ignore_ascii_case(language);
+            *tracks.entry(index).or_default() |= is_same_language(said, language);
         }
     }
     let place = tracks.values().position(|is_in_it| *is_in_it)?;
@@ -75,6 +75,7 @@ mod tests {
         let text = "1,eng\n2\n3,DEU\n\n4,deu\n";
         assert_eq!(first_in(text, "deu"), Some(3));
         assert_eq!(first_in(text, "eng"), Some(1));
+        assert_eq!(first_in(text, "ger"), Some(3), "by its other name");
         assert_eq!(first_in("1\n2\n3\n\n1,eng\n2,deu\n3,deu\n", "deu"), Some(2));
         assert_eq!((first_in(text, "fra"), first_in("", "eng")), (None, None));
     }
