@@ -236,7 +236,9 @@ pub fn prepare(
     let before = duration.filter(|_| is_measured).unwrap_or_default();
     // VP8 and VP9 are copied into some calls only, H.264 into all.
     let is_h264 = matches!(&plan.video, TrackPlan::Copy { codec: Codec::H264, .. });
-    let pictures = if is_h264 {
+    let is_read_here = is_h264
+        || matches!(&plan.video, TrackPlan::Copy { .. } | TrackPlan::Transcode { from: Codec::H264, .. });
+    let pictures = if is_read_here {
         let mut is_wanted = true;
         let go_on = |_, _| is_wanted &= progress(half(before), duration).is_continue();
         let probe = Probe::with_source(input, &options.source, wanted, go_on).ok();
@@ -247,7 +249,7 @@ pub fn prepare(
     } else {
         None
     };
-    let copy_video = pictures.as_ref().is_some_and(|probe| options.is_right(probe));
+    let copy_video = is_h264 && pictures.as_ref().is_some_and(|probe| options.is_right(probe));
     let copy_audio = plan.audio.is_copy() && sound.gain_db == 0.0;
     let damage = sound.damage.or_else(|| pictures?.damage.into_iter().next());
     let words = |there: bool, copied: bool| match (there, copied) {

@@ -72,6 +72,26 @@ fn what_was_prepared_is_copied_to_its_last_picture() {
 }
 
 #[test]
+fn at_rates_of_film_and_for_large_pictures_the_recommended_command_is_the_last_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, ready) = (dir.path().join("in.mp4"), dir.path().join("ready.mp4"));
+    for (size, rate, height) in [("320x240", "30000/1001", None), ("1920x1080", "24000/1001", Some("1080"))] {
+        let picture = format!("testsrc2=size={size}:rate={rate}:duration=5");
+        let h264 =
+            ["-c:v", "libx264", "-profile:v", "baseline", "-pix_fmt", "yuv420p", "-preset", "ultrafast"];
+        ffmpeg(&[&["-f", "lavfi", "-i", &picture, "-g", "500", "-b:v", "2M"], &h264[..]].concat(), &source);
+        let remedy = Probe::of(&source).unwrap().remedy.expect("nobody wants to wait for five seconds");
+        let wishes = height.map_or(vec![], |height| vec!["--height", height]);
+        let words =
+            ["telecast prepare ", &wishes.join(" "), if wishes.is_empty() { "" } else { " " }, "/"].concat();
+        assert!(remedy.starts_with(&words), "{remedy}");
+        assert_eq!(said(&source, &ready, &wishes)["video"], "encode");
+        let after = Probe::of(&ready).unwrap();
+        assert_eq!((after.remedy, &*after.plan.video.plan), (None, "copy"), "{:?}", after.pictures);
+    }
+}
+
+#[test]
 fn b_frames_behind_a_new_parameter_set_are_found() {
     let dir = tempfile::tempdir().unwrap();
     let picture = ["-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25:duration=2"];

@@ -23,8 +23,9 @@ mod report;
 mod scan;
 mod viewer;
 
-/// A wait for a picture that nobody minds; the command that repairs a file makes keyframes this often.
-const SHORT_WAIT: MediaTime = MediaTime::from_secs(2);
+/// A wait for a picture that nobody minds; the command that repairs a file makes keyframes every two
+/// seconds, and the picture behind that is up to 100 ms later.
+const SHORT_WAIT: MediaTime = MediaTime::from_millis(2100);
 /// What FFmpeg converts is looked at for so long, because the rest is converted the same way; so is
 /// what comes live, because it has no end.
 const ENOUGH: MediaTime = MediaTime::from_secs(10);
@@ -420,7 +421,7 @@ impl Probe {
             loudness_lufs: meter.and_then(|(_, meter)| meter.loudness()),
             cpu: CpuClass::of(&plan),
             format: demuxer.format(),
-            remedy: remedy(&file, &plan, pictures.as_ref(), &wanted)
+            remedy: remedy(&file, &plan, (&tracks, pictures.as_ref()), wanted)
                 .filter(|_| demuxer.format() != generated::FORMAT),
             plan: PlanProbe {
                 audio: TrackPlanProbe::of(&plan.audio),
@@ -475,15 +476,25 @@ fn is_playable(plan: &Plan) -> bool {
 }
 
 /// A command, unless everything is copied and nobody waits long for a picture.
-fn remedy(file: &str, plan: &Plan, pictures: Option<&PictureProbe>, options: &PlanOptions) -> Option<String> {
+fn remedy(
+    file: &str,
+    plan: &Plan,
+    (tracks, pictures): (&[TrackProbe], Option<&PictureProbe>),
+    mut options: PlanOptions,
+) -> Option<String> {
     let mut plan = plan.clone();
+    // What is copied as large as it is does not have to become smaller.
+    if let (TrackPlan::Copy { track, .. }, None) = (&plan.video, options.pictures.height) {
+        let shorter = tracks[*track].height.min(tracks[*track].width);
+        options.pictures.height = shorter.filter(|height| *height > plan::ENCODED_HEIGHT);
+    }
     let long_wait = pictures.is_some_and(|pictures| pictures.gop_max_ms > SHORT_WAIT.as_millis());
     if let (true, TrackPlan::Copy { track, .. }) = (long_wait, &plan.video) {
         let (track, from, to, reason) = (*track, Codec::H264, Codec::H264, String::new());
         plan.video = TrackPlan::Transcode { track, from, to, reason };
     }
     let right = |track: &TrackPlan| matches!(track, TrackPlan::Copy { .. } | TrackPlan::None { .. });
-    if right(&plan.audio) && right(&plan.video) { None } else { plan::command(file, &plan, options) }
+    if right(&plan.audio) && right(&plan.video) { None } else { plan::command(file, &plan, &options) }
 }
 
 /// For people.
