@@ -125,7 +125,7 @@ pub(in crate::media) fn opening(path: &Path, source: &SourceOptions, why: &Demux
     }
 }
 
-/// Starts FFmpeg and waits for what it writes first; languages have been [numbered](Wanted::numbered).
+/// Starts FFmpeg and waits for what it writes first. Of several tracks in a language it takes all.
 ///
 /// # Errors
 /// When there is no FFmpeg, or it cannot read the source.
